@@ -1,0 +1,287 @@
+"""Settings: what `params.yaml` may say, checked before anything runs.
+
+`params.yaml` begins with `profile: NAME`; below it stands one whole section a profile. A misspelt key or an impossible
+value is refused with one sentence that names it.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+
+from cfnsr.errors import InputError
+from cfnsr.ravdess import ACTORS
+
+Fusion = Literal["cfn_sr", "no_attention", "no_residual", "concat", "average"]
+Modality = Literal["both", "audio", "video"]
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown keys are errors, values don't change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SampleSettings(Section):
+    """The synthetic corpus (`dataset.source: sample`)."""
+
+    seed: int = 7
+    repetitions: Literal[1, 2] = 1  # repetitions of each statement: 30 or 60 takes an actor
+    width: int = Field(320, ge=160, multiple_of=16)  # pixels
+    height: int = Field(240, ge=120, multiple_of=16)  # pixels
+    fps: PositiveInt = 25
+    seconds: float = Field(2.0, ge=1.0, le=10.0)
+
+
+class DatasetSettings(Section):
+    """Stage `download`: where the clips come from."""
+
+    source: Literal["sample", "local", "zenodo", "s3"]
+    actors: tuple[int, ...] = ACTORS
+    sample: SampleSettings = SampleSettings()
+    path: Path | None = None  # source local: a folder of RAVDESS files, searched with its subfolders
+    zenodo_url: str = "https://zenodo.org"
+    audio_zip: bool = False  # also fetch Audio_Speech_Actors_01-24.zip
+    landmarks_zip: bool = False  # also fetch FacialTracking_Actors_01-24.zip (OpenFace landmarks)
+    s3_bucket: str = ""  # sources s3 and `cfnsr mirror`
+    s3_prefix: str = ""
+    s3_endpoint: str | None = None  # None: AWS; credentials come from where boto3 finds them
+    parallel_downloads: PositiveInt = 3
+
+    @model_validator(mode="after")
+    def _complete(self) -> DatasetSettings:
+        if not self.actors or len(set(self.actors)) != len(self.actors) or not set(self.actors) <= set(ACTORS):
+            raise ValueError("actors must be different numbers from 1 to 24, at least one")
+        if self.source == "local" and self.path is None:
+            raise ValueError("source: local needs path: the folder that holds the RAVDESS files")
+        if self.source == "s3" and not self.s3_bucket:
+            raise ValueError("source: s3 needs s3_bucket: the mirror's bucket")
+        return self
+
+
+class ManifestSettings(Section):
+    """Stage `manifest`."""
+
+    max_bad_share: float = Field(0.05, ge=0, le=1)  # more files than this left out: the stage fails
+
+
+class FacesSettings(Section):
+    """Stage `faces`: face crops over the clip."""
+
+    frames: int = Field(30, ge=8)  # crops a clip, evenly over its time
+    size: int = Field(224, ge=32)  # pixels, the crop's side
+    margin: float = Field(0.2, ge=0, le=1)  # share of the face box added on each side
+    square: bool = True  # widen the box to a square, so that the face keeps its proportions
+    jpeg_quality: int = Field(95, ge=50, le=100)
+    detections: PositiveInt = 5  # frames of a clip the detector sees; boxes are interpolated between them
+    yunet: Path | None = None  # YuNet ONNX file; None: OpenCV's Haar cascade
+    max_bad_share: float = Field(0.05, ge=0, le=1)
+
+
+class MfccSettings(Section):
+    """Stage `mfcc`. The defaults are the published feature: 13 x 212."""
+
+    coefficients: PositiveInt = 13
+    sample_rate: PositiveInt = 44100  # Hz
+    offset: float = Field(0.5, ge=0)  # s
+    duration: PositiveFloat = 2.45  # s
+    n_fft: PositiveInt = 2048  # samples
+    hop: PositiveInt = 512  # samples
+    n_mels: PositiveInt = 128
+    max_bad_share: float = Field(0.05, ge=0, le=1)
+
+    @property
+    def frames(self) -> int:
+        """Columns of the MFCC matrix (frames are centred, so both edges count)."""
+        return 1 + round(self.duration * self.sample_rate) // self.hop
+
+    @model_validator(mode="after")
+    def _long_enough(self) -> MfccSettings:
+        if self.frames < 64:
+            raise ValueError(f"duration and hop give {self.frames} MFCC frames; the network needs at least 64")
+        return self
+
+
+class ModelSettings(Section):
+    """The network. The defaults are the paper's: 26,301,417 parameters."""
+
+    layers: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (3, 4, 6, 3)
+    width: int = Field(64, ge=8, multiple_of=8)  # channels of the video stem
+    cardinality: PositiveInt = 32
+    audio_width: int = Field(32, ge=8, multiple_of=8)
+    transformer_layers: PositiveInt = 5
+    fusion: Fusion = "cfn_sr"
+    modality: Modality = "both"
+    stem_relu: bool = True
+
+
+class PhaseSettings(Section):
+    """One phase of training: an encoder alone, or the fused network."""
+
+    epochs: int = Field(70, ge=0)  # 0 skips the phase
+    batch_size: int = Field(16, ge=2)
+    optimizer: Literal["adam", "adamw"] = "adam"
+    lr: PositiveFloat = 1e-3
+    weight_decay: float = Field(0.0, ge=0)
+    schedule: Literal["constant", "cosine"] = "constant"
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    augment: bool = True
+
+
+class PretrainSettings(Section):
+    """The two encoders, each trained alone with its own head."""
+
+    audio: PhaseSettings = PhaseSettings()
+    video: PhaseSettings = PhaseSettings()
+
+
+class TrainSettings(Section):
+    """Stage `train`: folds by actor, the phases, the seed."""
+
+    protocol: Literal["honest", "published"] = "honest"
+    folds: PositiveInt = 6
+    actors_per_fold: PositiveInt = 4
+    validation_actors: PositiveInt = 4  # honest only: they choose the epoch and fit the calibration
+    seed: int = 0
+    loader_workers: int = Field(2, ge=0)
+    pretrain: PretrainSettings = PretrainSettings()
+    fusion: PhaseSettings = PhaseSettings()
+
+
+class ProfileSettings(Section):
+    """Everything below a profile's name."""
+
+    dataset: DatasetSettings
+    manifest: ManifestSettings = ManifestSettings()
+    faces: FacesSettings = FacesSettings()
+    mfcc: MfccSettings = MfccSettings()
+    model: ModelSettings = ModelSettings()
+    train: TrainSettings = TrainSettings()
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a profile's files lie, below the project's root."""
+
+    root: Path
+    profile: str
+
+    @property
+    def data(self) -> Path:
+        """All data of the profile."""
+        return self.root / "data" / self.profile
+
+    @property
+    def raw(self) -> Path:
+        """Files as published, in `Actor_NN` folders."""
+        return self.data / "raw"
+
+    @property
+    def manifest(self) -> Path:
+        """One row a take."""
+        return self.data / "clips.csv"
+
+    @property
+    def faces(self) -> Path:
+        """Folder of `Actor_NN.parquet`, a row group a clip."""
+        return self.data / "faces"
+
+    @property
+    def mfcc(self) -> Path:
+        """One Parquet file, a row a clip."""
+        return self.data / "mfcc.parquet"
+
+    @property
+    def run(self) -> Path:
+        """Checkpoints and predictions of the profile's training run."""
+        return self.root / "runs" / self.profile
+
+    @property
+    def metrics(self) -> Path:
+        """The run's figures."""
+        return self.root / "metrics" / f"{self.profile}.json"
+
+    @property
+    def plots(self) -> Path:
+        """The run's plots."""
+        return self.root / "plots" / self.profile
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A checked profile and where its files lie."""
+
+    profile: str
+    params: ProfileSettings
+    layout: Layout
+
+
+def load_settings(params_file: Path = Path("params.yaml"), profile: str | None = None) -> Settings:
+    """Read and check one profile of `params.yaml`.
+
+    Args:
+        params_file: the file; the folder it lies in is the project's root.
+        profile: name of the profile; None takes the one that the file's `profile:` names.
+
+    Raises:
+        InputError: the file is missing or not YAML, there is no such profile, a key is misspelt or a value impossible.
+    """
+    try:
+        content = yaml.safe_load(params_file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(
+            f"{params_file} is not here: run the command in the project's folder or name the file with --params."
+        ) from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{params_file} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{params_file} must begin with `profile: NAME` and hold a section of that name.")
+    name = profile or content.get("profile")
+    sections = sorted(key for key in content if key != "profile")
+    if name not in sections:
+        raise InputError(
+            f"{params_file}: there is no profile {name!r}, only {', '.join(sections)}; set `profile:` to one."
+        )
+    try:
+        params = ProfileSettings.model_validate(content[name])
+    except ValidationError as error:
+        raise InputError(f"{params_file}: {_first_problem(error, name, content[name])}") from None
+    return Settings(name, params, Layout(params_file.resolve().parent, name))
+
+
+def default_workers() -> int:
+    """Cores this process may use; `CFNSR_WORKERS` overrides it."""
+    override = os.environ.get("CFNSR_WORKERS", "")
+    if override:
+        if not override.isdigit() or int(override) < 1:
+            raise InputError(f"CFNSR_WORKERS is {override!r}; set it to a whole number from 1 on, or unset it.")
+        return int(override)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _first_problem(error: ValidationError, profile: str, content: Any) -> str:
+    """One sentence for the first thing pydantic found wrong, naming the key as it stands in the file."""
+    problem = error.errors()[0]
+    location = [str(part) for part in problem["loc"]]
+    key = ".".join([profile, *location])
+    if problem["type"] == "extra_forbidden":
+        section: type[BaseModel] = ProfileSettings
+        for part in location[:-1]:
+            section = section.model_fields[part].annotation  # type: ignore[assignment]
+        known = list(section.model_fields)
+        close = get_close_matches(location[-1], known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known keys are {', '.join(known)}."
+        return f"{key} is not a known key; {hint}"
+    if problem["type"] == "missing":
+        return f"{key} is missing; add it."
+    message = problem["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    if problem["type"] == "value_error":
+        return f"{key}: {message}."
+    return f"{key} is {problem['input']!r}: {message}."

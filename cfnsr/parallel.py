@@ -1,0 +1,98 @@
+"""Work on many clips at once: all cores, a progress bar in clips/s, one bad clip never stops the others."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
+
+from tqdm import tqdm
+
+from cfnsr.errors import ClipError
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+def map_clips(
+    function: Callable[[Task], Result],
+    tasks: Sequence[Task],
+    *,
+    workers: int,
+    description: str,
+    done: int = 0,
+) -> Iterator[tuple[Task, Result | ClipError]]:
+    """Yield `(task, function(task))` in the order of completion, from `workers` processes.
+
+    A `ClipError` of a task is yielded in place of its result. A task whose process dies (a decoder that crashes on a
+    damaged file) is tried once more in a process of its own; if that one dies too, its result is a `ClipError`.
+
+    Args:
+        function: importable (it is sent to other processes); raises ClipError for a clip that can't be used.
+        tasks: picklable.
+        workers: number of processes.
+        description: what the progress bar says.
+        done: clips finished by an earlier, interrupted run; the bar starts there.
+    """
+    with tqdm(total=done + len(tasks), initial=done, desc=description, unit="clip", smoothing=0.1) as bar:
+        for outcome in _outcomes(function, tasks, workers):
+            bar.update()
+            yield outcome
+
+
+def _outcomes(
+    function: Callable[[Task], Result], tasks: Sequence[Task], workers: int
+) -> Iterator[tuple[Task, Result | ClipError]]:
+    unfinished = set(range(len(tasks)))
+    try:
+        with _pool(min(workers, max(len(tasks), 1))) as pool:
+            futures = {pool.submit(function, task): index for index, task in enumerate(tasks)}
+            for future in as_completed(futures):
+                outcome = _outcome(future)
+                unfinished.discard(futures[future])
+                yield tasks[futures[future]], outcome
+    except BrokenProcessPool:
+        # Nobody can say which of the clips in flight killed its process, so each of the rest gets one of its own.
+        for index in sorted(unfinished):
+            try:
+                with _pool(1) as pool:
+                    outcome = _outcome(pool.submit(function, tasks[index]))
+            except BrokenProcessPool:
+                outcome = ClipError("the decoder crashed on this file; it is damaged in a way FFmpeg can't handle")
+            yield tasks[index], outcome
+
+
+def _outcome(future: Future[Result]) -> Result | ClipError:
+    try:
+        return future.result()
+    except ClipError as error:
+        return error
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    # Not fork: the parent may hold threads (PyAV, OpenMP) whose locks a forked child would inherit locked.
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends the pool
+    parent = multiprocessing.parent_process()
+
+    def end_with_parent() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)  # the parent was killed: don't keep decoding for nobody
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    # One process a core already: threads inside OpenCV, BLAS and Torch would only fight over the same cores.
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[variable] = "1"
+    import cv2
+
+    cv2.setNumThreads(1)

@@ -1,0 +1,29 @@
+"""What the command lines of all steps share: `python -m components.<step> [--params FILE] [--profile NAME]`."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from cfnsr.config import Settings, load_settings
+from cfnsr.errors import exit_with_sentence
+
+
+def run_step(step: Callable[[Settings], None], description: str | None) -> None:
+    """Load the settings and run a step; bad input ends with one sentence and exit code 2.
+
+    Args:
+        step: the step's function.
+        description: the step module's docstring, shown by `--help`.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="settings file (default: params.yaml)")
+    parser.add_argument("--profile", help="profile in the settings file (default: the one it names)")
+    arguments = parser.parse_args()
+    with exit_with_sentence():
+        settings = load_settings(arguments.params, arguments.profile)
+        started = time.monotonic()
+        step(settings)
+        print(f"{step.__name__}: done in {time.monotonic() - started:.1f} s")
