@@ -242,7 +242,7 @@ def load_settings(params_file: Path = Path("params.yaml"), profile: str | None =
         raise InputError(f"{params_file} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise InputError(f"{params_file} must begin with `profile: NAME` and hold a section of that name.")
-    name = profile or content.get("profile")
+    name = str(profile or content.get("profile"))
     sections = sorted(key for key in content if key != "profile")
     if name not in sections:
         raise InputError(

@@ -1,0 +1,50 @@
+"""Audio encoder: a 1-D CNN over the MFCC's time axis (paper, section 3.1).
+
+Shapes: N clips, C channels, L MFCC frames, S audio tokens.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+POOL = 8
+"""MFCC frames a token sums up (the published network's max-pool)."""
+
+MIN_MFCC_FRAMES = 64
+
+
+class AudioEncoder(nn.Module):
+    """MFCC to a sequence of tokens: 20,704 parameters with the defaults.
+
+    Args:
+        coefficients: MFCC channels.
+        mfcc_frames: frames of the usual input. It fixes the number of tokens, `(mfcc_frames - 4) // 8`; longer and
+            shorter inputs are pooled to the same number.
+        width: channels of the first two convolutions; tokens have twice as many.
+    """
+
+    def __init__(self, coefficients: int = 13, mfcc_frames: int = 212, width: int = 32) -> None:
+        super().__init__()
+        self.channels = 2 * width
+        self.tokens = (mfcc_frames - 4) // POOL  # the two convolutions take 2 frames each
+        self.conv1 = nn.Conv1d(coefficients, width, kernel_size=7, padding=2)
+        self.bn1 = nn.BatchNorm1d(width)
+        self.conv2 = nn.Conv1d(width, width, kernel_size=7, padding=2)
+        self.pool = nn.AdaptiveMaxPool1d(self.tokens)  # equal to the published max-pool of 8 at the usual length
+        self.bn2 = nn.BatchNorm1d(width)
+        self.dropout = nn.Dropout(0.2)
+        self.conv3 = nn.Conv1d(width, self.channels, kernel_size=5, padding=2)
+        self.bn3 = nn.BatchNorm1d(self.channels)
+
+    def forward(self, mfcc: Tensor) -> Tensor:
+        """Encode `(N, coefficients, L)` to tokens `(N, C, S)`.
+
+        Raises:
+            ValueError: fewer than 64 MFCC frames.
+        """
+        if mfcc.shape[-1] < MIN_MFCC_FRAMES:
+            raise ValueError(f"the MFCC has {mfcc.shape[-1]} frames; pad it to at least {MIN_MFCC_FRAMES}")
+        x = self.bn1(F.relu(self.conv1(mfcc)))  # (N, C/2, L - 2)
+        x = self.bn2(self.pool(F.relu(self.conv2(x))))  # (N, C/2, S)
+        return self.bn3(F.relu(self.conv3(self.dropout(x))))  # (N, C, S)

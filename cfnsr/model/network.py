@@ -1,0 +1,172 @@
+"""CFN-SR: the fused network, its ablations and the encoders alone, all from one class.
+
+"A cross-modal fusion network based on self-attention and residual structure for multimodal emotion recognition",
+arXiv 2111.02172.
+
+Shapes: N clips, T frames, H x W pixels, C video channels, D audio channels, S audio tokens, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, get_args
+
+import torch
+from torch import Tensor, nn
+
+from cfnsr.config import Fusion, MfccSettings, Modality, ModelSettings
+from cfnsr.model.audio import AudioEncoder
+from cfnsr.model.cross_modal import CrossModalBlock
+from cfnsr.model.video import VideoEncoder
+from cfnsr.ravdess import EMOTIONS
+
+
+@dataclass(frozen=True)
+class Output:
+    """What the network says of N clips."""
+
+    logits: Tensor
+    """(N, K)"""
+    attention: Tensor | None
+    """(N, T', H', W') weights of the video map's positions; None where the network has no cross-modal block."""
+
+
+@dataclass(frozen=True)
+class NetworkArguments:
+    """Arguments of `CFNSR`, kept with its weights to rebuild it from. Defaults: the paper's network."""
+
+    classes: int = len(EMOTIONS)
+    layers: tuple[int, ...] = (3, 4, 6, 3)
+    width: int = 64
+    cardinality: int = 32
+    coefficients: int = 13
+    mfcc_frames: int = 212
+    audio_width: int = 32
+    transformer_layers: int = 5
+    fusion: Fusion = "cfn_sr"
+    modality: Modality = "both"
+    stem_relu: bool = True
+
+    def to_dict(self) -> dict[str, Any]:
+        """As a JSON-able dict; `CFNSR(**dict)` rebuilds the network."""
+        return {**asdict(self), "layers": list(self.layers)}
+
+
+class CFNSR(nn.Module):
+    """The cross-modal fusion network. `CFNSR()` is the paper's, 26,301,417 parameters.
+
+    Works for any frame count from 8, any square size from 32 and any MFCC length from 64; only the number of classifier
+    inputs is fixed, and computed from `mfcc_frames`.
+
+    Args:
+        classes: K.
+        layers, width, cardinality, stem_relu: see `VideoEncoder`.
+        coefficients, mfcc_frames, audio_width: see `AudioEncoder`.
+        transformer_layers: of the cross-modal block's audio Transformer.
+        fusion: "cfn_sr" (the paper's block), its ablations "no_attention" and "no_residual", "concat" (no block: pooled
+            features side by side) or "average" (mean of both encoders' own logits).
+        modality: "both", or "audio" / "video" for one encoder alone with its own head.
+
+    Raises:
+        ValueError: an unknown fusion or modality, or a cardinality that does not fit the width.
+    """
+
+    def __init__(
+        self,
+        *,
+        classes: int = len(EMOTIONS),
+        layers: Sequence[int] = (3, 4, 6, 3),
+        width: int = 64,
+        cardinality: int = 32,
+        coefficients: int = 13,
+        mfcc_frames: int = 212,
+        audio_width: int = 32,
+        transformer_layers: int = 5,
+        fusion: Fusion = "cfn_sr",
+        modality: Modality = "both",
+        stem_relu: bool = True,
+    ) -> None:
+        super().__init__()
+        for name, value, known in (
+            ("fusion", fusion, get_args(Fusion)),
+            ("modality", modality, get_args(Modality)),
+        ):
+            if value not in known:
+                raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(known)}")
+        self.arguments = NetworkArguments(
+            classes, tuple(layers), width, cardinality, coefficients, mfcc_frames, audio_width, transformer_layers,
+            fusion, modality, stem_relu,
+        )  # fmt: skip
+        self.fusion, self.modality = fusion, modality
+        video_features = audio_features = 0
+        if modality != "audio":
+            self.video = VideoEncoder(layers, width, cardinality, stem_relu)
+            video_features = self.video.channels
+        if modality != "video":
+            self.audio = AudioEncoder(coefficients, mfcc_frames, audio_width)
+            self.audio_dropout = nn.Dropout(0.4)
+            audio_features = self.audio.channels * self.audio.tokens
+        if modality == "both" and fusion == "average":
+            self.video_classifier = nn.Linear(video_features, classes)
+            self.audio_classifier = nn.Linear(audio_features, classes)
+        else:
+            self.classifier = nn.Linear(video_features + audio_features, classes)
+        if modality == "both" and fusion in ("cfn_sr", "no_attention", "no_residual"):
+            self.cross_modal = CrossModalBlock(
+                self.video.channels,
+                self.audio.channels,
+                transformer_layers,
+                attention=fusion != "no_attention",
+                residual=fusion != "no_residual",
+            )
+
+    @classmethod
+    def from_settings(cls, model: ModelSettings, mfcc: MfccSettings, modality: Modality | None = None) -> CFNSR:
+        """The network that a profile describes; `modality` overrides the profile's."""
+        arguments = model.model_dump()
+        if modality is not None:
+            arguments["modality"] = modality
+        return cls(**arguments, coefficients=mfcc.coefficients, mfcc_frames=mfcc.frames)
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of trainable numbers."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def forward(self, frames: Tensor | None, mfcc: Tensor | None) -> Tensor:
+        """Logits `(N, K)` of clips.
+
+        Args:
+            frames: (N, 3, T, H, W), normalised RGB; None for `modality="audio"`.
+            mfcc: (N, coefficients, L); None for `modality="video"`.
+        """
+        return self.explain(frames, mfcc).logits
+
+    def explain(self, frames: Tensor | None, mfcc: Tensor | None) -> Output:
+        """Like `forward`, with the cross-modal attention beside the logits."""
+        if self.modality == "audio":
+            assert mfcc is not None
+            return Output(self.classifier(self._flat_audio(self.audio(mfcc))), None)
+        assert frames is not None
+        video_map = self.video(frames)  # (N, C, T', H', W')
+        if self.modality == "video":
+            return Output(self.classifier(_pool(video_map)), None)
+        assert mfcc is not None
+        tokens = self.audio(mfcc)  # (N, D, S)
+        audio = self._flat_audio(tokens)  # (N, D S)
+        if self.fusion == "average":
+            both = self.video_classifier(_pool(video_map)) + self.audio_classifier(audio)
+            return Output(both / 2, None)
+        attention = None
+        if self.fusion != "concat":
+            video_map, attention = self.cross_modal(video_map, tokens)
+        features = torch.cat([_pool(video_map), audio], dim=1)  # (N, C + D S)
+        return Output(self.classifier(features), attention)
+
+    def _flat_audio(self, tokens: Tensor) -> Tensor:
+        return self.audio_dropout(tokens.flatten(1))  # (N, D S)
+
+
+def _pool(video_map: Tensor) -> Tensor:
+    return video_map.mean(dim=(2, 3, 4))  # (N, C)

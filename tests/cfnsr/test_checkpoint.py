@@ -1,0 +1,62 @@
+"""Weights survive the disk unchanged, and what is not ours is refused with a sentence."""
+
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from cfnsr import CFNSR
+from cfnsr.checkpoint import from_published, load_model, save_model
+from cfnsr.errors import InputError
+
+SMALL = {"layers": (1, 1, 1, 1), "width": 16, "cardinality": 8, "audio_width": 16, "transformer_layers": 1}
+
+
+def test_round_trip_gives_the_same_logits(tmp_path):
+    torch.manual_seed(0)
+    model = CFNSR(**SMALL, fusion="no_residual", mfcc_frames=126).eval()
+    save_model(tmp_path / "model.safetensors", model, {"labels": ["a", "b"]})
+    loaded, config = load_model(tmp_path / "model.safetensors")
+    frames, mfcc = torch.randn(2, 3, 8, 32, 32), torch.randn(2, 13, 126)
+    with torch.no_grad():
+        assert torch.equal(model(frames, mfcc), loaded(frames, mfcc))
+    assert loaded.arguments == model.arguments
+    assert config["labels"] == ["a", "b"]
+
+
+def test_published_names_may_carry_the_data_parallel_prefix():
+    state = {"module.fc.bias": torch.zeros(8), "module.layer1.0.bn1.running_var": torch.ones(3)}
+    assert set(from_published(state)) == {
+        "classifier.bias",
+        "video.layer1.0.bn1.running_var",
+        "video.layer1.0.bn1.num_batches_tracked",
+    }
+
+
+def test_names_of_another_network_are_refused():
+    with pytest.raises(InputError, match=r"'blocks\.0\.weight' is not a parameter of the published"):
+        from_published({"blocks.0.weight": torch.zeros(1)})
+
+
+def write_pickle(path):
+    path.write_bytes(pickle.dumps({"weight": [1, 2, 3]}))
+
+
+def write_foreign(path):
+    save_file({"weight": torch.zeros(3)}, path)
+
+
+@pytest.mark.parametrize(
+    ("write", "sentence"),
+    [
+        (lambda path: None, "does not exist"),
+        (write_pickle, "is not a safetensors file"),
+        (write_foreign, "was not written by cfnsr"),
+    ],
+)
+def test_unusable_files_get_a_sentence(tmp_path, write, sentence):
+    path = tmp_path / "model.safetensors"
+    write(path)
+    with pytest.raises(InputError, match=sentence):
+        load_model(path)
