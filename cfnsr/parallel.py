@@ -26,6 +26,7 @@ def map_clips(
     workers: int,
     description: str,
     done: int = 0,
+    unit: str = "clip",
 ) -> Iterator[tuple[Task, Result | ClipError]]:
     """Yield `(task, function(task))` in the order of completion, from `workers` processes.
 
@@ -38,8 +39,9 @@ def map_clips(
         workers: number of processes.
         description: what the progress bar says.
         done: clips finished by an earlier, interrupted run; the bar starts there.
+        unit: what the progress bar counts.
     """
-    with tqdm(total=done + len(tasks), initial=done, desc=description, unit="clip", smoothing=0.1) as bar:
+    with tqdm(total=done + len(tasks), initial=done, desc=description, unit=unit, smoothing=0.1) as bar:
         for outcome in _outcomes(function, tasks, workers):
             bar.update()
             yield outcome

@@ -1,0 +1,62 @@
+"""Is a media file whole, and what does it hold? Answered from its packets, without decoding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cfnsr.errors import ClipError
+from cfnsr.media.container import open_media
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+
+TOLERANCE = 0.25
+"""Seconds by which a track may end before its header says so. Encoders round to whole frames; 0.25 s is more than any
+frame of RAVDESS or of a phone and less than what anybody would miss."""
+
+
+@dataclass(frozen=True)
+class MediaInfo:
+    """What a media file holds: the length of its video and audio track in seconds, 0 where there is none."""
+
+    video: float
+    audio: float
+
+
+def probe_media(path: Path) -> MediaInfo:
+    """Read all packets of a file and compare them with what its header promises.
+
+    Costs a few milliseconds for a clip of RAVDESS. Damage inside a packet is left to the decoder to find.
+
+    Raises:
+        ClipError: the file is missing, empty, not a media file, cut off, or holds neither video nor audio.
+    """
+    with open_media(path) as container:
+        ends = _packet_ends(container, path)
+        lengths = {"video": 0.0, "audio": 0.0}
+        for stream in container.streams:
+            end = ends.get(stream.index, 0.0)
+            if stream.type not in lengths or not end:
+                continue
+            promised = float((stream.duration or 0) * (stream.time_base or 0))
+            begin = float((stream.start_time or 0) * (stream.time_base or 0))
+            if end - begin < promised - TOLERANCE:
+                raise ClipError(f"{path.name} is cut off: its {stream.type} ends at {end:.2f} of {promised:.2f} s")
+            lengths[stream.type] = max(lengths[stream.type], end - begin)
+    if not any(lengths.values()):
+        raise ClipError(f"{path.name} holds neither video nor audio")
+    return MediaInfo(**lengths)
+
+
+def _packet_ends(container: InputContainer, path: Path) -> dict[int, float]:
+    """Time at which the last packet of each stream ends, in seconds; streams without packets are not listed."""
+    ends: dict[int, float] = {}
+    for packet in container.demux():
+        if packet.is_corrupt:  # FFmpeg marks the packet in which the file ends too early
+            raise ClipError(f"{path.name} is cut off or damaged in the middle")
+        if packet.size and packet.pts is not None and packet.time_base is not None:
+            end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+            ends[packet.stream.index] = max(ends.get(packet.stream.index, 0.0), end)
+    return ends
