@@ -6,8 +6,9 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
@@ -50,23 +51,35 @@ def map_clips(
 def _outcomes(
     function: Callable[[Task], Result], tasks: Sequence[Task], workers: int
 ) -> Iterator[tuple[Task, Result | ClipError]]:
-    unfinished = set(range(len(tasks)))
+    waiting = deque(tasks)
+    while waiting:
+        # Few in flight at a time: when a process dies, only these can be to blame, and when the caller stops early,
+        # only these are waited for.
+        in_flight: dict[Future[Result], Task] = {}
+        pool = _pool(min(workers, len(waiting)))
+        try:
+            while waiting or in_flight:
+                while waiting and len(in_flight) < 2 * workers:
+                    future = pool.submit(function, waiting[0])
+                    in_flight[future] = waiting.popleft()
+                for future in wait(in_flight, return_when=FIRST_COMPLETED).done:
+                    outcome = _outcome(future)
+                    yield in_flight.pop(future), outcome
+        except BrokenProcessPool:
+            pass
+        finally:
+            pool.shutdown(cancel_futures=True)
+        for task in in_flight.values():
+            yield task, _alone(function, task)
+
+
+def _alone(function: Callable[[Task], Result], task: Task) -> Result | ClipError:
+    """Run one task in a process of its own, to see whether it is the one that kills its process."""
     try:
-        with _pool(min(workers, max(len(tasks), 1))) as pool:
-            futures = {pool.submit(function, task): index for index, task in enumerate(tasks)}
-            for future in as_completed(futures):
-                outcome = _outcome(future)
-                unfinished.discard(futures[future])
-                yield tasks[futures[future]], outcome
+        with _pool(1) as pool:
+            return _outcome(pool.submit(function, task))
     except BrokenProcessPool:
-        # Nobody can say which of the clips in flight killed its process, so each of the rest gets one of its own.
-        for index in sorted(unfinished):
-            try:
-                with _pool(1) as pool:
-                    outcome = _outcome(pool.submit(function, tasks[index]))
-            except BrokenProcessPool:
-                outcome = ClipError("the decoder crashed on this file; it is damaged in a way FFmpeg can't handle")
-            yield tasks[index], outcome
+        return ClipError("the decoder crashed on this file; it is damaged in a way FFmpeg can't handle")
 
 
 def _outcome(future: Future[Result]) -> Result | ClipError:
