@@ -1,0 +1,76 @@
+"""Stage `faces`: cut the face out of frames evenly over each clip and pack the crops, a file an actor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from cfnsr.config import FacesSettings, Settings, default_workers
+from cfnsr.errors import InputError
+from cfnsr.faces.detect import load_detector
+from cfnsr.faces.extract import FaceTask, extract_faces
+from cfnsr.faces.store import SCHEMA
+from cfnsr.files import file_digest
+from cfnsr.manifest import read_manifest
+from cfnsr.packed import check_bad_share, extract_by_actor, left_out
+from components.runner import run_step
+
+_RECIPE = 1
+"""Raise it when the code makes other crops of the same clips and settings: older files are redone then."""
+
+
+def faces(settings: Settings) -> None:
+    """Write `data/<profile>/faces/Actor_NN.parquet` for all clips that have a video.
+
+    Finished actors of an earlier run with the same settings and clips are not redone.
+
+    Raises:
+        InputError: the raw folder, the manifest or the detector's file is missing, or more clips than
+            `faces.max_bad_share` had to be left out (the files are written all the same).
+    """
+    layout, options = settings.layout, settings.params.faces
+    if not layout.raw.is_dir():
+        raise InputError(f"{layout.raw} is missing: run `dvc repro download` first.")
+    options = options.model_copy(update={"yunet": options.yunet and layout.root / options.yunet})
+    load_detector(options.yunet)  # a file that can't be used is the stage's fault, not each clip's
+
+    tasks = _tasks(settings, options)
+    layout.faces.mkdir(parents=True, exist_ok=True)
+    paths = extract_by_actor(
+        extract_faces,
+        tasks,
+        folder=layout.faces,
+        schema=SCHEMA,
+        settings=_dependencies(options),
+        workers=default_workers(),
+        description="faces",
+    )
+    if not tasks:
+        print(f"faces: no clip of {layout.manifest} has a video; {layout.faces} stays empty, audio can be used alone")
+    check_bad_share("faces", left_out(paths), len(tasks), options.max_bad_share)
+
+
+def _tasks(settings: Settings, options: FacesSettings) -> list[FaceTask]:
+    raw = settings.layout.raw
+    table = read_manifest(settings.layout.manifest)
+    return [
+        FaceTask(
+            clip_id=row["clip_id"],
+            actor=int(row["actor"]),
+            digest=f"{row['video_digest']} {row['landmarks_digest']}",
+            video=raw / row["video_path"],
+            landmarks=raw / row["landmarks_path"] if row["landmarks_path"] else None,
+            settings=options,
+        )
+        for row in table[table["has_video"]].to_dict("records")
+    ]
+
+
+def _dependencies(options: FacesSettings) -> dict[str, Any]:
+    """What the crops depend on besides the clips."""
+    chosen = options.model_dump(exclude={"max_bad_share", "yunet"})
+    return chosen | {"yunet": options.yunet and file_digest(Path(options.yunet)), "recipe": _RECIPE}
+
+
+if __name__ == "__main__":
+    run_step(faces, __doc__)
