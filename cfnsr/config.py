@@ -149,6 +149,7 @@ class TrainSettings(Section):
     actors_per_fold: PositiveInt = 4
     validation_actors: PositiveInt = 4  # honest only: they choose the epoch and fit the calibration
     seed: int = 0
+    standardize_mfcc: bool = False  # by the training actors' mean and deviation; the published recipe does not
     loader_workers: int = Field(2, ge=0)
     pretrain: PretrainSettings = PretrainSettings()
     fusion: PhaseSettings = PhaseSettings()

@@ -1,0 +1,201 @@
+"""Cached features as batches for training: the clips of a fold, augmented and normalised.
+
+Shapes: N clips, T frames, H x W pixels, L MFCC frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypedDict
+
+import lightning
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from cfnsr.augment import AudioAugment, VideoAugment
+from cfnsr.config import Layout, Modality, PhaseSettings
+from cfnsr.errors import InputError
+from cfnsr.faces import read_faces
+from cfnsr.folds import Fold
+from cfnsr.manifest import read_manifest
+from cfnsr.mfcc import read_mfcc
+from cfnsr.normalize import Normalization
+from cfnsr.packed import left_out
+
+MEMORY_LIMIT = 512 * 2**20
+"""Bytes of decoded frames kept in memory; a larger corpus is read from its packed files for each batch."""
+
+
+class Batch(TypedDict, total=False):
+    """What the network gets; a modality that a phase does not use is absent."""
+
+    frames: Tensor
+    """(N, 3, T, H, W) float32"""
+    mfcc: Tensor
+    """(N, coefficients, L) float32"""
+    label: Tensor
+    """(N,) int64"""
+
+
+@dataclass(frozen=True)
+class Features:
+    """All cached features of a profile."""
+
+    clips: pd.DataFrame
+    """The manifest, one row a usable take, with `has_video` and `has_audio` as the feature stages left them."""
+    left_out: dict[str, str]
+    """Why takes and files were left out, by clip id (or path where the name can't be read)."""
+    mfcc: dict[str, NDArray[np.float32]]
+    """(coefficients, L) by clip id."""
+    layout: Layout
+
+    @classmethod
+    def load(cls, layout: Layout) -> Features:
+        """Read manifest and MFCC, and which clips have faces.
+
+        Raises:
+            InputError: a stage has not run.
+        """
+        for path in (layout.manifest, layout.faces, layout.mfcc):
+            if not path.exists():
+                raise InputError(f"{path} is missing; run `dvc repro` so that the data stages make it.")
+        manifest = read_manifest(layout.manifest)
+        no_face = left_out(sorted(layout.faces.glob("*.parquet")))
+        no_voice = left_out([layout.mfcc])
+        usable = manifest[manifest["reason"] == ""].copy()
+        usable["has_video"] &= ~usable["clip_id"].isin(list(no_face))
+        usable["has_audio"] &= ~usable["clip_id"].isin(list(no_voice))
+        unusable = manifest[manifest["reason"] != ""]
+        names = unusable["clip_id"].where(unusable["clip_id"] != "", unusable["video_path"] + unusable["audio_path"])
+        reasons = {**dict(zip(names, unusable["reason"], strict=True)), **no_face, **no_voice}
+        return cls(usable, reasons, read_mfcc(layout.mfcc), layout)
+
+    def having(self, modality: Modality) -> pd.DataFrame:
+        """Clips that have what a network of this modality needs."""
+        wanted = pd.Series(True, index=self.clips.index)
+        if modality != "audio":
+            wanted &= self.clips["has_video"]
+        if modality != "video":
+            wanted &= self.clips["has_audio"]
+        return self.clips[wanted]
+
+    def frames(self, clip_id: str, actor: int) -> NDArray[np.uint8]:
+        """Face crops of a clip, `(T, H, W, 3)` RGB."""
+        return read_faces(self.layout.faces, clip_id, actor).frames
+
+
+class ClipDataset(Dataset[Batch]):
+    """Clips of some actors, for one modality or both."""
+
+    def __init__(
+        self,
+        features: Features,
+        actors: Sequence[int],
+        modality: Modality,
+        normalization: Normalization,
+        augment: bool = False,
+    ) -> None:
+        clips = features.having(modality)
+        self.clips = clips[clips["actor"].isin(actors)].reset_index(drop=True)
+        self._ids: list[str] = self.clips["clip_id"].tolist()
+        self._actors: list[int] = self.clips["actor"].tolist()
+        self._labels: list[int] = self.clips["label"].tolist()
+        self._features, self._normalization, self._augment = features, normalization, augment
+        self._frames: list[Tensor] | None = None
+        self._augment_video: VideoAugment | None = None
+        self._augment_audio: AudioAugment | None = None
+        if modality != "audio" and len(self.clips):
+            first = self._read_frames(0)
+            self._augment_video = VideoAugment(first.shape[-1])
+            if first.nbytes * len(self.clips) <= MEMORY_LIMIT:
+                self._frames = [self._read_frames(index) for index in range(len(self.clips))]
+        if modality != "video" and len(self.clips):
+            self._augment_audio = AudioAugment(features.mfcc[self._ids[0]].shape[1])
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> Batch:
+        row: Batch = {"label": torch.tensor(self._labels[index])}
+        if self._augment_video is not None:
+            frames = self._frames[index] if self._frames is not None else self._read_frames(index)
+            frames = self._augment_video(frames) if self._augment else frames
+            row["frames"] = self._normalization.frames(frames)
+        if self._augment_audio is not None:
+            mfcc = self._normalization.mfcc(torch.from_numpy(self._features.mfcc[self._ids[index]]))
+            row["mfcc"] = self._augment_audio(mfcc) if self._augment else mfcc
+        return row
+
+    def _read_frames(self, index: int) -> Tensor:
+        frames = self._features.frames(self._ids[index], self._actors[index])
+        return torch.from_numpy(frames).permute(0, 3, 1, 2).contiguous()  # (T, 3, H, W)
+
+
+class EpochSampler(Sampler[int]):
+    """A shuffle that depends on seed and epoch only, so that a resumed run draws what the first one would have."""
+
+    def __init__(self, length: int, seed: int) -> None:
+        self._length, self._seed, self._epoch = length, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning calls this before each epoch."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self._seed * 100_003 + self._epoch)
+        yield from torch.randperm(self._length, generator=generator).tolist()
+
+
+class FoldData(lightning.LightningDataModule):
+    """The three groups of a fold as loaders, for one phase of training."""
+
+    def __init__(
+        self,
+        features: Features,
+        fold: Fold,
+        phase: PhaseSettings,
+        modality: Modality,
+        normalization: Normalization,
+        seed: int,
+        loader_workers: int,
+    ) -> None:
+        super().__init__()
+        self._batch_size, self._seed, self._workers = phase.batch_size, seed, loader_workers
+        self.train = ClipDataset(features, fold.train, modality, normalization, augment=phase.augment)
+        self.selection = ClipDataset(features, fold.selection, modality, normalization)
+        for name, dataset in (("training", self.train), ("selection", self.selection)):
+            if not len(dataset):
+                raise InputError(
+                    f"fold {fold.index} has no {name} clips with {modality}; check the clips left out, or change "
+                    "train.folds in params.yaml."
+                )
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Shuffled and augmented. A last batch of one clip, which batch norm can't use, is dropped."""
+        sampler = EpochSampler(len(self.train), self._seed)
+        return self._loader(self.train, sampler=sampler, drop_last=len(self.train) % self._batch_size == 1)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """The actors that choose the epoch."""
+        return self._loader(self.selection)
+
+    def _loader(
+        self, dataset: ClipDataset, sampler: Sampler[int] | None = None, drop_last: bool = False
+    ) -> DataLoader[Batch]:
+        return DataLoader(
+            dataset,
+            batch_size=self._batch_size,
+            sampler=sampler,
+            drop_last=drop_last,
+            num_workers=self._workers,
+            persistent_workers=self._workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )

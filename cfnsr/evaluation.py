@@ -1,0 +1,72 @@
+"""From the folds' predictions to the report: figures, spread over folds, intervals over actors, groups."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cfnsr.metrics import bootstrap_intervals, class_recall, confusion_matrix, scores
+from cfnsr.ravdess import EMOTIONS
+from cfnsr.training import PREDICTIONS, FoldResult
+
+
+def read_predictions(folders: Sequence[Path]) -> pd.DataFrame:
+    """Predictions of the test actors of all folds: `clip_id, actor, sex, label, fold` and a probability an emotion."""
+    tables = [pd.read_csv(folder / PREDICTIONS).assign(fold=index) for index, folder in enumerate(folders)]
+    return pd.concat(tables, ignore_index=True)
+
+
+def probabilities(predictions: pd.DataFrame) -> NDArray[np.float64]:
+    """The probability columns, (N, 8)."""
+    return predictions[list(EMOTIONS)].to_numpy(dtype=float)
+
+
+def report(predictions: pd.DataFrame, results: Sequence[FoldResult]) -> dict[str, Any]:
+    """All figures of a run, JSON-able.
+
+    Args:
+        predictions: of all folds' test actors, each clip once.
+        results: one a fold.
+
+    Returns:
+        `pooled` (all clips as one set), `interval` (95 %, resampling actors), `folds` (mean and standard deviation of the
+        folds' own figures, and each of them), `recall` by class, `actors` and `sex` (accuracy by group), `confusion`
+        (rows true, columns predicted).
+    """
+    probability, label = probabilities(predictions), predictions["label"].to_numpy()
+    matrix = confusion_matrix(probability, label)
+    by_fold = []
+    for result, (_, group) in zip(results, predictions.groupby("fold"), strict=True):
+        figures = scores(probabilities(group), group["label"].to_numpy()).to_dict()
+        by_fold.append({"fold": result.fold, "test_actors": list(result.test), "clips": len(group), **figures})
+    names = list(scores(probability, label).to_dict())
+    spread = {name: np.array([fold[name] for fold in by_fold]) for name in names}
+    return {
+        "clips": len(predictions),
+        "pooled": scores(probability, label).to_dict(),
+        "interval": {
+            name: list(bounds)
+            for name, bounds in bootstrap_intervals(probability, label, predictions["actor"].to_numpy()).items()
+        },
+        "folds": {
+            "mean": {name: float(values.mean()) for name, values in spread.items()},
+            "std": {name: float(values.std(ddof=1)) if len(values) > 1 else None for name, values in spread.items()},
+            "each": by_fold,
+        },
+        "recall": dict(zip(EMOTIONS, class_recall(matrix), strict=True)),
+        "actors": _accuracy_by(predictions, "actor"),
+        "sex": _accuracy_by(predictions, "sex"),
+        "confusion": matrix.tolist(),
+    }
+
+
+def _accuracy_by(predictions: pd.DataFrame, column: str) -> dict[str, float]:
+    right = probabilities(predictions).argmax(axis=1) == predictions["label"].to_numpy()
+    return {
+        str(name): float(share) for name, share in pd.Series(right).groupby(predictions[column].values).mean().items()
+    }

@@ -1,0 +1,58 @@
+"""Who is trained on and who is tested: folds by actor, so that no voice or face is ever on both sides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cfnsr.config import TrainSettings
+from cfnsr.errors import InputError
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Actors of one fold; the three groups share nobody."""
+
+    index: int
+    train: tuple[int, ...]
+    validation: tuple[int, ...]
+    test: tuple[int, ...]
+
+    @property
+    def selection(self) -> tuple[int, ...]:
+        """Actors that choose the epoch: the validation actors, or, as published, the test actors themselves."""
+        return self.validation or self.test
+
+
+def actor_folds(actors: Sequence[int], settings: TrainSettings) -> list[Fold]:
+    """Split actors into folds of consecutive test actors.
+
+    Protocol `honest`: the actors that follow the test actors (cyclically) are the validation set. Protocol `published`:
+    there is none, and the epoch is chosen on the test actors.
+
+    Args:
+        actors: everyone with usable clips, in order.
+        settings: `folds`, `actors_per_fold`, `validation_actors` and `protocol` are used.
+
+    Raises:
+        InputError: too few actors for these folds, or nobody left to train on.
+    """
+    folds, size = settings.folds, settings.actors_per_fold
+    held_out = settings.validation_actors if settings.protocol == "honest" else 0
+    if folds * size > len(actors):
+        raise InputError(
+            f"{folds} folds of {size} test actors need {folds * size} actors, but only {len(actors)} have usable "
+            "clips; lower train.folds or train.actors_per_fold in params.yaml, or add actors to dataset.actors."
+        )
+    if size + held_out >= len(actors):
+        raise InputError(
+            f"{size} test and {held_out} validation actors leave none of {len(actors)} to train on; lower "
+            "train.actors_per_fold or train.validation_actors in params.yaml."
+        )
+    result = []
+    for index in range(folds):
+        start = index * size
+        rotated = [*actors[start:], *actors[:start]]
+        test, validation, train = rotated[:size], rotated[size : size + held_out], rotated[size + held_out :]
+        result.append(Fold(index, tuple(sorted(train)), tuple(sorted(validation)), tuple(sorted(test))))
+    return result

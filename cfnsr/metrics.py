@@ -1,0 +1,106 @@
+"""Figures of a set of predictions: WAR, UAR, macro F1, ECE, and intervals that resample actors.
+
+Shapes: N clips, K classes, A actors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torchmetrics.functional.classification import multiclass_calibration_error, multiclass_confusion_matrix
+
+BOOTSTRAP_DRAWS = 2000
+ECE_BINS = 15  # Guo et al., ICML 2017
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Figures of one set of predictions; shares of 1."""
+
+    accuracy: float
+    """WAR: share of clips that are right."""
+    uar: float
+    """Unweighted average recall: mean over the classes that occur."""
+    f1: float
+    """Macro F1 over the classes that occur or were predicted."""
+    ece: float
+    """Expected calibration error, 15 bins."""
+
+    def to_dict(self) -> dict[str, float]:
+        """As a flat dict."""
+        return asdict(self)
+
+
+def scores(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -> Scores:
+    """Figures of predictions.
+
+    Args:
+        probabilities: (N, K), rows sum to 1.
+        labels: (N,) class indices.
+    """
+    matrix = confusion_matrix(probabilities, labels)[None]
+    predicted, target = torch.as_tensor(probabilities, dtype=torch.float32), torch.as_tensor(labels, dtype=torch.long)
+    ece = multiclass_calibration_error(predicted, target, num_classes=predicted.shape[1], n_bins=ECE_BINS)
+    return Scores(_accuracy(matrix)[0], _uar(matrix)[0], _f1(matrix)[0], float(ece))
+
+
+def confusion_matrix(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Counts (K, K): rows are the true classes, columns the predicted ones."""
+    predicted, target = torch.as_tensor(probabilities.argmax(axis=1)), torch.as_tensor(labels, dtype=torch.long)
+    return multiclass_confusion_matrix(predicted, target, num_classes=probabilities.shape[1]).numpy()
+
+
+def class_recall(matrix: NDArray[np.integer]) -> list[float | None]:
+    """Recall of each class of a confusion matrix; None for a class that does not occur."""
+    return [float(row[k] / row.sum()) if row.sum() else None for k, row in enumerate(matrix)]
+
+
+def bootstrap_intervals(
+    probabilities: NDArray[np.floating],
+    labels: NDArray[np.integer],
+    actors: NDArray[np.integer],
+    seed: int = 0,
+    coverage: float = 0.95,
+) -> dict[str, tuple[float, float]]:
+    """Percentile intervals of accuracy, UAR and F1, resampling whole actors.
+
+    Clips of one actor are alike, so resampling clips would claim more certainty than there is.
+    """
+    everyone = np.unique(actors)
+    by_actor = np.stack(
+        [confusion_matrix(probabilities[actors == a], labels[actors == a]) for a in everyone]
+    )  # (A,K,K)
+    draws = np.random.default_rng(seed).integers(len(everyone), size=(BOOTSTRAP_DRAWS, len(everyone)))
+    matrices = by_actor[draws].sum(axis=1)  # (draws, K, K)
+    tail = (1 - coverage) / 2
+    figures = {"accuracy": _accuracy(matrices), "uar": _uar(matrices), "f1": _f1(matrices)}
+    return {
+        name: (float(np.quantile(values, tail)), float(np.quantile(values, 1 - tail)))
+        for name, values in figures.items()
+    }
+
+
+# The three below take confusion matrices (B, K, K), so that one figure and all bootstrap draws share their definition.
+
+
+def _accuracy(matrices: NDArray[np.integer]) -> NDArray[np.float64]:
+    return np.trace(matrices, axis1=1, axis2=2) / matrices.sum(axis=(1, 2))
+
+
+def _uar(matrices: NDArray[np.integer]) -> NDArray[np.float64]:
+    return _mean_where(np.diagonal(matrices, axis1=1, axis2=2), matrices.sum(axis=2))
+
+
+def _f1(matrices: NDArray[np.integer]) -> NDArray[np.float64]:
+    hits = np.diagonal(matrices, axis1=1, axis2=2)
+    return _mean_where(2 * hits, matrices.sum(axis=2) + matrices.sum(axis=1))
+
+
+def _mean_where(numerator: NDArray[np.integer], denominator: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Mean over classes of the ratio, leaving out classes whose denominator is 0."""
+    present = denominator > 0
+    ratio = np.divide(numerator, denominator, out=np.zeros(numerator.shape), where=present)
+    return ratio.sum(axis=1) / present.sum(axis=1)
