@@ -64,6 +64,12 @@ def read_key(path: Path) -> str | None:
     return metadata[KEY].decode() if KEY in metadata else None
 
 
+def features_key(settings: Mapping[str, Any], clips: Sequence[ClipTask]) -> str:
+    """What features depend on, as a digest: the settings (JSON-able), the clips and their sources' digests."""
+    content = [settings, [(clip.clip_id, clip.digest) for clip in clips]]
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+
+
 def extract_by_actor(
     function: Callable[[Task], Row],
     tasks: Sequence[Task],
@@ -95,7 +101,7 @@ def extract_by_actor(
     for task in sorted(tasks, key=lambda task: (task.actor, task.clip_id)):
         by_actor.setdefault(task.actor, []).append(task)
     paths = {actor: folder / f"{actor_folder(actor)}.parquet" for actor in by_actor}
-    keys = {actor: _key(settings, clips) for actor, clips in by_actor.items()}
+    keys = {actor: features_key(settings, clips) for actor, clips in by_actor.items()}
     for stray in set(folder.glob(f"Actor_*.parquet{PARTIAL}")) | (set(folder.glob("*.parquet")) - set(paths.values())):
         stray.unlink()
 
@@ -148,8 +154,3 @@ def check_bad_share(stage: str, reasons: Mapping[str, str], total: int, limit: f
             f"{stage}: {len(reasons)} of {total} clips had to be left out ({clip}: {reason}), more than the "
             f"{limit:.0%} that max_bad_share allows; mend them or raise the limit in params.yaml."
         )
-
-
-def _key(settings: Mapping[str, Any], clips: Sequence[ClipTask]) -> str:
-    content = [settings, [(clip.clip_id, clip.digest) for clip in clips]]
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()

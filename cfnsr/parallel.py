@@ -106,8 +106,11 @@ def _start_worker() -> None:
 
     threading.Thread(target=end_with_parent, daemon=True).start()
     # One process a core already: threads inside OpenCV, BLAS and Torch would only fight over the same cores.
+    # The variables are for libraries loaded from now on, `threadpool_limits` for those that came with the main module.
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[variable] = "1"
     import cv2
+    from threadpoolctl import threadpool_limits
 
+    threadpool_limits(1)
     cv2.setNumThreads(1)

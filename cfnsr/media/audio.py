@@ -1,0 +1,80 @@
+"""Sound of a media file: any container and codec FFmpeg reads, as mono samples at the rate asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from cfnsr.errors import ClipError
+from cfnsr.media.container import open_media
+
+PREROLL = 0.5
+"""Seconds decoded before and after a window: what decoders (Opus: 80 ms) and the resampler's filter need to settle."""
+
+_FULL_SCALE = 2.0**31
+
+
+def read_audio(path: Path, sample_rate: int, start: float = 0.0, duration: float | None = None) -> NDArray[np.float32]:
+    """Decode the first audio track, mixed down to one channel and resampled.
+
+    Channels are weighted so that they never overflow (stereo: the mean; 5.1: FFmpeg's matrix, normalised). Time is
+    counted from the beginning of the file: where the track begins later than the picture, zeros fill the gap. A window
+    costs what the window costs, however long the file is.
+
+    Args:
+        path: media file.
+        sample_rate: of the result, in Hz.
+        start: of the window, in seconds.
+        duration: of the window, in seconds; None reads to the end.
+
+    Returns:
+        Samples (n,) between -1 and 1; fewer than asked for where the track ends earlier, none beyond its end.
+
+    Raises:
+        ClipError: there is no audio track, it holds nothing, or it can't be decoded.
+    """
+    with open_media(path) as container:
+        if not container.streams.audio:
+            raise ClipError(f"{path.name} has no audio track")
+        stream = container.streams.audio[0]
+        origin = (container.start_time or 0) / av.time_base
+        if start > PREROLL and stream.time_base:
+            container.seek(int((origin + start - PREROLL) / stream.time_base), stream=stream)
+        # 32-bit integers out: for those (not for floats) FFmpeg normalises the mix-down, and none of 24 bits is lost.
+        resampler = av.AudioResampler(format="s32", layout="mono", rate=sample_rate)
+        pieces: list[NDArray[np.int32]] = []
+        begin: float | None = None  # time of the first sample kept, s
+        now = 0.0
+        for frame in container.decode(stream):
+            if frame.time is not None:
+                now = frame.time - origin
+            if duration is not None and now >= start + duration + PREROLL:
+                begin = now if begin is None else begin
+                break
+            end = now + frame.samples / frame.sample_rate
+            if end > start - PREROLL:
+                begin = now if begin is None else begin
+                try:
+                    pieces += [piece.to_ndarray()[0] for piece in resampler.resample(frame)]
+                except ValueError:
+                    raise ClipError(f"{path.name} changes its sample rate or channels in the middle") from None
+            now = end
+        if pieces:
+            pieces += [piece.to_ndarray()[0] for piece in resampler.resample(None)]
+    if begin is None:
+        if start == 0:
+            raise ClipError(f"{path.name} has an audio track without any sound data")
+        return np.zeros(0, np.float32)
+    return _window(pieces, round((start - begin) * sample_rate), duration and round(duration * sample_rate))
+
+
+def _window(pieces: list[NDArray[np.int32]], first: int, length: float | None) -> NDArray[np.float32]:
+    """Samples from index `first` on (negative: the track begins later, zeros come first), at most `length`."""
+    samples = np.concatenate(pieces) if pieces else np.zeros(0, np.int32)
+    length = None if length is None else int(length)
+    silence = max(-first, 0) if length is None else min(max(-first, 0), length)
+    kept = samples[max(first, 0) :]
+    return np.concatenate([np.zeros(silence, np.float32), kept.astype(np.float32) / np.float32(_FULL_SCALE)])[:length]

@@ -1,0 +1,65 @@
+"""Stage `mfcc`: the MFCC of every clip with sound, in one Parquet file."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cfnsr.config import MfccSettings, Settings, default_workers
+from cfnsr.manifest import read_manifest
+from cfnsr.mfcc import SCHEMA, mfcc_of_file
+from cfnsr.packed import check_bad_share, extract_by_actor, features_key, left_out, merge_packed, read_key
+from components.runner import run_step
+
+
+@dataclass(frozen=True)
+class MfccTask:
+    """One clip and what its MFCC depends on."""
+
+    clip_id: str
+    actor: int
+    digest: str
+    path: Path
+    settings: MfccSettings
+
+
+def mfcc(settings: Settings) -> None:
+    """Write `data/<profile>/mfcc.parquet`; a run that was killed goes on after its last finished actor.
+
+    Raises:
+        InputError: there is no manifest, or more clips than `mfcc.max_bad_share` can't be used.
+    """
+    params, layout = settings.params.mfcc, settings.layout
+    clips = read_manifest(layout.manifest)
+    clips = clips[(clips["reason"] == "") & clips["has_audio"]]
+    tasks = [
+        MfccTask(clip["clip_id"], clip["actor"], clip["audio_digest"], layout.raw / clip["audio_path"], params)
+        for clip in clips.to_dict("records")
+    ]
+    depends_on = params.model_dump(exclude={"max_bad_share"})
+    key = features_key(depends_on, tasks)
+    folder = layout.data / ".mfcc"  # finished actors of a run that is under way
+    if read_key(layout.mfcc) != key:
+        parts = extract_by_actor(
+            extract,
+            tasks,
+            folder=folder,
+            schema=SCHEMA,
+            settings=depends_on,
+            workers=default_workers(),
+            description="mfcc",
+        )
+        merge_packed(parts, layout.mfcc, SCHEMA, key)
+    shutil.rmtree(folder, ignore_errors=True)  # left by a run that was killed just after it had merged them
+    check_bad_share("mfcc", left_out([layout.mfcc]), len(tasks), params.max_bad_share)
+
+
+def extract(task: MfccTask) -> dict[str, Any]:
+    """Columns of one clip; runs in a worker process."""
+    return {"source": task.path.suffix[1:].lower(), "mfcc": list(mfcc_of_file(task.path, task.settings))}
+
+
+if __name__ == "__main__":
+    run_step(mfcc, __doc__)
