@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from cfnsr.augment import AudioAugment, VideoAugment
 from cfnsr.config import Layout, Modality, PhaseSettings
 from cfnsr.errors import InputError
-from cfnsr.faces import read_faces
+from cfnsr.faces.store import read_faces
 from cfnsr.folds import Fold
 from cfnsr.manifest import read_manifest
 from cfnsr.mfcc import read_mfcc
@@ -84,9 +84,9 @@ class Features:
             wanted &= self.clips["has_audio"]
         return self.clips[wanted]
 
-    def frames(self, clip_id: str, actor: int) -> NDArray[np.uint8]:
+    def frames(self, clip_id: str) -> NDArray[np.uint8]:
         """Face crops of a clip, `(T, H, W, 3)` RGB."""
-        return read_faces(self.layout.faces, clip_id, actor).frames
+        return read_faces(self.layout.faces, clip_id).frames
 
 
 class ClipDataset(Dataset[Batch]):
@@ -103,7 +103,6 @@ class ClipDataset(Dataset[Batch]):
         clips = features.having(modality)
         self.clips = clips[clips["actor"].isin(actors)].reset_index(drop=True)
         self._ids: list[str] = self.clips["clip_id"].tolist()
-        self._actors: list[int] = self.clips["actor"].tolist()
         self._labels: list[int] = self.clips["label"].tolist()
         self._features, self._normalization, self._augment = features, normalization, augment
         self._frames: list[Tensor] | None = None
@@ -127,12 +126,12 @@ class ClipDataset(Dataset[Batch]):
             frames = self._augment_video(frames) if self._augment else frames
             row["frames"] = self._normalization.frames(frames)
         if self._augment_audio is not None:
-            mfcc = self._normalization.mfcc(torch.from_numpy(self._features.mfcc[self._ids[index]]))
+            mfcc = self._normalization.mfcc(torch.tensor(self._features.mfcc[self._ids[index]]))
             row["mfcc"] = self._augment_audio(mfcc) if self._augment else mfcc
         return row
 
     def _read_frames(self, index: int) -> Tensor:
-        frames = self._features.frames(self._ids[index], self._actors[index])
+        frames = self._features.frames(self._ids[index])
         return torch.from_numpy(frames).permute(0, 3, 1, 2).contiguous()  # (T, 3, H, W)
 
 

@@ -34,9 +34,9 @@ def report(predictions: pd.DataFrame, results: Sequence[FoldResult]) -> dict[str
         results: one a fold.
 
     Returns:
-        `pooled` (all clips as one set), `interval` (95 %, resampling actors), `folds` (mean and standard deviation of the
-        folds' own figures, and each of them), `recall` by class, `actors` and `sex` (accuracy by group), `confusion`
-        (rows true, columns predicted).
+        `pooled` (all clips as one set), `interval` (95 %, resampling actors), `folds` (mean and standard deviation of
+        the folds' own figures, and each of them), `recall` by class, `actors` and `sex` (accuracy by group),
+        `confusion` (rows true, columns predicted).
     """
     probability, label = probabilities(predictions), predictions["label"].to_numpy()
     matrix = confusion_matrix(probability, label)
@@ -67,6 +67,5 @@ def report(predictions: pd.DataFrame, results: Sequence[FoldResult]) -> dict[str
 
 def _accuracy_by(predictions: pd.DataFrame, column: str) -> dict[str, float]:
     right = probabilities(predictions).argmax(axis=1) == predictions["label"].to_numpy()
-    return {
-        str(name): float(share) for name, share in pd.Series(right).groupby(predictions[column].values).mean().items()
-    }
+    shares = pd.DataFrame({"right": right, "group": predictions[column]}).groupby("group")["right"].mean()
+    return {str(name): float(share) for name, share in shares.items()}

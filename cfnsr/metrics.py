@@ -42,14 +42,14 @@ def scores(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -> 
         labels: (N,) class indices.
     """
     matrix = confusion_matrix(probabilities, labels)[None]
-    predicted, target = torch.as_tensor(probabilities, dtype=torch.float32), torch.as_tensor(labels, dtype=torch.long)
+    predicted, target = torch.tensor(probabilities, dtype=torch.float32), torch.tensor(labels, dtype=torch.long)
     ece = multiclass_calibration_error(predicted, target, num_classes=predicted.shape[1], n_bins=ECE_BINS)
     return Scores(_accuracy(matrix)[0], _uar(matrix)[0], _f1(matrix)[0], float(ece))
 
 
 def confusion_matrix(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -> NDArray[np.int64]:
     """Counts (K, K): rows are the true classes, columns the predicted ones."""
-    predicted, target = torch.as_tensor(probabilities.argmax(axis=1)), torch.as_tensor(labels, dtype=torch.long)
+    predicted, target = torch.tensor(probabilities.argmax(axis=1)), torch.tensor(labels, dtype=torch.long)
     return multiclass_confusion_matrix(predicted, target, num_classes=probabilities.shape[1]).numpy()
 
 

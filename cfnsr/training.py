@@ -48,6 +48,8 @@ RESULT = "fold.json"
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 # What Lightning warns of here is decided on purpose: loaders in the main process for small corpora, short epochs.
 warnings.filterwarnings("ignore", ".*does not have many workers.*|.*number of training batches.*")
+# Lightning calls a torch function that torch has renamed; nothing a user can do.
+warnings.filterwarnings("ignore", ".*isinstance\\(treespec, LeafSpec\\).*")
 
 
 @dataclass(frozen=True)
@@ -176,8 +178,9 @@ def train_fold(
         name = "fusion" if modality == "both" else modality
         torch.manual_seed(seed)
         network = CFNSR.from_settings(model_settings, mfcc, modality)
-        for encoder, pretrained in encoders.items():
-            getattr(network, encoder).load_state_dict(getattr(pretrained, encoder).state_dict())
+        if modality == "both":
+            for encoder, pretrained in encoders.items():
+                getattr(network, encoder).load_state_dict(getattr(pretrained, encoder).state_dict())
         data = FoldData(features, fold, phase, modality, normalization, seed, train.loader_workers)
         phase_folder = folder / name
         network = _train_phase(network, data, phase, phase_folder, seed, logger_for(name), f"fold {fold.index} {name}")

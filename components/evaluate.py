@@ -1,0 +1,125 @@
+"""Step `evaluate`: from the folds' test predictions to metrics/<profile>.json, plots and a table on the screen."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cfnsr.config import Settings
+from cfnsr.errors import InputError
+from cfnsr.files import atomic_path, write_text
+from components.runner import run_step
+from components.tracking import RunTracker
+from components.train import corpus_name, fold_folder
+
+FIGURES = {"accuracy": "accuracy (WAR)", "uar": "UAR", "f1": "macro F1", "ece": "ECE"}
+
+
+def evaluate(settings: Settings) -> dict[str, Any]:
+    """Pool the test predictions of all folds and report on them.
+
+    Returns:
+        The content of metrics/<profile>.json.
+
+    Raises:
+        InputError: a fold has not been trained.
+    """
+    from cfnsr.evaluation import read_predictions, report
+    from cfnsr.training import FoldResult
+
+    folders = [fold_folder(settings, index) for index in range(settings.params.train.folds)]
+    results = []
+    for folder in folders:
+        result = FoldResult.load(folder)
+        if result is None:
+            raise InputError(f"{folder} holds no finished fold; run `python -m components.train` first.")
+        results.append(result)
+    predictions = read_predictions(folders)
+    content = {
+        "corpus": corpus_name(settings),
+        "profile": settings.profile,
+        "protocol": settings.params.train.protocol,
+        "parameters": results[0].parameters,
+        "seconds": sum(result.seconds for result in results),
+        **report(predictions, results),
+    }
+    write_text(settings.layout.metrics, json.dumps(content, indent=2) + "\n")
+    _write_tables(settings, predictions)
+    _plot(settings, content)
+    _log(settings, content)
+    print_table(content)
+    return content
+
+
+def _write_tables(settings: Settings, predictions: pd.DataFrame) -> None:
+    """Tables behind the plots, which `dvc plots` can draw again and compare between experiments."""
+    from cfnsr.training import HISTORY
+
+    histories = [
+        pd.read_csv(fold_folder(settings, index) / HISTORY).assign(fold=index)
+        for index in range(settings.params.train.folds)
+    ]
+    for name, table in (("curves", pd.concat(histories)), ("predictions", predictions)):
+        with atomic_path(settings.layout.plots / f"{name}.csv") as temporary:
+            table.to_csv(temporary, index=False)
+
+
+def _plot(settings: Settings, content: dict[str, Any]) -> None:
+    from cfnsr.plots import plot_confusion, plot_curves
+
+    plots = settings.layout.plots
+    about = f"{content['corpus']}, {content['protocol']} protocol, {settings.params.train.folds} folds by actor"
+    plot_curves(pd.read_csv(plots / "curves.csv"), plots / "curves.png", f"Training on the {about}")
+    accuracy = content["pooled"]["accuracy"]
+    title = f"Test actors, pooled: {accuracy:.1%} of {content['clips']} clips\n{about}"
+    plot_confusion(np.array(content["confusion"]), plots / "confusion.png", title)
+
+
+def _log(settings: Settings, content: dict[str, Any]) -> None:
+    tracker = RunTracker(settings)
+    run_id = tracker.parent({}, {})
+    for fold in content["folds"]["each"]:
+        for name in FIGURES:
+            tracker.client.log_metric(tracker.fold(fold["fold"]), f"test/{name}", fold[name])
+    for path in (settings.layout.metrics, *sorted(settings.layout.plots.iterdir())):
+        tracker.client.log_artifact(run_id, str(path), "" if path == settings.layout.metrics else "plots")
+    low, high = content["interval"]["accuracy"]
+    metrics = {f"test/{name}": content["pooled"][name] for name in FIGURES}
+    metrics |= {"test/accuracy_low": low, "test/accuracy_high": high}
+    tracker.finish(run_id, {**metrics, "param_count": content["parameters"], "seconds": content["seconds"]})
+
+
+def print_table(content: dict[str, Any]) -> None:
+    """Show the report's figures on the screen, named after the corpus they are of."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{content['corpus']} - {content['protocol']} protocol - actors never seen in training")
+    for column in ("figure", "all test clips", "95 % interval (actors)", "mean ± std over folds"):
+        table.add_column(column, justify="left" if column == "figure" else "right")
+    for name, label in FIGURES.items():
+        bounds = content["interval"].get(name)
+        mean, std = content["folds"]["mean"][name], content["folds"]["std"][name]
+        table.add_row(
+            label,
+            f"{content['pooled'][name]:.3f}",
+            f"{bounds[0]:.3f} to {bounds[1]:.3f}" if bounds else "",
+            f"{mean:.3f}" + (f" ± {std:.3f}" if std is not None else ""),
+        )
+    table.caption = (
+        f"{content['clips']} clips, {len(content['folds']['each'])} folds, {content['parameters']:,} parameters, "
+        f"{content['seconds']:.0f} s of training"
+    )
+    Console(width=100).print(table)
+
+
+def step(settings: Settings) -> None:
+    """The step as the command line runs it."""
+    evaluate(settings)
+
+
+if __name__ == "__main__":
+    run_step(step, __doc__)

@@ -1,0 +1,1 @@
+"""Who runs the steps, when and where."""

@@ -1,0 +1,67 @@
+"""Flow `train-cfnsr`: the one place that knows how training is done.
+
+The DVC stage `train` runs it in this process (`python -m pipelines.train`).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+# Before Prefect is imported: no usage statistics, and time enough for its own API to start on a slow machine.
+os.environ.setdefault("DO_NOT_TRACK", "1")
+os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
+
+from prefect import flow, task
+
+from cfnsr.config import Settings, load_settings
+from cfnsr.folds import Fold
+from components import evaluate, register, train
+from components.runner import run_step
+
+
+@task(task_run_name="train fold {fold.index}")
+def train_fold(settings: Settings, fold: Fold) -> float:
+    """Train one fold; a finished one returns at once. Returns its validation accuracy."""
+    return train.train_one(settings, fold).selection_accuracy
+
+
+@task(name="evaluate")
+def evaluate_run(settings: Settings) -> float:
+    """Pool the folds' test predictions. Returns the accuracy."""
+    return float(evaluate.evaluate(settings)["pooled"]["accuracy"])
+
+
+@task(name="register")
+def register_run(settings: Settings) -> int:
+    """Register the best fold's network. Returns the version."""
+    return register.register(settings)
+
+
+@flow(name="train-cfnsr", flow_run_name="train {profile}")
+def train_cfnsr(params_file: Path = Path("params.yaml"), profile: str | None = None) -> int:
+    """Train all folds of a profile, evaluate them and register the best one's network.
+
+    Args:
+        params_file: the settings; the folder it lies in is the project's root.
+        profile: None takes the one the file names.
+
+    Returns:
+        The registered version.
+    """
+    settings = load_settings(params_file, profile)
+    for fold in train.plan(settings):
+        train_fold(settings, fold)
+    evaluate_run(settings)
+    version = register_run(settings)
+    print(f"registered as cfn-sr version {version}, alias {register.ALIAS!r}")
+    return version
+
+
+def _run(settings: Settings) -> None:
+    train_cfnsr(settings.layout.root / "params.yaml", settings.profile)
+
+
+if __name__ == "__main__":
+    run_step(_run, __doc__)
