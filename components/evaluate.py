@@ -1,4 +1,4 @@
-"""Step `evaluate`: from the folds' test predictions to metrics/<profile>.json, plots and a table on the screen."""
+"""Step `evaluate`: from the folds' test predictions to metrics/<profile>.json and plots."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from components.runner import run_step
 from components.tracking import RunTracker
 from components.train import corpus_name, fold_folder
 
-FIGURES = {"accuracy": "accuracy (WAR)", "uar": "UAR", "f1": "macro F1", "ece": "ECE"}
+FIGURES = ("accuracy", "uar", "f1", "ece")
 
 
 def evaluate(settings: Settings) -> dict[str, Any]:
@@ -50,7 +50,6 @@ def evaluate(settings: Settings) -> dict[str, Any]:
     _write_tables(settings, predictions)
     _plot(settings, content)
     _log(settings, content)
-    print_table(content)
     return content
 
 
@@ -92,33 +91,11 @@ def _log(settings: Settings, content: dict[str, Any]) -> None:
     tracker.finish(run_id, {**metrics, "param_count": content["parameters"], "seconds": content["seconds"]})
 
 
-def print_table(content: dict[str, Any]) -> None:
-    """Show the report's figures on the screen, named after the corpus they are of."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=f"{content['corpus']} - {content['protocol']} protocol - actors never seen in training")
-    for column in ("figure", "all test clips", "95 % interval (actors)", "mean ± std over folds"):
-        table.add_column(column, justify="left" if column == "figure" else "right")
-    for name, label in FIGURES.items():
-        bounds = content["interval"].get(name)
-        mean, std = content["folds"]["mean"][name], content["folds"]["std"][name]
-        table.add_row(
-            label,
-            f"{content['pooled'][name]:.3f}",
-            f"{bounds[0]:.3f} to {bounds[1]:.3f}" if bounds else "",
-            f"{mean:.3f}" + (f" ± {std:.3f}" if std is not None else ""),
-        )
-    table.caption = (
-        f"{content['clips']} clips, {len(content['folds']['each'])} folds, {content['parameters']:,} parameters, "
-        f"{content['seconds']:.0f} s of training"
-    )
-    Console(width=100).print(table)
-
-
 def step(settings: Settings) -> None:
     """The step as the command line runs it."""
-    evaluate(settings)
+    from components.results import print_table
+
+    print_table(evaluate(settings))
 
 
 if __name__ == "__main__":

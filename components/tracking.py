@@ -68,10 +68,13 @@ class RunTracker:
             self.client.log_text(run_id, environment(), "environment.txt")
         return run_id
 
+    def parent_id(self) -> str | None:
+        """Id of the parent run; None where this tracking server has none."""
+        return self._known().get("train")
+
     def fold(self, index: int) -> str:
         """Id of a fold's child run."""
-        parent = self._known()["train"]
-        run_id, _ = self._run(f"fold-{index}", f"fold-{index}", parent)
+        run_id, _ = self._run(f"fold-{index}", f"fold-{index}", self.parent_id())
         return run_id
 
     def finish(self, run_id: str, metrics: Mapping[str, float] | None = None) -> None:

@@ -1,0 +1,47 @@
+# `make demo` and `make test` are all a newcomer needs; both make .venv when it is missing.
+SHELL := /bin/bash
+PYTHON ?= python3.11
+VENV := .venv
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.PHONY: help install demo test lint types lock clean
+
+help:  ## show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+# The stamps make an interrupted install start again and an up-to-date one cost nothing.
+$(VENV)/.installed: requirements.txt pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not here; install Python 3.11 or set PYTHON=..."; exit 2; }
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps -e .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+install: $(VENV)/.installed-dev  ## create .venv with everything, the development tools too
+
+demo: $(VENV)/.installed  ## the sample profile from clips to a registered model (minutes)
+	dvc repro
+	@python -m components.results
+
+test: install lint types  ## everything that CI runs
+	pytest --cov --cov-report=term
+
+lint: install  ## style and common mistakes
+	ruff check .
+	ruff format --check .
+
+types: install  ## static types
+	mypy
+
+lock: install  ## resolve the pinned requirements again from pyproject.toml
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check uv
+	uv pip compile pyproject.toml -p 3.11 --upgrade --no-emit-index-url --no-annotate --no-header -o requirements.txt
+	uv pip compile pyproject.toml --extra dev --extra postgres -c requirements.txt -p 3.11 \
+		--no-emit-index-url --no-annotate --no-header -o requirements-dev.txt
+
+clean:  ## remove what the runs made, not .venv and not the DVC cache
+	rm -rf data runs plots metrics mlartifacts mlflow.db

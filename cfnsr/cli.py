@@ -1,0 +1,112 @@
+"""The `cfnsr` command. Each command imports what it needs when it runs, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cfnsr.config import load_settings
+from cfnsr.errors import exit_with_sentence
+
+app = typer.Typer(
+    help="Audio-visual emotion recognition with CFN-SR.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+ParamsOption = Annotated[Path, typer.Option("--params", help="Settings file.")]
+ProfileOption = Annotated[str | None, typer.Option(help="Profile in the settings file; default: the one it names.")]
+
+
+@app.command()
+def doctor(params: ParamsOption = Path("params.yaml"), profile: ProfileOption = None) -> None:
+    """Check the environment: versions, GPU, codecs, disk, and whether what the profile needs can be reached."""
+    from cfnsr.doctor import report
+
+    report(load_settings(params, profile))
+
+
+@app.command()
+def predict(
+    clips: Annotated[list[Path], typer.Argument(help="Video files.")],
+    model: Annotated[
+        str, typer.Option(help="Registry URI (models:/cfn-sr@challenger), folder or safetensors file.")
+    ] = "models:/cfn-sr@champion",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a clip.")] = False,
+) -> None:
+    """Say which emotion a clip shows. Trained on acted emotion of 24 actors; not for decisions about people."""
+    from cfnsr.errors import ClipError, InputError
+    from cfnsr.predict import Predictor
+
+    predictor = Predictor.from_pretrained(model)
+    failed = 0
+    for clip in clips:
+        try:
+            prediction = predictor(clip)
+        except ClipError as error:
+            failed += 1
+            typer.echo(json.dumps({"clip": str(clip), "error": str(error)}) if as_json else f"{clip}: {error}")
+            continue
+        if as_json:
+            typer.echo(json.dumps({"clip": str(clip), "emotion": prediction.emotion, **prediction.probabilities}))
+        else:
+            ranked = sorted(prediction.probabilities.items(), key=lambda item: -item[1])
+            typer.echo(f"{clip}: " + ", ".join(f"{emotion} {share:.0%}" for emotion, share in ranked[:3]))
+    if failed:
+        raise InputError(f"{failed} of {len(clips)} clips could not be used; the lines above say why.")
+
+
+@app.command()
+def sample(
+    folder: Annotated[Path, typer.Argument(help="Folder to write Actor_NN/*.mp4 to.")],
+    params: ParamsOption = Path("params.yaml"),
+    profile: ProfileOption = None,
+) -> None:
+    """Make the synthetic sample corpus in a folder."""
+    from cfnsr.config import default_workers
+    from cfnsr.sample import generate
+
+    dataset = load_settings(params, profile).params.dataset
+    generate(folder, dataset.sample, dataset.actors, default_workers())
+
+
+@app.command()
+def mirror(params: ParamsOption = Path("params.yaml"), profile: ProfileOption = None) -> None:
+    """Fill the dataset section's S3 bucket with the archives from Zenodo."""
+    from cfnsr.fetch.mirror import mirror as fill
+
+    done = fill(load_settings(params, profile))
+    typer.echo(f"mirror: {len(done.uploaded)} archives uploaded, {len(done.present)} were there")
+
+
+@app.command()
+def clips(params: ParamsOption = Path("params.yaml"), profile: ProfileOption = None) -> None:
+    """List the takes and files that are left out, with the stage's reason for each."""
+    from cfnsr.data import Features
+
+    features = Features.load(load_settings(params, profile).layout)
+    for name, reason in sorted(features.left_out.items()):
+        typer.echo(f"{name}: {reason}")
+    typer.echo(f"{len(features.having('both'))} takes with face and voice, {len(features.left_out)} left out")
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    from cfnsr import __version__
+
+    typer.echo(__version__)
+
+
+def main() -> None:
+    """Entry point: bad input ends with one sentence and exit code 2."""
+    with exit_with_sentence():
+        app()
+
+
+if __name__ == "__main__":
+    main()

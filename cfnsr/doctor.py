@@ -1,0 +1,178 @@
+"""`cfnsr doctor`: is everything here that a profile needs, and what to do about what is not."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from cfnsr.config import DatasetSettings, Settings, default_workers
+from cfnsr.errors import InputError
+
+PACKAGES = ("torch", "torchaudio", "torchvision", "lightning", "av", "librosa", "mlflow", "prefect", "dvc", "optuna")
+RAVDESS_BYTES = 13_356_000_000  # the 24 video archives, 12.44 GiB
+RAVDESS_COPIES = 2  # the extracted files and one more copy while an archive is unpacked or the DVC cache filled
+SAMPLE_BYTES = 500_000_000  # corpus, features, cache and runs of the sample profile, rounded up
+TIMEOUT = 10  # s
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at."""
+
+    name: str
+    found: str
+    remedy: str = ""
+    """What to do; empty when all is well."""
+    needed: bool = True
+    """False: without it things still work."""
+
+
+def checkup(settings: Settings) -> Iterator[Check]:
+    """Look at the environment, one thing after the other."""
+    yield _python()
+    yield from _packages()
+    yield _gpu()
+    yield from _codecs()
+    yield _cascade()
+    yield Check("cores", f"{default_workers()} (CFNSR_WORKERS overrides)")
+    yield _disk(settings)
+    yield _source(settings)
+    yield _tracking(settings.layout.root)
+
+
+def _python() -> Check:
+    remedy = "" if sys.version_info[:2] in ((3, 11), (3, 12)) else "use Python 3.11: `make install PYTHON=python3.11`"
+    return Check("python", f"{platform.python_version()} on {platform.platform()}", remedy)
+
+
+def _packages() -> Iterator[Check]:
+    for name in PACKAGES:
+        try:
+            yield Check(name, importlib.metadata.version(name))
+        except importlib.metadata.PackageNotFoundError:
+            yield Check(name, "not installed", "run `make install`")
+
+
+def _gpu() -> Check:
+    import torch
+
+    if torch.cuda.is_available():
+        names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+        return Check("GPU", ", ".join(names))
+    remedy = "the sample profile needs none; to train the paper's network use a CUDA machine"
+    return Check("GPU", "none that PyTorch can use", remedy, needed=False)
+
+
+def _codecs() -> Iterator[Check]:
+    import av.codec
+
+    for name, mode in (("h264", "r"), ("aac", "r"), ("flac", "r"), ("libx264", "w"), ("aac", "w")):
+        verb = "decode" if mode == "r" else "encode"
+        try:
+            av.codec.Codec(name, mode)  # type: ignore[arg-type]
+            yield Check(f"{verb} {name}", f"FFmpeg in PyAV {av.__version__}")
+        except ValueError:
+            remedy = "install PyAV from its wheel, which brings FFmpeg: `pip install --only-binary av av`"
+            yield Check(f"{verb} {name}", "missing", remedy)
+
+
+def _cascade() -> Check:
+    import cv2
+
+    path = Path(cv2.data.haarcascades) / "haarcascade_frontalface_default.xml"  # type: ignore[attr-defined]
+    found = f"OpenCV {cv2.__version__}"
+    if path.exists():
+        return Check("face detector", f"{found}, Haar cascade")
+    return Check(
+        "face detector", f"{found} without cascade files", "run `make install`: opencv-python-headless below 5"
+    )
+
+
+def _disk(settings: Settings) -> Check:
+    free = shutil.disk_usage(settings.layout.root).free
+    fetched = settings.params.dataset.source in ("zenodo", "s3") and not settings.layout.manifest.exists()
+    needed = RAVDESS_BYTES * RAVDESS_COPIES if fetched else SAMPLE_BYTES
+    found = f"{free / 2**30:.1f} GiB free below {settings.layout.root}"
+    remedy = f"free some: the profile {settings.profile} needs about {needed / 2**30:.0f} GiB"
+    return Check("disk", found, "" if free >= needed else remedy)
+
+
+def _source(settings: Settings) -> Check:
+    """What the download stage of this profile reaches out for."""
+    dataset = settings.params.dataset
+    match dataset.source:
+        case "sample":
+            return Check("data source", "synthetic sample corpus, made here")
+        case "local":
+            return _local(settings)
+        case "zenodo":
+            return _reachable("data source", f"{dataset.zenodo_url}/api/records/1188976", "dataset.zenodo_url")
+        case "s3":
+            return _bucket(dataset)
+
+
+def _local(settings: Settings) -> Check:
+    path = settings.layout.root / (settings.params.dataset.path or "")
+    if path.is_dir():
+        return Check("data source", f"folder {path}")
+    return Check("data source", f"{path} is not a folder", "set dataset.path in params.yaml to your RAVDESS folder")
+
+
+def _reachable(name: str, url: str, key: str) -> Check:
+    import requests
+
+    try:
+        answer = requests.get(url, timeout=TIMEOUT)
+    except requests.RequestException as error:
+        remedy = f"check the network or {key}, or use another dataset.source"
+        return Check(name, f"{url} does not answer ({type(error).__name__})", remedy)
+    remedy = "" if answer.ok else f"check {key}; the server may also be down: try again later"
+    return Check(name, f"{url} answers {answer.status_code}", remedy)
+
+
+def _bucket(dataset: DatasetSettings) -> Check:
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    config = Config(connect_timeout=TIMEOUT, read_timeout=TIMEOUT, retries={"max_attempts": 1})
+    try:
+        boto3.client("s3", endpoint_url=dataset.s3_endpoint, config=config).head_bucket(Bucket=dataset.s3_bucket)
+    except (BotoCoreError, ClientError) as error:
+        remedy = "check dataset.s3_bucket, dataset.s3_endpoint and your AWS credentials"
+        return Check("data source", f"bucket {dataset.s3_bucket}: {error}", remedy)
+    return Check("data source", f"bucket {dataset.s3_bucket}")
+
+
+def _tracking(root: Path) -> Check:
+    import os
+
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if not uri.startswith(("http://", "https://")):
+        return Check("tracking", uri or f"sqlite:///{root / 'mlflow.db'}")
+    return _reachable("tracking", f"{uri.rstrip('/')}/health", "MLFLOW_TRACKING_URI")
+
+
+def report(settings: Settings) -> None:
+    """Print the check-up.
+
+    Raises:
+        InputError: something that is needed is missing.
+    """
+    missing = 0
+    for check in checkup(settings):
+        mark = "ok  " if not check.remedy else "MISS" if check.needed else "note"
+        missing += mark == "MISS"
+        print(f"{mark} {check.name:<16} {check.found}")
+        if check.remedy:
+            print(f"     {'':<16} -> {check.remedy}")
+    if missing:
+        raise InputError(
+            f"{missing} thing(s) the profile {settings.profile} needs are missing; the arrows say what to do."
+        )
+    print(f"everything the profile {settings.profile} needs is here")
