@@ -140,18 +140,19 @@ def sample_pictures(path: Path, count: int) -> list[Picture]:
     wanted = frozenset(times[_nearest(times, targets)].tolist())
 
     chosen: list[Picture] = []
-    last: Picture | None = None
+    last: tuple[float, av.VideoFrame] | None = None
+    # Also frames that aren't wanted are considered: one may be the best there is, where a wanted one is damaged.
     for time, frame in read_frames(path, wanted):
         if last is not None:
-            while len(chosen) < count and targets[len(chosen)] <= (last.time + time) / 2:
-                chosen.append(last)
+            due = int(np.searchsorted(targets, (last[0] + time) / 2, side="right")) - len(chosen)
+            if due > 0:
+                chosen += [Picture.of(*last)] * due
             if len(chosen) == count:
-                break
-        # An unwanted frame may yet be the best one there is, where a wanted one turns out to be damaged.
-        last = Picture.of(time, frame)
+                return chosen
+        last = time, frame
     if last is None:
         raise ClipError(f"{path.name} has no frame that can be decoded; the file is damaged")
-    return chosen + [last] * (count - len(chosen))
+    return chosen + [Picture.of(*last)] * (count - len(chosen))
 
 
 class _Clock:
@@ -179,11 +180,11 @@ def _open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
 
 
 def _middles(times: NDArray[np.float64], count: int) -> NDArray[np.float64]:
-    """Middles of `count` equal segments of the time in which the frames are shown."""
+    """When a frame should begin whose own middle is the middle of one of `count` equal segments of the clip."""
     # The last frame is taken to be shown as long as the others: its stated duration is the one that files get wrong.
     frame = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
     span = times[-1] + frame - times[0]
-    return times[0] + span * (np.arange(count) + 0.5) / count
+    return times[0] + span * (np.arange(count) + 0.5) / count - frame / 2
 
 
 def _nearest(times: NDArray[np.float64], targets: NDArray[np.float64]) -> NDArray[np.intp]:

@@ -1,0 +1,85 @@
+"""How fast faces are cut, against bare decoding of the same files in the same run, and how much memory that takes.
+
+    python -m benchmarks.faces [FOLDER] [--repeats 10] [--copies 2] [--processes 2]
+
+Bare decoding decodes every frame and does nothing with it. Both sides run in the same processes, one decoder thread
+each, in alternating rounds, so that whatever else the machine does hits both alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import cv2
+
+import components.faces  # noqa: F401  the stage's own imports belong into the memory figure
+from cfnsr.config import FacesSettings
+from cfnsr.faces.extract import FaceTask, extract_faces
+from cfnsr.media.video import read_frames
+
+REAL_CLIPS = Path(__file__).resolve().parents[1].parent / "shared/data/ravdess/Actor_01"
+
+
+def bare(video: Path) -> tuple[int, int]:
+    for _ in read_frames(video):
+        pass
+    return os.getpid(), _peak()
+
+
+def faces(video: Path) -> tuple[int, int]:
+    extract_faces(FaceTask(video.stem, 1, "", video, None, FacesSettings()))
+    return os.getpid(), _peak()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, nargs="?", default=REAL_CLIPS, help="mp4 files, searched with subfolders")
+    parser.add_argument("--repeats", type=int, default=10, help="rounds (default: 10)")
+    parser.add_argument("--copies", type=int, default=2, help="times a round takes each clip (default: 2)")
+    parser.add_argument("--processes", type=int, default=2, help="worker processes (default: 2)")
+    arguments = parser.parse_args()
+    clips = sorted(arguments.folder.rglob("*.mp4"))
+    if not clips:
+        sys.exit(f"error: there is no mp4 file below {arguments.folder}; name a folder that has some")
+
+    peaks: dict[int, int] = {}
+    speeds: dict[Callable, list[float]] = {bare: [], faces: []}
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(arguments.processes, context, cv2.setNumThreads, (1,)) as pool:
+
+        def run(work: Callable, videos: list[Path]) -> float:
+            started = time.perf_counter()
+            peaks.update(pool.map(work, videos))
+            return len(videos) / (time.perf_counter() - started)
+
+        run(faces, clips)  # warm-up: processes started, libraries loaded, files in memory
+        for number in range(arguments.repeats):
+            order = (bare, faces) if number % 2 == 0 else (faces, bare)
+            for work in order:
+                speeds[work].append(run(work, clips * arguments.copies))
+            print(f"round {number + 1}: bare {speeds[bare][-1]:.2f}, faces {speeds[faces][-1]:.2f} clips/s", flush=True)
+
+    ratios = [cut / decoded for decoded, cut in zip(speeds[bare], speeds[faces], strict=True)]
+    print(f"clips:         {len(clips)}, each {arguments.copies} times a round, {arguments.processes} processes")
+    print(f"bare decoding: {statistics.median(speeds[bare]):.2f} clips/s (median of {arguments.repeats} rounds)")
+    print(f"faces:         {statistics.median(speeds[faces]):.2f} clips/s")
+    print(f"ratio:         {statistics.median(ratios):.0%} (lowest round {min(ratios):.0%})")
+    print(f"peak memory:   {(_peak() + sum(peaks.values())) / 1024:.0f} MB, parent and workers together")
+
+
+def _peak() -> int:
+    """Most memory this process ever held, in KiB (Linux's unit for it)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+if __name__ == "__main__":
+    main()
