@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,19 +22,25 @@ def exit_with_sentence() -> Iterator[None]:
     """Turn errors that a user can act on into a line on stderr and exit code 2; let bugs keep their traceback."""
     try:
         yield
-    except InputError as error:
-        sys.exit(_complain(str(error)))
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except KeyboardInterrupt:
+        print("\nstopped: run the same command again, it goes on from there.", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        sentence = _sentence(error)
+        if sentence is None:
             raise
-        where = f" while writing {error.filename}" if error.filename else ""
-        sys.exit(
-            _complain(
-                f"The disk is full{where}: free some space and run the same command again, it goes on from there."
-            )
-        )
+        print(f"error: {sentence}", file=sys.stderr)
+        sys.exit(2)
 
 
-def _complain(sentence: str) -> int:
-    print(f"error: {sentence}", file=sys.stderr)
-    return 2
+def _sentence(error: Exception) -> str | None:
+    """What to tell the user; None for a bug."""
+    if isinstance(error, InputError):
+        return str(error)
+    # Some libraries wrap the system's error in one of their own (safetensors: text only), hence the search by text.
+    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or os.strerror(errno.ENOSPC) in str(error):
+        where = f" while writing {filename}" if (filename := getattr(error, "filename", None)) else ""
+        return f"the disk is full{where}: free some space and run the same command again, it goes on from there."
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename} can't be used ({error.strerror}): check that it is there and its permissions."
+    return None

@@ -223,7 +223,6 @@ def _speech_rows(take: Take, files: Sequence[_File]) -> Iterator[dict[str, Any]]
     sounds = _present(slots, Modality.AUDIO_VIDEO, Modality.AUDIO)
     video = next((file for file in pictures if file.content.video), None)
     audio = next((file for file in sounds if file.content.audio), None)
-    landmarks = slots.get("landmarks")
     video_reason = "" if video else _join(file.problem or f"{file.name} has no video track" for file in pictures)
     audio_reason = "" if audio else _join(file.problem or f"{file.name} has no audio track" for file in sounds)
     reason = ""
@@ -233,14 +232,14 @@ def _speech_rows(take: Take, files: Sequence[_File]) -> Iterator[dict[str, Any]]
         take,
         has_video=video is not None,
         has_audio=audio is not None,
-        duration=round(video.content.video if video else audio.content.audio, 3) if video or audio else None,
+        duration=round(video.content.video, 3) if video else round(audio.content.audio, 3) if audio else None,
         video_reason=video_reason,
         audio_reason=audio_reason,
         reason=reason,
     )
-    for name, file in (("video", video), ("audio", audio), ("landmarks", landmarks)):
-        if file and not file.problem:
-            row |= {f"{name}_path": file.path, f"{name}_digest": file.digest}
+    for name, used in (("video", video), ("audio", audio), ("landmarks", slots.get("landmarks"))):
+        if used and not used.problem:
+            row |= {f"{name}_path": used.path, f"{name}_digest": used.digest}
     yield row
     for file in slots.values():
         if file.problem and file.problem not in f"{video_reason} {audio_reason}":

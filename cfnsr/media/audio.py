@@ -14,7 +14,7 @@ from cfnsr.media.container import open_media
 PREROLL = 0.5
 """Seconds decoded before and after a window: what decoders (Opus: 80 ms) and the resampler's filter need to settle."""
 
-_FULL_SCALE = 2.0**31
+_FULL_SCALE = np.float64(2**31)
 
 
 def read_audio(path: Path, sample_rate: int, start: float = 0.0, duration: float | None = None) -> NDArray[np.float32]:
@@ -68,13 +68,7 @@ def read_audio(path: Path, sample_rate: int, start: float = 0.0, duration: float
         if start == 0:
             raise ClipError(f"{path.name} has an audio track without any sound data")
         return np.zeros(0, np.float32)
-    return _window(pieces, round((start - begin) * sample_rate), duration and round(duration * sample_rate))
-
-
-def _window(pieces: list[NDArray[np.int32]], first: int, length: float | None) -> NDArray[np.float32]:
-    """Samples from index `first` on (negative: the track begins later, zeros come first), at most `length`."""
-    samples = np.concatenate(pieces) if pieces else np.zeros(0, np.int32)
-    length = None if length is None else int(length)
-    silence = max(-first, 0) if length is None else min(max(-first, 0), length)
-    kept = samples[max(first, 0) :]
-    return np.concatenate([np.zeros(silence, np.float32), kept.astype(np.float32) / np.float32(_FULL_SCALE)])[:length]
+    first = round((start - begin) * sample_rate)  # negative: the track begins later than the window
+    length = None if duration is None else round(duration * sample_rate)
+    silence = np.zeros(max(-first, 0), np.int32)
+    return (np.concatenate([silence, *pieces])[max(first, 0) :][:length] / _FULL_SCALE).astype(np.float32)
