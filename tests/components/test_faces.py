@@ -1,0 +1,154 @@
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+import yaml
+from landmark_files import write_landmarks
+from video_files import background, face_frames, write_video
+
+from cfnsr.config import Settings, load_settings
+from cfnsr.errors import ClipError, InputError
+from cfnsr.faces.store import SCHEMA, read_faces
+from cfnsr.manifest import build_manifest, write_manifest
+from components.faces import faces
+
+ROOT = Path(__file__).resolve().parents[2]
+OPTIONS = {"frames": 8, "size": 48, "detections": 3}
+
+
+@pytest.fixture(scope="module")
+def face_clip(tmp_path_factory) -> Path:
+    path = [(150 + number, 120) for number in range(20)]
+    return write_video(tmp_path_factory.mktemp("clips") / "face.mp4", face_frames(path))
+
+
+def make_project(root: Path, clips: dict[str, Path], **options) -> Settings:
+    """A project with these raw files (by RAVDESS name) and their manifest."""
+    for name, source in clips.items():
+        target = root / "data/test/raw" / f"Actor_{Path(name).stem[-2:]}" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, target)
+    params = {"dataset": {"source": "local", "path": "unused"}, "faces": OPTIONS | options}
+    (root / "params.yaml").write_text(yaml.safe_dump({"profile": "test", "test": params}))
+    settings = load_settings(root / "params.yaml")
+    write_manifest(build_manifest(settings.layout.raw, workers=1), settings.layout.manifest)
+    return settings
+
+
+def change(settings: Settings, **options) -> Settings:
+    params_file = settings.layout.root / "params.yaml"
+    content = yaml.safe_load(params_file.read_text())
+    content["test"]["faces"] |= options
+    params_file.write_text(yaml.safe_dump(content))
+    return load_settings(params_file)
+
+
+def identity(path: Path) -> tuple[int, int]:
+    return path.stat().st_mtime_ns, path.stat().st_ino
+
+
+def test_a_row_a_clip_and_a_file_an_actor(tmp_path, face_clip, capsys):
+    wall = write_video(tmp_path / "wall.mp4", [background(320, 240)] * 20)
+    landmarks = write_landmarks(tmp_path / "landmarks.csv", [(160, 120)] * 30, [1] * 30)
+    settings = make_project(
+        tmp_path,
+        {
+            "01-01-01-01-01-01-01.mp4": face_clip,
+            "01-01-03-01-01-01-01.mp4": wall,
+            "02-01-05-01-01-01-02.mp4": wall,
+            "02-01-05-01-01-01-02.csv": landmarks,
+        },
+        max_bad_share=0.5,
+    )
+    faces(settings)
+    folder = settings.layout.faces
+    assert sorted(path.name for path in folder.iterdir()) == ["Actor_01.parquet", "Actor_02.parquet"]
+    file = pq.ParquetFile(folder / "Actor_01.parquet")
+    assert file.schema_arrow.remove_metadata() == SCHEMA
+    assert file.num_row_groups == 2
+    assert read_faces(folder, "01-01-01-01-01-01").frames.shape == (8, 48, 48, 3)
+    assert set(read_faces(folder, "01-05-01-01-01-02").flags) == {"detected"}  # by the landmarks
+    with pytest.raises(ClipError, match="no face found"):
+        read_faces(folder, "01-03-01-01-01-01")
+    assert "2 of 3 clips usable, 1 left out" in capsys.readouterr().out
+
+    before = {path: identity(path) for path in folder.iterdir()}
+    settings = change(settings, max_bad_share=0.1)
+    with pytest.raises(InputError, match="1 of 3 clips had to be left out"):
+        faces(settings)
+    assert before == {path: identity(path) for path in folder.iterdir()}  # nothing to redo
+    faces(change(settings, size=32, max_bad_share=0.5))
+    assert read_faces(folder, "01-01-01-01-01-01").frames.shape == (8, 32, 32, 3)
+
+
+def test_corpus_without_video_gives_an_empty_folder(tmp_path, capsys):
+    sound = tmp_path / "sound.wav"
+    soundfile.write(sound, np.random.default_rng(0).uniform(-0.5, 0.5, 48000), 48000)
+    settings = make_project(tmp_path, {"03-01-01-01-01-01-01.wav": sound})
+    faces(settings)
+    assert list(settings.layout.faces.iterdir()) == []
+    assert "no clip" in capsys.readouterr().out
+
+
+def test_what_is_missing_gets_a_sentence(tmp_path, face_clip):
+    settings = make_project(tmp_path, {"01-01-01-01-01-01-01.mp4": face_clip}, yunet="models/yunet.onnx")
+    with pytest.raises(InputError, match=r"models/yunet\.onnx is missing"):
+        faces(settings)
+    settings.layout.manifest.unlink()
+    with pytest.raises(InputError, match=r"clips\.csv is missing: run"):
+        faces(change(settings, yunet=None))
+    shutil.rmtree(settings.layout.raw)
+    with pytest.raises(InputError, match="raw is missing: run `dvc repro download` first"):
+        faces(settings)
+
+
+def command(settings: Settings) -> list[str]:
+    return [sys.executable, "-m", "components.faces", "--params", str(settings.layout.root / "params.yaml")]
+
+
+def test_command_line_ends_with_a_sentence(tmp_path):
+    (tmp_path / "params.yaml").write_text("profile: test\ntest: {dataset: {source: sample}}\n")
+    settings = load_settings(tmp_path / "params.yaml")
+    result = subprocess.run(command(settings), cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: ")
+    assert "Traceback" not in result.stderr
+
+
+def test_killed_run_goes_on_where_it_was(tmp_path, face_clip):
+    clips = {
+        f"01-01-{emotion:02d}-01-0{statement}-01-{actor:02d}.mp4": face_clip
+        for actor in (1, 2, 3)
+        for emotion in range(1, 5)
+        for statement in (1, 2)
+    }
+    killed = make_project(tmp_path / "killed", clips, size=224, frames=20)
+    undisturbed = make_project(tmp_path / "undisturbed", clips, size=224, frames=20)
+    environment = {**os.environ, "CFNSR_WORKERS": "1"}
+    first, last = (killed.layout.faces / f"Actor_0{actor}.parquet" for actor in (1, 3))
+
+    process = subprocess.Popen(command(killed), cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
+    while not first.exists():
+        assert process.poll() is None
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not last.exists()
+    finished = {path: identity(path) for path in killed.layout.faces.glob("*.parquet")}
+    killed.layout.faces.joinpath("Actor_02.parquet.part").write_text("what a kill in mid-write leaves")
+
+    for settings in (killed, undisturbed):
+        subprocess.run(command(settings), cwd=ROOT, env=environment, check=True, capture_output=True)
+    assert finished == {path: identity(path) for path in finished}
+    names = ["Actor_01.parquet", "Actor_02.parquet", "Actor_03.parquet"]
+    assert sorted(path.name for path in killed.layout.faces.iterdir()) == names
+    for name in names:
+        assert (killed.layout.faces / name).read_bytes() == (undisturbed.layout.faces / name).read_bytes()
