@@ -1,0 +1,139 @@
+"""A folder of RAVDESS files as the source, in whatever folders they lie."""
+
+from __future__ import annotations
+
+import mimetypes
+import os
+import re
+import shutil
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from threading import Event
+
+from tqdm import tqdm
+
+from cfnsr.config import default_workers
+from cfnsr.errors import InputError
+from cfnsr.fetch.threads import for_each
+from cfnsr.fetch.workspace import Workspace
+from cfnsr.fetch.zenodo import LANDMARKS_SUFFIXES
+from cfnsr.files import atomic_path, file_digest
+from cfnsr.ravdess import AUDIO_SUFFIXES, VIDEO_SUFFIXES, actor_folder, parse_name
+
+UNPLACED = "unplaced"  # media whose name says no actor
+DUPLICATES = "duplicates"  # files whose place another one has taken
+
+_ACTOR_FOLDER = re.compile(r"Actor_(\d\d)")
+
+
+def copy_folder(folder: Path, actors: Collection[int], workspace: Workspace) -> None:
+    """Make the raw folder hold the RAVDESS files of these actors from `folder` and its subfolders, and nothing else.
+
+    Media files with broken names come along (to the actor whose folder they lie in, else to `unplaced`), and so does a
+    second, different file of the same name (to `duplicates`): the manifest records them. A file that is there already
+    with the same content is not copied again.
+
+    Raises:
+        InputError: the folder is missing, holds no RAVDESS file of these actors, can't be read or lies around the raw
+            folder, or the disk is too small.
+    """
+    source, raw = folder.resolve(), workspace.raw.resolve()
+    if not source.is_dir():
+        raise InputError(f"{folder} is not a folder: set dataset.path to the folder that holds the RAVDESS files.")
+    if raw.is_relative_to(source) or source.is_relative_to(raw):
+        raise InputError(f"dataset.path is {folder}, which overlaps the stage's own output {raw}: choose another one.")
+    plan = _plan(source, actors)
+    targets = {relative: raw / relative for relative in plan}
+    missing = [path for relative, path in plan.items() if not _same_size(path, targets[relative])]
+    workspace.require_space(sum(path.stat().st_size for path in missing))
+    with tqdm(total=len(plan), desc="copy", unit="file") as bar:
+
+        def work(relative: str, _stop: Event) -> None:
+            _copy(plan[relative], targets[relative])
+            bar.update()
+
+        for_each(work, list(plan), default_workers())
+    workspace.keep_only(plan)
+    tqdm.write(f"download: {len(plan)} files of {source}")
+
+
+def _plan(source: Path, actors: Collection[int]) -> dict[str, Path]:
+    """Where each file goes: path below the raw folder -> file. In the order of the names, whatever the disk's is."""
+    plan: dict[str, Path] = {}
+    named = foreign = equal = 0
+    for path in sorted(_files(source)):
+        table = path.suffix.lower() in LANDMARKS_SUFFIXES
+        if not table and not _looks_like_media(path):
+            continue
+        try:
+            actor = parse_name(path)[1].actor
+        except ValueError:
+            if table:
+                continue  # any table may lie about; only media are suspected to be clips
+            place = _folder_of_unnamed(path)
+            if place is not None and place not in actors:
+                continue
+            relative = f"{UNPLACED if place is None else actor_folder(place)}/{path.name}"
+        else:
+            if actor not in actors:
+                foreign += 1
+                continue
+            named += 1
+            relative = f"{actor_folder(actor)}/{path.name}"
+        if relative in plan:
+            if _same_content(path, plan[relative]):
+                equal += 1
+                continue
+            relative = f"{DUPLICATES}/{path.relative_to(source).as_posix()}"
+        plan[relative] = path
+    if not named:
+        others = f", only {foreign} of actors that dataset.actors leaves out" if foreign else ""
+        raise InputError(
+            f"{source} holds no RAVDESS file of the configured actors{others}: set dataset.path to a folder with files "
+            "such as 01-01-05-02-01-01-12.mp4 in it or its subfolders, unpacked."
+        )
+    if equal:
+        tqdm.write(f"download: {equal} files are exact copies of others in {source}; each is taken once")
+    return plan
+
+
+def _files(source: Path) -> Iterator[Path]:
+    """All files but hidden ones; symbolic links are followed, each folder is entered once."""
+    seen = set()
+    for folder, subfolders, names in os.walk(source, followlinks=True):
+        if (real := os.path.realpath(folder)) in seen:
+            subfolders.clear()
+            continue
+        seen.add(real)
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        yield from (path for name in names if not name.startswith(".") and (path := Path(folder, name)).is_file())
+
+
+def _looks_like_media(path: Path) -> bool:
+    suffix = path.suffix.lower()
+    kind = (mimetypes.guess_type(f"file{suffix}")[0] or "").partition("/")[0]
+    return suffix in VIDEO_SUFFIXES | AUDIO_SUFFIXES or kind in ("video", "audio")
+
+
+def _folder_of_unnamed(path: Path) -> int | None:
+    """Actor whose folder a file lies in, the nearest one."""
+    matches = (_ACTOR_FOLDER.fullmatch(parent.name) for parent in path.parents)
+    return next((int(match[1]) for match in matches if match), None)
+
+
+def _copy(source: Path, target: Path) -> None:
+    if _same_content(source, target):
+        return
+    try:
+        with atomic_path(target) as temporary:
+            shutil.copyfile(source, temporary)
+    except PermissionError as error:
+        raise InputError(f"{error.filename} may not be read or written: change its permissions.") from None
+
+
+def _same_content(one: Path, other: Path) -> bool:
+    return _same_size(one, other) and file_digest(one) == file_digest(other)
+
+
+def _same_size(one: Path, other: Path) -> bool:
+    return other.is_file() and one.stat().st_size == other.stat().st_size

@@ -1,0 +1,68 @@
+"""Fill `data/<profile>/raw` with the RAVDESS files of the configured actors, as published.
+
+From Zenodo, an S3 mirror, a folder, or made up (the synthetic sample corpus), as `dataset.source` in params.yaml says.
+It can be killed at any moment and goes on from there.
+"""
+
+from __future__ import annotations
+
+from cfnsr.config import Settings, default_workers
+from cfnsr.fetch.transfer import PATIENCE, Patience
+from cfnsr.fetch.workspace import Workspace
+from components.runner import run_step
+
+SAMPLE_RECORD = "sample.json"  # the generator's own record; a folder without it holds no synthetic corpus
+
+
+def download(settings: Settings, patience: Patience = PATIENCE) -> None:
+    """Bring the raw files of the configured actors, and only theirs, to `settings.layout.raw`.
+
+    Args:
+        settings: whose `params.dataset` says what and from where.
+        patience: how long to go on with a server in trouble.
+
+    Raises:
+        InputError: the source can't give what was published, or the disk is too small.
+    """
+    workspace = Workspace(settings.layout.data, settings.layout.raw)
+    with workspace.locked():
+        if settings.params.dataset.source == "sample":
+            _generate(settings, workspace)
+            return
+        # What lies in `raw` from here on is no synthetic corpus any more, even if this run is killed half way.
+        (settings.layout.raw / SAMPLE_RECORD).unlink(missing_ok=True)
+        if settings.params.dataset.source == "local":
+            _copy(settings, workspace)
+        else:
+            _fetch(settings, workspace, patience)
+
+
+def _generate(settings: Settings, workspace: Workspace) -> None:
+    from cfnsr.sample import generate
+
+    dataset, raw = settings.params.dataset, settings.layout.raw
+    if not (raw / SAMPLE_RECORD).exists():
+        workspace.keep_only(())
+    generate(raw, dataset.sample, dataset.actors, default_workers())
+
+
+def _copy(settings: Settings, workspace: Workspace) -> None:
+    from cfnsr.fetch.local import copy_folder
+
+    dataset = settings.params.dataset
+    assert dataset.path is not None, "checked by DatasetSettings"
+    copy_folder(settings.layout.root / dataset.path.expanduser(), dataset.actors, workspace)
+
+
+def _fetch(settings: Settings, workspace: Workspace, patience: Patience) -> None:
+    from cfnsr.fetch.archives import Source, fetch_archives
+    from cfnsr.fetch.s3 import Mirror
+    from cfnsr.fetch.zenodo import Zenodo, wanted_archives
+
+    dataset = settings.params.dataset
+    source: Source = Mirror(dataset, patience) if dataset.source == "s3" else Zenodo(dataset.zenodo_url, patience)
+    fetch_archives(source, wanted_archives(dataset), dataset.actors, workspace, dataset.parallel_downloads, patience)
+
+
+if __name__ == "__main__":
+    run_step(download, __doc__)
