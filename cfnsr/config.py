@@ -31,7 +31,7 @@ class Section(BaseModel):
 class SampleSettings(Section):
     """The synthetic corpus (`dataset.source: sample`)."""
 
-    seed: int = 7
+    seed: int = Field(7, ge=0)
     repetitions: Literal[1, 2] = 1  # repetitions of each statement: 30 or 60 takes an actor
     width: int = Field(320, ge=160, multiple_of=16)  # pixels
     height: int = Field(240, ge=120, multiple_of=16)  # pixels
@@ -239,7 +239,7 @@ def load_settings(params_file: Path = Path("params.yaml"), profile: str | None =
         raise InputError(
             f"{params_file} is not here: run the command in the project's folder or name the file with --params."
         ) from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{params_file} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise InputError(f"{params_file} must begin with `profile: NAME` and hold a section of that name.")
@@ -268,7 +268,8 @@ def default_workers() -> int:
 
 def _first_problem(error: ValidationError, profile: str, content: Any) -> str:
     """One sentence for the first thing pydantic found wrong, naming the key as it stands in the file."""
-    problem = error.errors()[0]
+    # A misspelt key is also a missing one; its own name is what helps.
+    problem = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     location = [str(part) for part in problem["loc"]]
     key = ".".join([profile, *location])
     if problem["type"] == "extra_forbidden":
