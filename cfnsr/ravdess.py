@@ -22,7 +22,7 @@ TAKES_PER_ACTOR = 60
 VIDEO_SUFFIXES = frozenset({".mp4"})
 AUDIO_SUFFIXES = frozenset({".wav", ".flac"})
 
-_NAME = re.compile(r"(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)")
+_NAME = re.compile(r"(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)", re.ASCII)
 
 
 class Modality(IntEnum):

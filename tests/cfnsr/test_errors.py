@@ -1,0 +1,75 @@
+import errno
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cfnsr.errors import ClipError, InputError, exit_with_sentence
+from cfnsr.files import write_text
+
+
+def outcome_of(error, capsys):
+    """Exit code and what stands on stderr when a command raises `error`."""
+    with pytest.raises(SystemExit) as end, exit_with_sentence():
+        raise error
+    return end.value.code, capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", [InputError, ClipError])
+def test_bad_input_is_a_line_and_exit_code_2(capsys, kind):
+    assert outcome_of(kind("there is no clip; add one."), capsys) == (2, "error: there is no clip; add one.\n")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.ENOSPC, "No space left on device", "clips.csv"),
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+        RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"),
+    ],
+)
+def test_a_full_disk(capsys, error):
+    code, text = outcome_of(error, capsys)
+    assert code == 2
+    assert text.startswith("error: the disk is full")
+    assert text.endswith("free some space and run the same command again, it goes on from there.\n")
+    assert text.count("\n") == 1
+
+
+def test_a_real_full_disk(capsys):
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    with pytest.raises(SystemExit), exit_with_sentence():
+        Path("/dev/full").write_text("x")
+    assert "the disk is full" in capsys.readouterr().err
+
+
+def test_an_output_that_is_in_the_way_of_a_folder(tmp_path, capsys):
+    (tmp_path / "data").touch()
+    with pytest.raises(SystemExit), exit_with_sentence():
+        write_text(tmp_path / "data" / "clips.csv", "x")
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path / 'data'} can't be used (File exists)")
+
+
+def test_ctrl_c_says_how_to_go_on(capsys):
+    assert outcome_of(KeyboardInterrupt(), capsys) == (
+        130,
+        "\nstopped: run the same command again, it goes on from there.\n",
+    )
+
+
+@pytest.mark.parametrize("error", [ValueError("a bug"), KeyError("a bug"), ConnectionResetError("a bug"), OSError()])
+def test_bugs_keep_their_traceback(error):
+    with pytest.raises(type(error)), exit_with_sentence():
+        raise error
+
+
+def test_a_command_shows_no_traceback(tmp_path):
+    project = Path(__file__).resolve().parents[2]
+    command = [sys.executable, "-m", "components.manifest", "--params", str(tmp_path / "params.yaml")]
+    end = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    assert end.returncode == 2
+    assert end.stderr.startswith("error: ")
+    assert end.stderr.count("\n") == 1

@@ -1,0 +1,54 @@
+import hashlib
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cfnsr.files import atomic_path, file_digest, write_text
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+def test_the_folder_is_made_and_nothing_else_is_left(tmp_path):
+    write_text(tmp_path / "a" / "b" / "text.md", "größer")
+    assert (tmp_path / "a" / "b" / "text.md").read_text(encoding="utf-8") == "größer"
+    assert [path.name for path in (tmp_path / "a" / "b").iterdir()] == ["text.md"]
+
+
+def test_a_failure_leaves_the_old_file(tmp_path):
+    path = tmp_path / "text.md"
+    write_text(path, "old")
+    with pytest.raises(TypeError), atomic_path(path) as temporary, temporary.open("w") as file:
+        file.writelines(["half of the ne", 0])
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_block_that_writes_nothing_fails(tmp_path):
+    with pytest.raises(FileNotFoundError), atomic_path(tmp_path / "text.md"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_killed_process_leaves_no_half_file_under_the_final_name(tmp_path):
+    code = (
+        "import os, signal, sys; from pathlib import Path; from cfnsr.files import atomic_path\n"
+        "with atomic_path(Path(sys.argv[1])) as temporary:\n"
+        "    temporary.write_text('half of it')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    path = tmp_path / "text.md"
+    end = subprocess.run([sys.executable, "-c", code, str(path)], cwd=PROJECT, check=False)
+    assert end.returncode == -signal.SIGKILL
+    assert not path.exists()
+    write_text(path, "all of it")
+    assert path.read_text() == "all of it"
+    assert list(tmp_path.iterdir()) == [path]  # what the killed one left is gone
+
+
+def test_digest(tmp_path):
+    (tmp_path / "file").write_bytes(b"RAVDESS" * 100_000)
+    assert file_digest(tmp_path / "file") == hashlib.md5(b"RAVDESS" * 100_000).hexdigest()
+    assert file_digest(tmp_path / "file", "sha256") == hashlib.sha256(b"RAVDESS" * 100_000).hexdigest()

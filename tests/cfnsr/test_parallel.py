@@ -1,0 +1,100 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from cfnsr.errors import ClipError
+from cfnsr.parallel import map_clips
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+def square(number):
+    if number == 3:
+        raise ClipError("three is damaged")
+    return number**2
+
+
+def die_on_three(number):
+    if number == 3:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return number
+
+
+def fail_on_three(number):
+    if number == 3:
+        raise KeyError("a bug")
+    return number
+
+
+def touch(folder, number):
+    (folder / str(number)).touch()
+    time.sleep(0.05)
+    return number
+
+
+def outcomes(function, tasks, **options):
+    options = {"workers": 2, "description": "test"} | options
+    return {
+        task: str(out) if isinstance(out, ClipError) else out for task, out in map_clips(function, tasks, **options)
+    }
+
+
+def test_a_bad_clip_does_not_stop_the_others():
+    assert outcomes(square, range(6)) == {0: 0, 1: 1, 2: 4, 3: "three is damaged", 4: 16, 5: 25}
+
+
+def test_only_the_clip_that_kills_its_process_gets_a_reason():
+    results = outcomes(die_on_three, range(12))
+    assert "crashed on this file" in results.pop(3)
+    assert results == {number: number for number in range(12) if number != 3}
+
+
+def test_a_bug_stops_the_run():
+    with pytest.raises(KeyError, match="a bug"):
+        outcomes(fail_on_three, range(6))
+
+
+def test_nothing_to_do():
+    assert outcomes(square, []) == {}
+
+
+def test_the_bar_starts_where_the_earlier_run_ended(capsys):
+    outcomes(square, range(2), done=6, description="faces", unit="file")
+    bar = capsys.readouterr().err
+    assert "faces:  75%" in bar
+    assert "6/8" in bar
+    assert "8/8" in bar
+    assert "file" in bar
+
+
+def test_stopping_early_does_not_wait_for_the_queue(tmp_path):
+    for _ in map_clips(partial(touch, tmp_path), range(200), workers=2, description="test"):
+        break
+    assert len(list(tmp_path.iterdir())) < 20
+
+
+def test_workers_end_with_a_parent_that_is_killed(tmp_path):
+    code = (
+        "import sys; from functools import partial; from pathlib import Path\n"
+        "sys.path.insert(0, sys.argv[2])\n"
+        "from test_parallel import touch; from cfnsr.parallel import map_clips\n"
+        "list(map_clips(partial(touch, Path(sys.argv[1])), range(10_000), workers=2, description='test'))\n"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path), str(Path(__file__).parent)], cwd=PROJECT, stderr=subprocess.DEVNULL
+    )
+    while not list(tmp_path.iterdir()):
+        time.sleep(0.02)
+        assert parent.poll() is None
+    parent.kill()
+    parent.wait()
+    time.sleep(1)
+    count = len(list(tmp_path.iterdir()))
+    time.sleep(1)
+    assert len(list(tmp_path.iterdir())) == count < 10_000
