@@ -201,6 +201,16 @@ def test_killed_in_mid_download_it_goes_on_from_the_last_byte(tmp_path: Path, ze
     assert first.sent + second.sent == len(zenodo.files[zenodo.path(VIDEO_1)])
 
 
+def test_ctrl_c_does_not_wait_for_a_silent_server(tmp_path: Path, zenodo: FileServer) -> None:
+    with step(tmp_path, zenodo, stall_after=150_000) as process:
+        wait_for(partial(tmp_path), 150_000)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=15)  # the silence would be waited for 30 s
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert err.splitlines()[-1].startswith("stopped: run the same command again")
+
+
 def test_killed_while_unpacking_it_does_not_fetch_again(tmp_path: Path, zenodo: FileServer) -> None:
     wanted = settings(tmp_path, zenodo, actors=[1])
     working, actor = tmp_path / "data/test/.download", wanted.layout.raw / "Actor_01"
