@@ -17,7 +17,7 @@ from cfnsr.media.video import Picture
 Boxes = NDArray[np.float32]
 """(K, 4): x, y, width, height in pixels."""
 
-_LONGEST = 640  # pixels; detectors see pictures shrunk to this, ample for a face worth cutting out
+_LONGEST = 480  # pixels; detectors see pictures shrunk to this: the smallest face of a 16:9 one still has 27
 _SMALLEST = 0.1  # of the picture's shorter side; smaller faces are not looked for
 _AROUND = 0.5  # of the last box, on each side: how far a face may move between two looks
 _SIZES = (0.6, 1.6)  # of the last box: how much its size may change between two looks

@@ -4,6 +4,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 from video_files import frame_number, numbered_frames, write_video
 
 from cfnsr.errors import ClipError
@@ -162,13 +163,20 @@ def test_untagged_high_definition_is_bt709():
     assert Picture.of(0.0, untagged).bgr()[32, 48, ::-1].astype(int) == pytest.approx((200, 90, 40), abs=3)
 
 
-def write_sound(path: Path) -> None:
+def write_sound(path: Path, cover: np.ndarray | None = None) -> None:
+    """A second of silence, with or without a cover picture (H, W, 3)."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=48000)
+        sound = container.add_stream("aac", rate=48000)
+        if cover is not None:
+            video = container.add_stream("png", rate=25)
+            video.height, video.width = cover.shape[:2]
+            video.pix_fmt = "rgb24"
+            video.disposition = Disposition.attached_pic
+            container.mux(video.encode(av.VideoFrame.from_ndarray(cover, format="rgb24")))
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 48000), np.float32), format="fltp", layout="mono")
         frame.sample_rate = 48000
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode())
+        container.mux(sound.encode(frame))
+        container.mux(sound.encode())
 
 
 def test_files_that_are_no_video_get_a_sentence(tmp_path):
@@ -201,18 +209,18 @@ def test_video_without_a_frame_that_decodes(tmp_path):
         sample_pictures(clip, 8)
 
 
+def test_video_track_without_a_frame(tmp_path):
+    content = bytearray(write_video(tmp_path / "whole.mp4", numbered_frames(40)).read_bytes())
+    at = content.index(b"stco") + 12  # where the first frame lies in the file
+    content[at : at + 4] = (1 << 30).to_bytes(4)
+    path = tmp_path / "hollow.mp4"
+    path.write_bytes(content)
+    with pytest.raises(ClipError, match="without any frame"):
+        sample_pictures(path, 8)
+
+
 def test_cover_picture_of_a_song_is_no_video(tmp_path):
-    song = tmp_path / "song.mp4"
-    with av.open(str(song), "w") as container:
-        sound = container.add_stream("aac", rate=48000)
-        cover = container.add_stream("png", rate=25)
-        cover.width, cover.height, cover.pix_fmt = 64, 64, "rgb24"
-        cover.disposition = av.stream.Disposition.attached_pic
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 48000), np.float32), format="fltp", layout="mono")
-        frame.sample_rate = 48000
-        container.mux(cover.encode(av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")))
-        container.mux(cover.encode())
-        container.mux(sound.encode(frame))
-        container.mux(sound.encode())
+    path = tmp_path / "song.mp4"
+    write_sound(path, cover=np.zeros((64, 96, 3), np.uint8))
     with pytest.raises(ClipError, match="no video track"):
-        sample_pictures(song, 8)
+        sample_pictures(path, 8)

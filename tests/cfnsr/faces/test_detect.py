@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from pictures import picture
 from video_files import background, draw_face
+from yunet_files import FACE_SIDE, write_white_block_detector
 
 from cfnsr.errors import InputError
 from cfnsr.faces.detect import HaarDetector, is_near, load_detector
@@ -63,6 +64,17 @@ def test_empty_wall_has_no_face(haar):
 )
 def test_is_near(other, same):
     assert is_near(np.array(other, np.float32), np.array([100, 100, 100, 100], np.float32)) is same
+
+
+def test_yunet_interface(tmp_path):
+    detect = load_detector(write_white_block_detector(tmp_path / "yunet.onnx"))
+    image = np.zeros((540, 960, 3), np.uint8)  # the detector sees half of it
+    image[160:176, 320:336] = image[400:416, 800:816] = 255
+    boxes = detect(picture(image))
+    expected = [(x - FACE_SIDE, y - FACE_SIDE, 2 * FACE_SIDE, 2 * FACE_SIDE) for x, y in ((328, 168), (808, 408))]
+    assert sorted(boxes.tolist()) == [pytest.approx(box, abs=1) for box in expected]
+    assert detect(picture(image), boxes[1] + 10).tolist() == [boxes[1].tolist()]
+    assert detect(picture(np.zeros_like(image))).shape == (0, 4)
 
 
 def test_yunet_file_that_cannot_be_used_gets_a_sentence(tmp_path):

@@ -62,7 +62,7 @@ def test_only_the_clip_is_read(folder):
         file.seek(column.data_page_offset)
         file.write(bytes(column.total_compressed_size // 2))
     assert read_faces(path, CLIPS[2]).frames[0, 16, 16, 0] == pytest.approx(160, abs=2)
-    with pytest.raises(OSError, match="ZSTD"):
+    with pytest.raises(OSError, match=r"ZSTD|deserialize"):
         read_faces(path, CLIPS[0])
 
 
