@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 import lightning
 import numpy as np
@@ -89,8 +89,19 @@ class Features:
         return read_faces(self.layout.faces, clip_id).frames
 
 
+class Draw(NamedTuple):
+    """Asks a dataset for a clip augmented with a seed of its own.
+
+    So what a clip looks like does not depend on the number of loader workers, nor on whether the run was resumed.
+    """
+
+    clip: int
+    """Its place in the dataset."""
+    seed: int
+
+
 class ClipDataset(Dataset[Batch]):
-    """Clips of some actors, for one modality or both."""
+    """Clips of some actors, for one modality or both; `dataset[Draw(…)]` is augmented, `dataset[index]` is not."""
 
     def __init__(
         self,
@@ -98,13 +109,12 @@ class ClipDataset(Dataset[Batch]):
         actors: Sequence[int],
         modality: Modality,
         normalization: Normalization,
-        augment: bool = False,
     ) -> None:
         clips = features.having(modality)
         self.clips = clips[clips["actor"].isin(actors)].reset_index(drop=True)
         self._ids: list[str] = self.clips["clip_id"].tolist()
         self._labels: list[int] = self.clips["label"].tolist()
-        self._features, self._normalization, self._augment = features, normalization, augment
+        self._features, self._normalization = features, normalization
         self._frames: list[Tensor] | None = None
         self._augment_video: VideoAugment | None = None
         self._augment_audio: AudioAugment | None = None
@@ -119,15 +129,22 @@ class ClipDataset(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.clips)
 
-    def __getitem__(self, index: int) -> Batch:
+    def __getitem__(self, item: int | Draw) -> Batch:
+        if isinstance(item, int):
+            return self._row(item, augment=False)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(item.seed)
+            return self._row(item.clip, augment=True)
+
+    def _row(self, index: int, augment: bool) -> Batch:
         row: Batch = {"label": torch.tensor(self._labels[index])}
         if self._augment_video is not None:
             frames = self._frames[index] if self._frames is not None else self._read_frames(index)
-            frames = self._augment_video(frames) if self._augment else frames
+            frames = self._augment_video(frames) if augment else frames
             row["frames"] = self._normalization.frames(frames)
         if self._augment_audio is not None:
             mfcc = self._normalization.mfcc(torch.tensor(self._features.mfcc[self._ids[index]]))
-            row["mfcc"] = self._augment_audio(mfcc) if self._augment else mfcc
+            row["mfcc"] = self._augment_audio(mfcc) if augment else mfcc
         return row
 
     def _read_frames(self, index: int) -> Tensor:
@@ -135,11 +152,11 @@ class ClipDataset(Dataset[Batch]):
         return torch.from_numpy(frames).permute(0, 3, 1, 2).contiguous()  # (T, 3, H, W)
 
 
-class EpochSampler(Sampler[int]):
+class EpochSampler(Sampler[int | Draw]):
     """A shuffle that depends on seed and epoch only, so that a resumed run draws what the first one would have."""
 
-    def __init__(self, length: int, seed: int) -> None:
-        self._length, self._seed, self._epoch = length, seed, 0
+    def __init__(self, length: int, seed: int, augment: bool) -> None:
+        self._length, self._seed, self._augment, self._epoch = length, seed, augment, 0
 
     def set_epoch(self, epoch: int) -> None:
         """Lightning calls this before each epoch."""
@@ -148,9 +165,11 @@ class EpochSampler(Sampler[int]):
     def __len__(self) -> int:
         return self._length
 
-    def __iter__(self) -> Iterator[int]:
+    def __iter__(self) -> Iterator[int | Draw]:
         generator = torch.Generator().manual_seed(self._seed * 100_003 + self._epoch)
-        yield from torch.randperm(self._length, generator=generator).tolist()
+        order = torch.randperm(self._length, generator=generator).tolist()
+        seeds = torch.randint(2**62, (self._length,), generator=generator).tolist()
+        yield from map(Draw, order, seeds) if self._augment else order
 
 
 class FoldData(lightning.LightningDataModule):
@@ -167,8 +186,8 @@ class FoldData(lightning.LightningDataModule):
         loader_workers: int,
     ) -> None:
         super().__init__()
-        self._batch_size, self._seed, self._workers = phase.batch_size, seed, loader_workers
-        self.train = ClipDataset(features, fold.train, modality, normalization, augment=phase.augment)
+        self._phase, self._seed, self._workers = phase, seed, loader_workers
+        self.train = ClipDataset(features, fold.train, modality, normalization)
         self.selection = ClipDataset(features, fold.selection, modality, normalization)
         for name, dataset in (("training", self.train), ("selection", self.selection)):
             if not len(dataset):
@@ -179,22 +198,23 @@ class FoldData(lightning.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled and augmented. A last batch of one clip, which batch norm can't use, is dropped."""
-        sampler = EpochSampler(len(self.train), self._seed)
-        return self._loader(self.train, sampler=sampler, drop_last=len(self.train) % self._batch_size == 1)
+        sampler = EpochSampler(len(self.train), self._seed, self._phase.augment)
+        return self._loader(self.train, sampler=sampler, drop_last=len(self.train) % self._phase.batch_size == 1)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """The actors that choose the epoch."""
         return self._loader(self.selection)
 
     def _loader(
-        self, dataset: ClipDataset, sampler: Sampler[int] | None = None, drop_last: bool = False
+        self, dataset: ClipDataset, sampler: EpochSampler | None = None, drop_last: bool = False
     ) -> DataLoader[Batch]:
         return DataLoader(
             dataset,
-            batch_size=self._batch_size,
+            batch_size=self._phase.batch_size,
             sampler=sampler,
             drop_last=drop_last,
             num_workers=self._workers,
             persistent_workers=self._workers > 0,
             pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator(),  # else each new iterator takes a number from the generator that dropout uses
         )

@@ -237,8 +237,15 @@ def _train_phase(
         return load_model(weights)[0]
     folder.mkdir(parents=True, exist_ok=True)
     history = History()
+    # Saved at the very end of an epoch, after its history: a run resumed from there has lost and repeats nothing.
     keep = ModelCheckpoint(
-        folder, filename="best", monitor=SCORE, mode="max", save_last=True, enable_version_counter=False
+        folder,
+        filename="best",
+        monitor=SCORE,
+        mode="max",
+        save_last=True,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
     )
     trainer = lightning.Trainer(
         max_epochs=phase.epochs,

@@ -1,0 +1,56 @@
+"""The figures against scikit-learn and against cases that can be worked out by hand."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
+
+from cfnsr.metrics import bootstrap_intervals, class_recall, confusion_matrix, scores
+
+
+def random_predictions(n: int = 400, seed: int = 0):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 8, n)
+    probabilities = rng.dirichlet(np.ones(8), n) + np.eye(8)[labels] * rng.uniform(0, 0.6, (n, 1))
+    return probabilities / probabilities.sum(axis=1, keepdims=True), labels
+
+
+def test_figures_agree_with_scikit_learn():
+    probabilities, labels = random_predictions()
+    predicted = probabilities.argmax(axis=1)
+    figures = scores(probabilities, labels)
+    assert figures.accuracy == pytest.approx(accuracy_score(labels, predicted))
+    assert figures.uar == pytest.approx(balanced_accuracy_score(labels, predicted))
+    assert figures.f1 == pytest.approx(f1_score(labels, predicted, average="macro"))
+
+
+def test_uar_leaves_out_classes_that_do_not_occur():
+    figures = scores(np.eye(8)[[0, 0, 1, 1]], np.array([0, 0, 0, 1]))
+    assert figures.accuracy == pytest.approx(3 / 4)
+    assert figures.uar == pytest.approx((2 / 3 + 1) / 2)
+
+
+def test_ece_is_the_gap_between_confidence_and_accuracy():
+    probabilities = np.full((10, 8), 0.02 / 7)
+    probabilities[:, 3] = 0.98
+    labels = np.array([3] * 7 + [0] * 3)
+    assert scores(probabilities, labels).ece == pytest.approx(0.98 - 0.7, abs=1e-6)
+
+
+def test_confusion_rows_are_the_true_classes():
+    matrix = confusion_matrix(np.eye(8)[[2, 2]], np.array([5, 2]))
+    assert matrix[5, 2] == matrix[2, 2] == 1
+    assert class_recall(matrix)[5] == 0
+    assert class_recall(matrix)[0] is None
+
+
+def test_interval_resamples_actors_not_clips():
+    """Ten actors, each all right or all wrong: the interval must be as wide as ten coin tosses, not as 400."""
+    labels = np.tile(np.arange(8), 50)
+    actors = np.repeat(np.arange(10), 40)
+    right = np.eye(8)[labels]
+    wrong = np.eye(8)[(labels + 1) % 8]
+    probabilities = np.where((actors % 2 == 0)[:, None], right, wrong)
+    low, high = bootstrap_intervals(probabilities, labels, actors)["accuracy"]
+    assert low <= 0.2
+    assert high >= 0.8
+    assert bootstrap_intervals(probabilities, labels, actors) == bootstrap_intervals(probabilities, labels, actors)

@@ -1,0 +1,53 @@
+"""Scaling and augmentation: what they keep and what they change."""
+
+import numpy as np
+import pytest
+import torch
+
+from cfnsr.augment import AudioAugment, VideoAugment
+from cfnsr.normalize import RGB_MEAN, Normalization
+
+
+def test_standardised_mfcc_has_zero_mean_and_unit_deviation():
+    mfccs = [np.random.default_rng(k).normal(-300, 40, (13, 90)).astype(np.float32) for k in range(5)]
+    normalization = Normalization.fit(mfccs, 13, standardize=True)
+    scaled = torch.cat([normalization.mfcc(torch.from_numpy(mfcc)) for mfcc in mfccs], dim=1)
+    torch.testing.assert_close(scaled.mean(dim=1), torch.zeros(13), atol=1e-3, rtol=0)
+    torch.testing.assert_close(scaled.std(dim=1), torch.ones(13), atol=1e-2, rtol=0)
+    assert Normalization.from_dict(normalization.to_dict()) == normalization
+
+
+def test_the_published_recipe_leaves_the_mfcc_alone():
+    mfcc = np.full((13, 90), -321.0, np.float32)
+    assert torch.equal(
+        Normalization.fit([mfcc], 13, standardize=False).mfcc(torch.from_numpy(mfcc)), torch.tensor(mfcc)
+    )
+
+
+def test_frames_are_scaled_by_channel_and_time_comes_second():
+    frames = torch.zeros(4, 3, 32, 32, dtype=torch.uint8)
+    frames[:, 0] = round(255 * RGB_MEAN[0])
+    scaled = Normalization((), ()).frames(frames)
+    assert scaled.shape == (3, 4, 32, 32)
+    assert scaled[0].abs().max() < 0.01
+    assert scaled[2].max() < -1
+
+
+def test_a_clip_is_augmented_with_one_draw_for_all_frames():
+    """The published code draws for each frame, so that a still face jumps about."""
+    torch.manual_seed(0)
+    still = torch.randint(0, 255, (1, 3, 48, 48), dtype=torch.uint8).expand(6, 3, 48, 48)
+    augmented = [VideoAugment(48)(still) for _ in range(5)]
+    for clip in augmented:
+        assert all(torch.equal(clip[0], frame) for frame in clip[1:])
+    assert any(not torch.equal(augmented[0], clip) for clip in augmented[1:])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_audio_augmentation_keeps_the_shape_and_hides_some(seed):
+    torch.manual_seed(seed)
+    mfcc = torch.ones(13, 126)
+    augmented = AudioAugment(126)(mfcc)
+    assert augmented.shape == mfcc.shape
+    assert set(augmented.unique().tolist()) <= {0.0, 1.0}
+    assert 0.5 < augmented.mean() <= 1

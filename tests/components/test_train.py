@@ -1,0 +1,204 @@
+"""Steps train, evaluate, register and results on a small set of features: one real run, looked at from all sides."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import pytest
+from feature_files import write_features, write_params
+
+from cfnsr.checkpoint import load_model
+from cfnsr.config import Settings
+from cfnsr.errors import InputError
+from cfnsr.ravdess import EMOTIONS
+from components.evaluate import evaluate
+from components.register import register
+from components.results import results
+from components.train import train
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Settings:
+    """A profile trained, evaluated and registered, in a project folder of its own."""
+    root = tmp_path_factory.mktemp("project")
+    settings = write_params(root)
+    write_features(settings)
+    shutil.copytree(ROOT / "cfnsr", root / "cfnsr", ignore=shutil.ignore_patterns("__pycache__"))
+    train(settings)
+    evaluate(settings)
+    register(settings)
+    return settings
+
+
+def client(settings: Settings) -> mlflow.MlflowClient:
+    return mlflow.MlflowClient(f"sqlite:///{settings.layout.root}/mlflow.db")
+
+
+def runs(settings: Settings) -> tuple[mlflow.entities.Run, list[mlflow.entities.Run]]:
+    found = client(settings).search_runs([client(settings).get_experiment_by_name("cfn-sr").experiment_id])
+    children = [run for run in found if "mlflow.parentRunId" in run.data.tags]
+    (parent,) = [run for run in found if run not in children]
+    return parent, children
+
+
+def test_every_test_clip_is_predicted_once_by_a_network_that_never_saw_its_actor(trained):
+    seen = []
+    for index in range(3):
+        folder = trained.layout.run / f"fold-{index}"
+        fold = json.loads((folder / "fold.json").read_text())
+        predictions = pd.read_csv(folder / "predictions.csv")
+        assert set(predictions["actor"]) == set(fold["test"])
+        assert not set(fold["test"]) & {*fold["train"], *fold["validation"]}
+        assert predictions[list(EMOTIONS)].sum(axis=1).between(0.999, 1.001).all()
+        seen += predictions["clip_id"].tolist()
+    assert len(seen) == len(set(seen)) == 6 * 16
+
+
+def test_nothing_of_the_training_is_left_but_the_results(trained):
+    left = {path.name for path in (trained.layout.run / "fold-0").iterdir()}
+    assert left == {"fold.json", "history.csv", "model.safetensors", "predictions.csv"}
+
+
+def test_the_epoch_is_the_one_with_the_best_validation_score(trained):
+    history = pd.read_csv(trained.layout.run / "fold-0" / "history.csv")
+    fusion = history[history["phase"] == "fusion"]
+    fold = json.loads((trained.layout.run / "fold-0" / "fold.json").read_text())
+    assert list(history["phase"].unique()) == ["audio", "video", "fusion"]
+    assert fold["selection_accuracy"] == pytest.approx(fusion["validation/accuracy"].max())
+    assert fusion["validation/accuracy"].iloc[fold["epoch"]] == pytest.approx(fold["selection_accuracy"])
+
+
+def test_the_weights_carry_what_prediction_needs(trained):
+    model, config = load_model(trained.layout.run / "fold-0" / "model.safetensors")
+    assert config["labels"] == list(EMOTIONS)
+    assert config["synthetic"] is True
+    assert config["mfcc"]["sample_rate"] == 16000
+    assert len(config["normalization"]["mfcc_mean"]) == 13
+    assert model.arguments.mfcc_frames == trained.params.mfcc.frames
+
+
+def test_the_metrics_file_says_what_it_measured(trained):
+    content = json.loads(trained.layout.metrics.read_text())
+    assert content["corpus"] == "synthetic sample corpus"
+    assert content["protocol"] == "honest"
+    assert content["clips"] == 96
+    assert sum(sum(row) for row in content["confusion"]) == 96
+    low, high = content["interval"]["accuracy"]
+    assert low <= content["pooled"]["accuracy"] <= high
+    assert set(content["sex"]) == {"female", "male"}
+    assert len(content["actors"]) == 6
+
+
+def test_the_plots_are_pictures(trained):
+    for name in ("curves.png", "confusion.png"):
+        assert (trained.layout.plots / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_mlflow_has_a_parent_run_and_a_child_for_each_fold(trained):
+    parent, children = runs(trained)
+    assert {run.info.run_name for run in children} == {"fold-0", "fold-1", "fold-2"}
+    assert all(run.data.tags["mlflow.parentRunId"] == parent.info.run_id for run in children)
+    assert {run.info.status for run in [parent, *children]} == {"FINISHED"}
+    assert parent.data.params["train.fusion.lr"] == "0.003"
+    assert parent.data.tags["corpus"] == "synthetic sample corpus"
+    assert len(parent.data.tags["dataset_digest"]) == 64
+    assert parent.data.metrics["param_count"] == json.loads(trained.layout.metrics.read_text())["parameters"]
+    artifacts = {item.path for item in client(trained).list_artifacts(parent.info.run_id)}
+    assert {"environment.txt", "small.json", "plots"} <= artifacts
+    epochs = client(trained).get_metric_history(children[0].info.run_id, "fusion-validation/accuracy")
+    assert len(epochs) == 2
+
+
+def test_registering_again_gives_the_same_version(trained):
+    assert register(trained) == register(trained) == 1
+
+
+def test_the_version_is_described_and_has_the_alias(trained):
+    version = client(trained).get_model_version_by_alias("cfn-sr", "challenger")
+    assert version.tags["corpus"] == "synthetic sample corpus"
+    assert version.tags["parameters"].isdigit()
+    assert "synthetic sample corpus" in version.description
+    scores = [
+        json.loads((trained.layout.run / f"fold-{index}" / "fold.json").read_text())["selection_accuracy"]
+        for index in range(3)
+    ]
+    assert scores[int(version.tags["fold"])] == max(scores)
+
+
+def test_results_say_where_everything_is(trained, capsys):
+    results(trained)
+    shown = capsys.readouterr().out
+    for part in ("synthetic sample corpus", "cfn-sr version 1", "metrics/small.json", "mlflow ui --backend-store-uri"):
+        assert part in shown
+
+
+def test_before_training_results_say_what_to_do(tmp_path):
+    with pytest.raises(InputError, match="dvc repro"):
+        results(write_params(tmp_path))
+
+
+def test_too_few_actors_for_the_folds_get_a_sentence(tmp_path):
+    settings = write_params(tmp_path, train={"folds": 4})
+    write_features(settings)
+    with pytest.raises(InputError, match="4 folds of 2 test actors need 8 actors, but only 6"):
+        train(settings)
+
+
+def test_without_features_training_says_which_command_makes_them(tmp_path):
+    with pytest.raises(InputError, match="dvc repro"):
+        train(write_params(tmp_path))
+
+
+def test_a_loss_that_is_not_finite_gets_a_sentence(tmp_path):
+    phase = {"epochs": 1, "batch_size": 8, "lr": 1e30, "optimizer": "adam"}
+    settings = write_params(tmp_path, train={"pretrain": {"audio": phase, "video": phase}, "fusion": phase})
+    write_features(settings)
+    with pytest.raises(InputError, match=r"training loss became (nan|inf)"):
+        train(settings)
+
+
+def start(settings: Settings) -> subprocess.Popen:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "components.train", "--params", str(settings.layout.root / "params.yaml")]
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been_killed(tmp_path):
+    settings = {}
+    for name in ("killed", "whole"):
+        (tmp_path / name).mkdir()
+        settings[name] = write_params(tmp_path / name, train={"folds": 2})
+        write_features(settings[name])
+    assert start(settings["whole"]).wait(timeout=300) == 0
+
+    folder = settings["killed"].layout.run
+    process = start(settings["killed"])
+    deadline = time.monotonic() + 300
+    while not (folder / "fold-1" / "fusion" / "last.ckpt").exists():  # in the middle of the second fold's last phase
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (folder / "fold-1" / "fold.json").exists()
+    finished = (folder / "fold-0" / "fold.json").stat().st_mtime_ns
+
+    assert start(settings["killed"]).wait(timeout=300) == 0
+    assert (folder / "fold-0" / "fold.json").stat().st_mtime_ns == finished  # not trained again
+    for index in range(2):
+        tables = [
+            pd.read_csv(settings[name].layout.run / f"fold-{index}" / "predictions.csv") for name in ("killed", "whole")
+        ]
+        pd.testing.assert_frame_equal(*tables)
+    _, children = runs(settings["killed"])
+    assert len(children) == 2  # the second start went on in the same MLflow runs
