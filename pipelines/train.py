@@ -27,13 +27,13 @@ def train_fold(settings: Settings, fold: Fold) -> float:
     return train.train_one(settings, fold).selection_accuracy
 
 
-@task(name="evaluate")
+@task(task_run_name="evaluate")
 def evaluate_run(settings: Settings) -> float:
     """Pool the folds' test predictions. Returns the accuracy."""
     return float(evaluate.evaluate(settings)["pooled"]["accuracy"])
 
 
-@task(name="register")
+@task(task_run_name="register")
 def register_run(settings: Settings) -> int:
     """Register the best fold's network. Returns the version."""
     return register.register(settings)
@@ -59,9 +59,10 @@ def train_cfnsr(params_file: Path = Path("params.yaml"), profile: str | None = N
     return version
 
 
-def _run(settings: Settings) -> None:
+def train_here(settings: Settings) -> None:
+    """Run the flow in this process."""
     train_cfnsr(settings.layout.root / "params.yaml", settings.profile)
 
 
 if __name__ == "__main__":
-    run_step(_run, __doc__)
+    run_step(train_here, __doc__)
