@@ -11,6 +11,7 @@ import json
 import logging
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -109,16 +110,17 @@ def extract_by_actor(
     todo = [task for actor in open_actors for task in by_actor[actor]]
     finished: dict[int, dict[str, Row]] = {actor: {} for actor in open_actors}
     outcomes = map_clips(function, todo, workers=workers, description=description, done=len(tasks) - len(todo))
-    for task, outcome in outcomes:
-        rows = finished[task.actor]
-        if isinstance(outcome, ClipError):
-            rows[task.clip_id] = {"clip_id": task.clip_id, "reason": str(outcome)}
-        else:
-            rows[task.clip_id] = {"clip_id": task.clip_id, "reason": "", **outcome}
-        if len(rows) == len(by_actor[task.actor]):
-            ordered = (rows[clip.clip_id] for clip in by_actor[task.actor])
-            write_packed(paths[task.actor], ordered, schema, keys[task.actor])
-            del finished[task.actor]
+    with closing(outcomes):  # on a full disk the workers and the bar end before the error is told
+        for task, outcome in outcomes:
+            rows = finished[task.actor]
+            if isinstance(outcome, ClipError):
+                rows[task.clip_id] = {"clip_id": task.clip_id, "reason": str(outcome)}
+            else:
+                rows[task.clip_id] = {"clip_id": task.clip_id, "reason": "", **outcome}
+            if len(rows) == len(by_actor[task.actor]):
+                ordered = (rows[clip.clip_id] for clip in by_actor[task.actor])
+                write_packed(paths[task.actor], ordered, schema, keys[task.actor])
+                del finished[task.actor]
     return list(paths.values())
 
 

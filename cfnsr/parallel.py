@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
@@ -28,7 +28,7 @@ def map_clips(
     description: str,
     done: int = 0,
     unit: str = "clip",
-) -> Iterator[tuple[Task, Result | ClipError]]:
+) -> Generator[tuple[Task, Result | ClipError]]:
     """Yield `(task, function(task))` in the order of completion, from `workers` processes.
 
     A `ClipError` of a task is yielded in place of its result. A task whose process dies (a decoder that crashes on a
@@ -50,7 +50,7 @@ def map_clips(
 
 def _outcomes(
     function: Callable[[Task], Result], tasks: Sequence[Task], workers: int
-) -> Iterator[tuple[Task, Result | ClipError]]:
+) -> Generator[tuple[Task, Result | ClipError]]:
     waiting = deque(tasks)
     while waiting:
         # Few in flight at a time: when a process dies, only these can be to blame, and when the caller stops early,
