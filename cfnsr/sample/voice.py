@@ -7,6 +7,7 @@ Shapes: S samples, N frames, K frequencies.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -144,15 +145,22 @@ def _glottal_pulse(phase: np.ndarray) -> np.ndarray:
 
 def _tract(formants: np.ndarray, scale: float) -> np.ndarray:
     """Response of the vocal tract (N, K), a cascade of resonances, for the first three formants (N, 3) in Hz."""
-    squared = _FREQUENCIES**2  # (K)
-    columns = [*formants.T, *(np.full(len(formants), higher) for higher in _HIGHER_FORMANTS)]
-    response = np.ones((len(formants), len(_FREQUENCIES)), dtype=complex)
-    for formant, bandwidth in zip(columns, _BANDWIDTHS, strict=True):
-        resonance = (scale * formant[:, None]) ** 2  # (N, 1)
-        response *= resonance / (resonance - squared + 1j * _FREQUENCIES * bandwidth)
-    return (
-        response * (1 + (_FREQUENCIES / 3000) ** 2) ** 1.5
-    )  # the formants above the fifth hold up what the five let fall
+    # The formants above the fifth hold up what the five let fall.
+    damping = _resonance(np.array(_HIGHER_FORMANTS) * scale, _BANDWIDTHS[3:]).prod(axis=0)  # (K)
+    damping = (damping / (1 + (_FREQUENCIES / 3000) ** 2) ** 1.5).astype(np.complex64)
+    for formant, bandwidth in zip(formants.T * scale, _BANDWIDTHS[:3], strict=True):
+        damping = damping * _resonance(formant, bandwidth)  # (N, K)
+    return 1 / damping
+
+
+def _resonance(formants: np.ndarray, bandwidth: float | Sequence[float]) -> np.ndarray:
+    """What a resonance at each of `formants` (F) in Hz divides by, (F, K); single precision because it is quick."""
+    squared = (formants[:, None] ** 2).astype(np.float32)
+    loss = np.multiply(np.reshape(bandwidth, (-1, 1)), _FREQUENCIES, dtype=np.float32)
+    response = np.empty((len(formants), len(_FREQUENCIES)), np.complex64)
+    np.divide(loss, squared, out=response.imag)
+    np.subtract(1, (_FREQUENCIES**2).astype(np.float32) / squared, out=response.real)
+    return response
 
 
 def _consonant_filter(speech: Speech) -> np.ndarray:

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import av
+import pytest
+
+from cfnsr.config import SampleSettings
+from cfnsr.errors import InputError
+from cfnsr.ravdess import Modality, parse_name
+from cfnsr.sample import generate
+from cfnsr.sample.plan import takes_of
+
+SMALL = SampleSettings(seed=3, width=160, height=128, fps=10, seconds=1.0)
+PROJECT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sample")
+    generate(folder, SMALL, [2, 5], workers=2)
+    return folder
+
+
+def clips_in(folder: Path) -> dict[str, int]:
+    """Name and time of writing of every clip."""
+    return {path.name: path.stat().st_mtime_ns for path in folder.rglob("*.mp4")}
+
+
+def test_layout_is_ravdess(corpus: Path) -> None:
+    paths = sorted(corpus.rglob("*.mp4"))
+    assert [parse_name(path) for path in paths] == [
+        (Modality.AUDIO_VIDEO, take) for actor in (2, 5) for take in takes_of(actor, 1)
+    ]
+    assert {path.parent.name for path in paths} == {"Actor_02", "Actor_05"}
+    assert sorted(path.name for path in corpus.iterdir()) == ["Actor_02", "Actor_05", "README.txt", "sample.json"]
+
+
+def test_clips_are_real_video_and_say_that_they_are_synthetic(corpus: Path) -> None:
+    for path in sorted(corpus.rglob("*.mp4"))[::12]:
+        with av.open(str(path)) as container:
+            video, audio = container.streams.video[0], container.streams.audio[0]
+            assert (video.codec_context.name, audio.codec_context.name) == ("h264", "aac")
+            assert (video.width, video.height, video.average_rate) == (160, 128, 10)
+            assert (audio.sample_rate, audio.layout.name) == (48000, "stereo")
+            assert container.metadata["title"] == container.metadata["comment"] == "synthetic sample, not RAVDESS"
+            assert container.duration == pytest.approx(1e6, rel=0.05)
+            assert len(list(container.decode(video))) == 10
+        with av.open(str(path)) as container:
+            assert sum(frame.samples for frame in container.decode(audio=0)) == pytest.approx(48000, abs=1024)
+    assert "synthetic sample, not RAVDESS" in (corpus / "README.txt").read_text(encoding="utf-8")
+
+
+def test_same_settings_same_files(corpus: Path, tmp_path: Path) -> None:
+    generate(tmp_path, SMALL, [2], workers=1)
+    for path in tmp_path.rglob("*.mp4"):
+        assert path.read_bytes() == (corpus / path.relative_to(tmp_path)).read_bytes()
+
+
+def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
+    program = (
+        "from pathlib import Path; from cfnsr.config import SampleSettings; from cfnsr.sample import generate\n"
+        f"if __name__ == '__main__': generate(Path({str(tmp_path)!r}), SampleSettings(**{SMALL.model_dump()}), [1], 1)"
+    )
+    script = tmp_path / "run.py"
+    script.write_text(program, encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    process = subprocess.Popen([sys.executable, script], env=environment, start_new_session=True)
+    while len(clips_in(tmp_path)) < 5:
+        assert process.poll() is None, "it must not have ended already"
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)  # with its worker
+    process.wait()
+    finished = clips_in(tmp_path)
+    (tmp_path / "Actor_01" / "01-01-08-02-02-01-01.mp4.part").touch()
+
+    generate(tmp_path, SMALL, [1], workers=1)
+    clips = clips_in(tmp_path)
+    assert len(clips) == 30
+    assert clips.items() >= finished.items(), "finished clips are not made again"
+    assert not list(tmp_path.rglob("*.part"))
+    for path in tmp_path.rglob("*.mp4"):
+        with av.open(str(path)) as container:
+            assert len(list(container.decode(video=0))) == 10
+
+
+def test_other_settings_make_all_clips_anew_and_other_actors_go(tmp_path: Path) -> None:
+    generate(tmp_path, SMALL, [1, 2], workers=2)
+    first = clips_in(tmp_path)
+    generate(tmp_path, SMALL, [1], workers=1)
+    assert clips_in(tmp_path) == {name: written for name, written in first.items() if name.endswith("-01.mp4")}
+    generate(tmp_path, SMALL.model_copy(update={"seed": 4}), [1], workers=2)
+    assert all(written != first[name] for name, written in clips_in(tmp_path).items())
+
+
+def test_real_clips_are_not_touched(tmp_path: Path) -> None:
+    clip = tmp_path / "Actor_01" / "01-01-01-01-01-01-01.mp4"
+    clip.parent.mkdir()
+    clip.write_bytes(b"somebody's recording")
+    with pytest.raises(InputError, match="1 clips that are not of the synthetic sample"):
+        generate(tmp_path, SMALL, [1], workers=1)
+    assert clip.read_bytes() == b"somebody's recording"
