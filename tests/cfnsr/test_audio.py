@@ -157,3 +157,10 @@ class TestBadFiles:
         path = write_media(tmp_path / "clip.mp4", chirp(1), picture=1)
         with pytest.raises(ClipError, match="damaged or not a media file"):
             read_audio(cut(path, 0.1), 16000)
+
+    def test_two_rates_in_one_track(self, tmp_path):
+        first = write_media(tmp_path / "first.mp3", chirp(1, 44100), rate=44100)
+        second = write_media(tmp_path / "second.mp3", chirp(1, 48000), rate=48000)
+        (tmp_path / "clip.mp3").write_bytes(first.read_bytes() + second.read_bytes())
+        with pytest.raises(ClipError, match="changes its sample rate or channels in the middle"):
+            read_audio(tmp_path / "clip.mp3", 16000)
