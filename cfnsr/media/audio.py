@@ -70,5 +70,5 @@ def read_audio(path: Path, sample_rate: int, start: float = 0.0, duration: float
         return np.zeros(0, np.float32)
     first = round((start - begin) * sample_rate)  # negative: the track begins later than the window
     length = None if duration is None else round(duration * sample_rate)
-    silence = np.zeros(max(-first, 0), np.int32)
+    silence = np.zeros(max(-first, 0), np.int32)[:length]
     return (np.concatenate([silence, *pieces])[max(first, 0) :][:length] / _FULL_SCALE).astype(np.float32)
