@@ -16,9 +16,17 @@ from cfnsr.training import PREDICTIONS, FoldResult
 
 
 def read_predictions(folders: Sequence[Path]) -> pd.DataFrame:
-    """Predictions of the test actors of all folds: `clip_id, actor, sex, label, fold` and a probability an emotion."""
+    """Predictions of the test actors of all folds.
+
+    Returns:
+        `clip_id`, `actor`, `sex`, `label`, `fold`, `network` (see `cfnsr.training.PREDICTIONS`), a probability an
+        emotion, and, in words, `actual` and `predicted`.
+    """
     tables = [pd.read_csv(folder / PREDICTIONS).assign(fold=index) for index, folder in enumerate(folders)]
-    return pd.concat(tables, ignore_index=True)
+    predictions = pd.concat(tables, ignore_index=True)
+    predictions["actual"] = [EMOTIONS[label] for label in predictions["label"]]
+    predictions["predicted"] = [EMOTIONS[index] for index in probabilities(predictions).argmax(axis=1)]
+    return predictions
 
 
 def probabilities(predictions: pd.DataFrame) -> NDArray[np.float64]:
@@ -30,7 +38,7 @@ def report(predictions: pd.DataFrame, results: Sequence[FoldResult]) -> dict[str
     """All figures of a run, JSON-able.
 
     Args:
-        predictions: of all folds' test actors, each clip once.
+        predictions: of all folds' test actors, each clip once, by one network.
         results: one a fold.
 
     Returns:

@@ -26,16 +26,17 @@ def fetch_model(uri: str) -> Path:
     import mlflow
     from mlflow.exceptions import MlflowException
 
-    if "MLFLOW_TRACKING_URI" not in os.environ:
+    tracking_uri = os.environ.get("MLFLOW_TRACKING_URI")
+    if tracking_uri is None:
         database = Path("mlflow.db").resolve()
         if not database.exists():
             raise InputError(
                 f"there is no model registry here to find {uri} in: run in the project's folder after `dvc repro`, or "
                 "set MLFLOW_TRACKING_URI to your MLflow server."
             )
-        mlflow.set_tracking_uri(f"sqlite:///{database}")
+        tracking_uri = f"sqlite:///{database}"
     try:
-        return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
+        return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, tracking_uri=tracking_uri))
     except MlflowException as error:
         raise InputError(
             f"{uri} is not in the registry ({error.message}); train a model with `dvc repro`, or set the alias in the "

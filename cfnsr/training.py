@@ -42,7 +42,9 @@ LoggerFactory = Callable[[str], Logger]
 
 MODEL = "model.safetensors"
 HISTORY = "history.csv"
+"""A row an epoch: `phase`, `epoch`, `train/loss`, `validation/loss`, `validation/accuracy`, `validation/uar`."""
 PREDICTIONS = "predictions.csv"
+"""A row a test clip and network (`fusion`, and the `audio` and `video` encoders with their own heads)."""
 RESULT = "fold.json"
 
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -170,7 +172,7 @@ def train_fold(
         phases = [phase for phase in phases if phase[0] == model_settings.modality]
 
     history: list[pd.DataFrame] = []
-    encoders: dict[str, CFNSR] = {}
+    trained: dict[str, CFNSR] = {}  # by phase
     seed = train.seed * 101 + fold.index
     for modality, phase in phases:
         if phase.epochs == 0:
@@ -179,18 +181,21 @@ def train_fold(
         torch.manual_seed(seed)
         network = CFNSR.from_settings(model_settings, mfcc, modality)
         if modality == "both":
-            for encoder, pretrained in encoders.items():
+            for encoder, pretrained in trained.items():
                 getattr(network, encoder).load_state_dict(getattr(pretrained, encoder).state_dict())
         data = FoldData(features, fold, phase, modality, normalization, seed, train.loader_workers)
         phase_folder = folder / name
         network = _train_phase(network, data, phase, phase_folder, seed, logger_for(name), f"fold {fold.index} {name}")
-        encoders[modality] = network
+        trained[name] = network
         history.append(pd.read_csv(phase_folder / HISTORY).assign(phase=name))
-    if not history or network.modality != model_settings.modality:
+    if not trained or network.modality != model_settings.modality:
         raise InputError("every phase of the network has 0 epochs; give train.fusion.epochs a number in params.yaml.")
 
-    test = ClipDataset(features, fold.test, model_settings.modality, normalization)
-    _write_csv(folder / PREDICTIONS, _predictions(test, predict(network, test, phase.batch_size)))
+    predictions = []
+    for phase_name, each in trained.items():
+        test = ClipDataset(features, fold.test, each.modality, normalization)
+        predictions.append(_predictions(test, predict(each, test, phase.batch_size)).assign(network=phase_name))
+    _write_csv(folder / PREDICTIONS, pd.concat(predictions))
     _write_csv(folder / HISTORY, pd.concat(history))
     save_model(folder / MODEL, network, model_config(settings, normalization, features))
     curve = history[-1][SCORE].to_numpy()

@@ -22,7 +22,8 @@ def evaluate(settings: Settings) -> dict[str, Any]:
     """Pool the test predictions of all folds and report on them.
 
     Returns:
-        The content of metrics/<profile>.json.
+        The content of metrics/<profile>.json: what was measured and the figures of `cfnsr.evaluation.report`; below
+        `encoders` the same for the encoders alone, where the network was trained from them.
 
     Raises:
         InputError: a fold has not been trained.
@@ -37,14 +38,20 @@ def evaluate(settings: Settings) -> dict[str, Any]:
         if result is None:
             raise InputError(f"{folder} holds no finished fold; run `python -m components.train` first.")
         results.append(result)
-    predictions = read_predictions(folders)
+    every = read_predictions(folders)
+    modality = settings.params.model.modality
+    final = "fusion" if modality == "both" else modality
+    predictions = every[every["network"] == final]
+    encoders = {str(name): report(group, results) for name, group in every.groupby("network") if name != final}
     content = {
         "corpus": corpus_name(settings),
         "profile": settings.profile,
         "protocol": settings.params.train.protocol,
         "parameters": results[0].parameters,
         "seconds": sum(result.seconds for result in results),
+        "network": final,
         **report(predictions, results),
+        "encoders": encoders,
     }
     write_text(settings.layout.metrics, json.dumps(content, indent=2) + "\n")
     _write_tables(settings, predictions)
@@ -88,6 +95,7 @@ def _log(settings: Settings, content: dict[str, Any]) -> None:
     low, high = content["interval"]["accuracy"]
     metrics = {f"test/{name}": content["pooled"][name] for name in FIGURES}
     metrics |= {"test/accuracy_low": low, "test/accuracy_high": high}
+    metrics |= {f"test/{name}_alone_accuracy": each["pooled"]["accuracy"] for name, each in content["encoders"].items()}
     tracker.finish(run_id, {**metrics, "param_count": content["parameters"], "seconds": content["seconds"]})
 
 

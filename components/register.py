@@ -6,13 +6,14 @@ The version gets the alias `challenger`; weights are safetensors, the pyfunc aro
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
 from cfnsr.config import Settings
 from cfnsr.errors import InputError
 from components.runner import run_step
-from components.tracking import MODEL, RunTracker
+from components.tracking import MODEL, RunTracker, active_run
 from components.train import fold_folder
 
 ALIAS = "challenger"
@@ -56,7 +57,9 @@ def register(settings: Settings) -> int:
     for registered in tracker.client.search_model_versions(f"name = '{MODEL}'"):
         if registered.run_id == run_id:
             return int(registered.version)
-    with mlflow.start_run(run_id=run_id):
+    with active_run(settings.layout.root, run_id), warnings.catch_warnings():
+        # The signature is given; an example would only be run through the model to find it out.
+        warnings.filterwarnings("ignore", ".*input example was not provided")
         info = mlflow.pyfunc.log_model(
             name="model",
             python_model=str(PYFUNC),

@@ -25,10 +25,12 @@ def results(settings: Settings) -> None:
     print_table(json.loads(layout.metrics.read_text()))
     tracker = RunTracker(settings)
     run_id = tracker.parent_id()
-    versions = [found for found in tracker.client.search_model_versions(f"name = '{MODEL}'") if found.run_id == run_id]
-    for version in versions:
-        aliases = ", ".join(version.aliases) or "none"
-        print(f"model     {MODEL} version {version.version} in the MLflow registry, alias: {aliases}")
+    for version in tracker.client.search_model_versions(f"name = '{MODEL}'"):
+        if version.run_id == run_id:
+            # A search leaves the aliases out.
+            aliases = tracker.client.get_model_version(MODEL, version.version).aliases
+            shown = ", ".join(aliases) or "none"
+            print(f"model     {MODEL} version {version.version} in the MLflow registry, alias: {shown}")
     for name, path in (("figures", layout.metrics), ("plots", layout.plots), ("weights", layout.run)):
         print(f"{name:<9} {path.relative_to(layout.root)}")
     print(f"MLflow UI mlflow ui --backend-store-uri {tracking_uri(layout.root)}   then open http://127.0.0.1:5000")
@@ -43,19 +45,25 @@ def print_table(content: dict[str, Any]) -> None:
     for column in ("figure", "all test clips", "95 % interval (actors)", "mean ± std over folds"):
         table.add_column(column, justify="left" if column == "figure" else "right")
     for name, label in LABELS.items():
-        bounds = content["interval"].get(name)
-        mean, std = content["folds"]["mean"][name], content["folds"]["std"][name]
-        table.add_row(
-            label,
-            f"{content['pooled'][name]:.3f}",
-            f"{bounds[0]:.3f} to {bounds[1]:.3f}" if bounds else "",
-            f"{mean:.3f}" + (f" ± {std:.3f}" if std is not None else ""),
-        )
+        table.add_row(label, *_cells(content, name))
+    for encoder, figures in content["encoders"].items():
+        table.add_row(f"accuracy, {encoder} alone", *_cells(figures, "accuracy"))
     table.caption = (
         f"{content['clips']} clips, {len(content['folds']['each'])} folds, {content['parameters']:,} parameters, "
         f"{content['seconds']:.0f} s of training"
     )
     Console(width=100).print(table)
+
+
+def _cells(figures: dict[str, Any], name: str) -> tuple[str, str, str]:
+    """One figure: of all clips, its interval where there is one, and its spread over folds."""
+    mean, std = figures["folds"]["mean"][name], figures["folds"]["std"][name]
+    bounds = figures["interval"].get(name)
+    return (
+        f"{figures['pooled'][name]:.3f}",
+        f"{bounds[0]:.3f} to {bounds[1]:.3f}" if bounds else "",
+        f"{mean:.3f}" + (f" ± {std:.3f}" if std is not None else ""),
+    )
 
 
 if __name__ == "__main__":

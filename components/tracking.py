@@ -9,7 +9,8 @@ import importlib.metadata
 import json
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ from cfnsr.files import file_digest, write_text
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # one file each: bars only clutter the log
 
 EXPERIMENT = "cfn-sr"
 MODEL = "cfn-sr"
@@ -34,17 +37,35 @@ def tracking_uri(root: Path) -> str:
 
 def connect(root: Path) -> tuple[MlflowClient, str]:
     """A client for the tracking server and the id of the project's experiment, made if it is new."""
-    import mlflow
+    from mlflow import MlflowClient
 
-    uri = tracking_uri(root)
-    mlflow.set_tracking_uri(uri)
-    client = mlflow.MlflowClient(uri)
+    client = MlflowClient(tracking_uri(root))
     experiment = client.get_experiment_by_name(EXPERIMENT)
     if experiment is not None:
         return client, experiment.experiment_id
     # A server knows where its artifacts go; the local database would put them in ./mlruns of whatever folder this is.
     location = None if "MLFLOW_TRACKING_URI" in os.environ else (root / "mlartifacts").as_uri()
     return client, client.create_experiment(EXPERIMENT, artifact_location=location)
+
+
+@contextmanager
+def active_run(root: Path, run_id: str) -> Iterator[None]:
+    """Inside, MLflow's module functions log to this run.
+
+    `set_tracking_uri` also sets MLFLOW_TRACKING_URI for the whole process, which would then speak for every project
+    that is opened later; so it is put back.
+    """
+    import mlflow
+
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    mlflow.set_tracking_uri(tracking_uri(root))
+    try:
+        with mlflow.start_run(run_id=run_id):
+            yield
+    finally:
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
+        if before is not None:
+            os.environ["MLFLOW_TRACKING_URI"] = before
 
 
 class RunTracker:

@@ -59,8 +59,9 @@ def test_every_test_clip_is_predicted_once_by_a_network_that_never_saw_its_actor
         assert set(predictions["actor"]) == set(fold["test"])
         assert not set(fold["test"]) & {*fold["train"], *fold["validation"]}
         assert predictions[list(EMOTIONS)].sum(axis=1).between(0.999, 1.001).all()
-        seen += predictions["clip_id"].tolist()
-    assert len(seen) == len(set(seen)) == 6 * 16
+        seen += zip(predictions["clip_id"], predictions["network"], strict=True)
+    assert len(seen) == len(set(seen)) == 6 * 16 * 3
+    assert {network for _, network in seen} == {"fusion", "audio", "video"}
 
 
 def test_nothing_of_the_training_is_left_but_the_results(trained):
@@ -96,6 +97,8 @@ def test_the_metrics_file_says_what_it_measured(trained):
     assert low <= content["pooled"]["accuracy"] <= high
     assert set(content["sex"]) == {"female", "male"}
     assert len(content["actors"]) == 6
+    assert content["network"] == "fusion"
+    assert {name: figures["clips"] for name, figures in content["encoders"].items()} == {"audio": 96, "video": 96}
 
 
 def test_the_plots_are_pictures(trained):
