@@ -180,7 +180,8 @@ def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been_killed(tmp_path):
     settings = {}
     for name in ("killed", "whole"):
         (tmp_path / name).mkdir()
-        settings[name] = write_params(tmp_path / name, train={"folds": 2})
+        long = {"epochs": 6, "batch_size": 8, "optimizer": "adamw", "lr": 0.003}  # long enough to be hit
+        settings[name] = write_params(tmp_path / name, train={"folds": 2, "fusion": long})
         write_features(settings[name])
     assert start(settings["whole"]).wait(timeout=300) == 0
 
