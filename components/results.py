@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 from cfnsr.config import Settings
 from cfnsr.errors import InputError
 from components.runner import run_step
-from components.tracking import MODEL, RunTracker, tracking_uri
+from components.tracking import MODEL, RunTracker
 
 LABELS = {"accuracy": "accuracy (WAR)", "uar": "UAR", "f1": "macro F1", "ece": "ECE"}
 
@@ -33,7 +34,11 @@ def results(settings: Settings) -> None:
             print(f"model     {MODEL} version {version.version} in the MLflow registry, alias: {shown}")
     for name, path in (("figures", layout.metrics), ("plots", layout.plots), ("weights", layout.run)):
         print(f"{name:<9} {path.relative_to(layout.root)}")
-    print(f"MLflow UI mlflow ui --backend-store-uri {tracking_uri(layout.root)}   then open http://127.0.0.1:5000")
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")  # from the project's folder
+    if uri.startswith("http"):
+        print(f"MLflow UI {uri}")
+    else:
+        print(f"MLflow UI mlflow ui --backend-store-uri {uri}   then open http://127.0.0.1:5000")
 
 
 def print_table(content: dict[str, Any]) -> None:

@@ -5,14 +5,9 @@ The DVC stage `train` runs it in this process (`python -m pipelines.train`).
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-# Before Prefect is imported: no usage statistics, and time enough for its own API to start on a slow machine.
-os.environ.setdefault("DO_NOT_TRACK", "1")
-os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
-
+import pipelines.prefect_setup  # isort: skip  # noqa: F401  before Prefect
 from prefect import flow, task
 
 from cfnsr.config import Settings, load_settings
