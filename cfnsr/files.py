@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -40,3 +40,17 @@ def file_digest(path: Path, algorithm: str = "md5") -> str:
     """Hex digest of a file's content, read in blocks (md5 because that is what Zenodo publishes)."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+def code_digest(sources: Iterable[str]) -> str:
+    """Digest of Python sources, so that what older code made is not taken for what the present code makes.
+
+    Args:
+        sources: files and folders of this package as dvc.yaml names them, for example `cfnsr/media`.
+    """
+    digest = hashlib.sha256()
+    for source in sources:
+        path = Path(__file__).parent.parent / source
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            digest.update(file.read_bytes())
+    return digest.hexdigest()

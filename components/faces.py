@@ -10,13 +10,13 @@ from cfnsr.errors import InputError
 from cfnsr.faces.detect import load_detector
 from cfnsr.faces.extract import FaceTask, extract_faces
 from cfnsr.faces.store import SCHEMA
-from cfnsr.files import file_digest
+from cfnsr.files import code_digest, file_digest
 from cfnsr.manifest import read_manifest
 from cfnsr.packed import check_bad_share, extract_by_actor, left_out
 from components.runner import run_step
 
-_RECIPE = 1
-"""Raise it when the code makes other crops of the same clips and settings: older files are redone then."""
+CODE = ("cfnsr/faces", "cfnsr/media")
+"""What decides about the crops besides settings and clips; dvc.yaml names the same."""
 
 
 def faces(settings: Settings) -> None:
@@ -69,7 +69,7 @@ def _tasks(settings: Settings, options: FacesSettings) -> list[FaceTask]:
 def _dependencies(options: FacesSettings) -> dict[str, Any]:
     """What the crops depend on besides the clips."""
     chosen = options.model_dump(exclude={"max_bad_share", "yunet"})
-    return chosen | {"yunet": options.yunet and file_digest(Path(options.yunet)), "recipe": _RECIPE}
+    return chosen | {"yunet": options.yunet and file_digest(Path(options.yunet)), "code": code_digest(CODE)}
 
 
 if __name__ == "__main__":

@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from cfnsr.config import MfccSettings, Settings, default_workers
+from cfnsr.files import code_digest
 from cfnsr.manifest import read_manifest
 from cfnsr.mfcc import SCHEMA, mfcc_of_file
 from cfnsr.packed import check_bad_share, extract_by_actor, features_key, left_out, merge_packed, read_key
 from components.runner import run_step
+
+CODE = ("cfnsr/media", "cfnsr/mfcc.py")
+"""What decides about the feature besides settings and clips; dvc.yaml names the same."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ def mfcc(settings: Settings) -> None:
         MfccTask(clip["clip_id"], clip["actor"], clip["audio_digest"], layout.raw / clip["audio_path"], params)
         for clip in clips.to_dict("records")
     ]
-    depends_on = params.model_dump(exclude={"max_bad_share"})
+    depends_on = params.model_dump(exclude={"max_bad_share"}) | {"code": code_digest(CODE)}
     key = features_key(depends_on, tasks)
     folder = layout.data / ".mfcc"  # finished actors of a run that is under way
     if read_key(layout.mfcc) != key:

@@ -12,15 +12,25 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cfnsr
 from cfnsr.config import Settings
-from cfnsr.files import write_text
+from cfnsr.files import code_digest, file_digest, write_text
 from cfnsr.folds import Fold, actor_folds
 from components.runner import run_step
 from components.tracking import RunTracker, flatten, tracking_uri
 
 if TYPE_CHECKING:
     from cfnsr.training import FoldResult
+
+CODE = (
+    "cfnsr/augment.py",
+    "cfnsr/data.py",
+    "cfnsr/folds.py",
+    "cfnsr/model",
+    "cfnsr/normalize.py",
+    "cfnsr/task.py",
+    "cfnsr/training.py",
+)
+"""What decides about the weights besides settings and features; dvc.yaml names the same, and what reports on them."""
 
 KEY_FILE = "key.txt"
 
@@ -108,13 +118,11 @@ def corpus_name(settings: Settings) -> str:
 
 
 def _key(settings: Settings, digest: str) -> str:
-    """Digest of everything the weights depend on: settings, data and the library's code."""
+    """Digest of everything the weights depend on: settings, clips, features and code."""
     content = settings.params.model_dump(mode="json", include={"faces", "mfcc", "model", "train"})
-    digester = hashlib.sha256(json.dumps([content, digest], sort_keys=True).encode())
-    package = Path(cfnsr.__file__).parent
-    for source in sorted(package.rglob("*.py")):
-        digester.update(source.read_bytes())
-    return digester.hexdigest()
+    features = [file_digest(path) for path in (*sorted(settings.layout.faces.glob("*.parquet")), settings.layout.mfcc)]
+    made_from = json.dumps([content, digest, features, code_digest(CODE)], sort_keys=True)
+    return hashlib.sha256(made_from.encode()).hexdigest()
 
 
 if __name__ == "__main__":

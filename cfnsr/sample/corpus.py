@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from functools import partial
@@ -13,7 +12,7 @@ import numpy as np
 
 from cfnsr.config import SampleSettings
 from cfnsr.errors import ClipError, InputError
-from cfnsr.files import PARTIAL, atomic_path, write_text
+from cfnsr.files import PARTIAL, atomic_path, code_digest, write_text
 from cfnsr.parallel import map_clips
 from cfnsr.ravdess import Modality, Take, actor_folder
 from cfnsr.sample.face import render_face
@@ -79,7 +78,9 @@ def _prepare(folder: Path, settings: SampleSettings) -> None:
     """Make the folder say what its clips are made from; remove clips made from something else."""
     if "libx264" not in av.codecs_available:
         raise InputError("This build of PyAV has no libx264 encoder: install the av wheel from the package index.")
-    wanted = json.dumps({"title": TITLE, "settings": settings.model_dump(), "program": _program_digest()}, indent=2)
+    wanted = json.dumps(
+        {"title": TITLE, "settings": settings.model_dump(), "program": code_digest(["cfnsr/sample"])}, indent=2
+    )
     record = folder / RECORD
     found = record.read_text(encoding="utf-8") if record.exists() else None
     clips = _clips_in(folder)
@@ -97,14 +98,6 @@ def _prepare(folder: Path, settings: SampleSettings) -> None:
 
 def _clips_in(folder: Path) -> set[Path]:
     return set(folder.glob("Actor_*/*.mp4"))
-
-
-def _program_digest() -> str:
-    """Digest of this package's source, which decides about the pixels as much as the settings do."""
-    digest = hashlib.sha256()
-    for source in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(source.read_bytes())
-    return digest.hexdigest()
 
 
 def _encode(path: Path, frames: np.ndarray, sound: np.ndarray, fps: int) -> None:
