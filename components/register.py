@@ -13,7 +13,7 @@ from typing import Any
 from cfnsr.config import Settings
 from cfnsr.errors import InputError
 from components.runner import run_step
-from components.tracking import MODEL, RunTracker, active_run
+from components.tracking import MODEL, RunTracker, mlflow_at
 from components.train import fold_folder
 
 ALIAS = "challenger"
@@ -57,7 +57,7 @@ def register(settings: Settings) -> int:
     for registered in tracker.client.search_model_versions(f"name = '{MODEL}'"):
         if registered.run_id == run_id:
             return int(registered.version)
-    with active_run(settings.layout.root, run_id), warnings.catch_warnings():
+    with mlflow_at(settings.layout.root), mlflow.start_run(run_id=run_id), warnings.catch_warnings():
         # The signature is given; an example would only be run through the model to find it out.
         warnings.filterwarnings("ignore", ".*input example was not provided")
         info = mlflow.pyfunc.log_model(

@@ -49,19 +49,18 @@ def connect(root: Path) -> tuple[MlflowClient, str]:
 
 
 @contextmanager
-def active_run(root: Path, run_id: str) -> Iterator[None]:
-    """Inside, MLflow's module functions log to this run.
+def mlflow_at(root: Path) -> Iterator[None]:
+    """Inside, MLflow's module functions talk to this project's server.
 
-    `set_tracking_uri` also sets MLFLOW_TRACKING_URI for the whole process, which would then speak for every project
-    that is opened later; so it is put back.
+    They need `set_tracking_uri`, which also sets MLFLOW_TRACKING_URI for the whole process. That would then speak for
+    every project that is opened later, so it is put back.
     """
     import mlflow
 
     before = os.environ.get("MLFLOW_TRACKING_URI")
     mlflow.set_tracking_uri(tracking_uri(root))
     try:
-        with mlflow.start_run(run_id=run_id):
-            yield
+        yield
     finally:
         os.environ.pop("MLFLOW_TRACKING_URI", None)
         if before is not None:

@@ -16,7 +16,7 @@ from cfnsr.config import Settings
 from cfnsr.files import code_digest, file_digest, write_text
 from cfnsr.folds import Fold, actor_folds
 from components.runner import run_step
-from components.tracking import RunTracker, flatten, tracking_uri
+from components.tracking import RunTracker, flatten, mlflow_at, tracking_uri
 
 if TYPE_CHECKING:
     from cfnsr.training import FoldResult
@@ -93,15 +93,15 @@ def train_one(settings: Settings, fold: Fold) -> FoldResult:
         return finished
     tracker = RunTracker(settings)
     run_id = tracker.fold(fold.index)
-    result = train_fold(
-        Features.load(settings.layout),
-        fold,
-        settings,
-        folder,
-        lambda phase: MLFlowLogger(
-            run_id=run_id, tracking_uri=tracking_uri(settings.layout.root), prefix=phase, log_model=False
-        ),
-    )
+    root = settings.layout.root
+    with mlflow_at(root):  # Lightning's logger sets the tracking URI for the whole process
+        result = train_fold(
+            Features.load(settings.layout),
+            fold,
+            settings,
+            folder,
+            lambda phase: MLFlowLogger(run_id=run_id, tracking_uri=tracking_uri(root), prefix=phase, log_model=False),
+        )
     figures = {"param_count": result.parameters, "selection_accuracy": result.selection_accuracy}
     tracker.finish(run_id, {**figures, "best_epoch": result.epoch, "seconds": result.seconds})
     return result
