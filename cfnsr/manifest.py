@@ -151,6 +151,23 @@ def row_name(row: Any) -> str:
     return (row.reason and (row.video_path or row.audio_path or row.landmarks_path)) or row.clip_id
 
 
+def without_songs(manifest: pd.DataFrame) -> pd.DataFrame:
+    """All rows but songs: those are sound files of another kind, no fault."""
+    return manifest[manifest["vocal"].fillna(0) != 2]
+
+
+def faults(manifest: pd.DataFrame) -> dict[str, str]:
+    """What is wrong with each take or file, by its `row_name`, in the order of the names; songs are no fault.
+
+    A usable take is among them when a file of it can't be used (`video_reason`, `audio_reason`).
+    """
+    found = {}
+    for row in without_songs(manifest).itertuples():
+        if fault := row.reason or "; ".join(filter(None, [row.video_reason, row.audio_reason])):
+            found[row_name(row)] = str(fault)
+    return dict(sorted(found.items()))
+
+
 def _media_files(raw: Path) -> Iterator[str]:
     """Paths below `raw`, POSIX; symbolic links are followed, each folder is entered once."""
     seen = set()

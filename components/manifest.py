@@ -8,7 +8,7 @@ import pandas as pd
 
 from cfnsr.config import Settings, default_workers
 from cfnsr.errors import InputError
-from cfnsr.manifest import build_manifest, row_name, write_manifest
+from cfnsr.manifest import build_manifest, faults, without_songs, write_manifest
 from components.runner import run_step
 
 logger = logging.getLogger(__name__)
@@ -34,39 +34,25 @@ def _report(table: pd.DataFrame) -> None:
         f"manifest: {len(takes)} takes of {takes['actor'].nunique()} actors: {takes['has_video'].sum()} with video, "
         f"{takes['has_audio'].sum()} with audio, {both.sum()} with both"
     )
-    songs = len(table) - len(_speech(table))
+    songs = len(table) - len(without_songs(table))
     if songs:
         print(f"manifest: {songs} song files left out; only speech is used")
-    for name, fault in _faults(table).items():
+    for name, fault in faults(table).items():
         logger.warning("manifest: %s: %s", name, fault)
 
 
 def _check(table: pd.DataFrame, settings: Settings) -> None:
     limit = settings.params.manifest.max_bad_share
     path = settings.layout.manifest
-    faults, total = _faults(table), len(_speech(table))
-    if total and len(faults) / total > limit:
-        name, fault = next(iter(faults.items()))
+    found, total = faults(table), len(without_songs(table))
+    if total and len(found) / total > limit:
+        name, fault = next(iter(found.items()))
         raise InputError(
-            f"manifest: {len(faults)} of {total} takes and files have something wrong ({name}: {fault}), more than "
+            f"manifest: {len(found)} of {total} takes and files have something wrong ({name}: {fault}), more than "
             f"the {limit:.0%} that manifest.max_bad_share allows; {path} names them all: mend them or raise the limit."
         )
     if not (table["reason"] == "").any():
         raise InputError(f"manifest: there is no usable take below {settings.layout.raw}; {path} says why.")
-
-
-def _speech(table: pd.DataFrame) -> pd.DataFrame:
-    """All but songs: those are sound files of another kind, no fault."""
-    return table[table["vocal"].fillna(0) != 2]
-
-
-def _faults(table: pd.DataFrame) -> dict[str, str]:
-    """What is wrong with a take or file, by its name, in order."""
-    faults = {}
-    for row in _speech(table).itertuples():
-        if fault := row.reason or "; ".join(filter(None, [row.video_reason, row.audio_reason])):
-            faults[row_name(row)] = str(fault)
-    return dict(sorted(faults.items()))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from media_files import chirp, cut, silence, write_landmarks, write_media
 
 from cfnsr.errors import InputError
 from cfnsr.files import file_digest
-from cfnsr.manifest import COLUMNS, build_manifest, dataset_digest, read_manifest, write_manifest
+from cfnsr.manifest import COLUMNS, build_manifest, dataset_digest, faults, read_manifest, write_manifest
 from cfnsr.ravdess import EMOTIONS
 
 
@@ -227,6 +227,23 @@ class TestLeftOut:
         (row,) = rows_of(manifest, vocal=2)
         assert row["reason"] == "song; only speech is used"
         assert row["audio_path"] == f"Actor_01/{name(3, vocal=2, suffix='.wav')}"
+
+
+class TestFaults:
+    def test_a_file_is_named_by_its_path_and_a_take_by_its_clip_id(self, manifest):
+        found = faults(manifest)
+        assert "not a RAVDESS name" in found["holiday.mp4"]
+        assert "zero bytes" in found[clip_id(emotion=2, actor=2)]
+        assert list(found) == sorted(found)
+
+    def test_a_lost_modality_of_a_usable_take_is_one(self, manifest):
+        assert take(manifest, emotion=1, actor=2)["reason"] == ""
+        assert faults(manifest)[clip_id(emotion=1, actor=2)] == f"{name(1, actor=2)} has no audio track"
+
+    def test_whole_takes_and_songs_are_none(self, manifest):
+        found = faults(manifest)
+        assert clip_id(emotion=1) not in found
+        assert not any("song" in reason for reason in found.values())
 
 
 def test_no_media_file_is_silently_dropped(raw, manifest):
