@@ -10,11 +10,12 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+from multiprocessing.context import SpawnContext, SpawnProcess
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
-from cfnsr.errors import ClipError
+from cfnsr.errors import ClipError, InputError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -41,6 +42,10 @@ def map_clips(
         description: what the progress bar says.
         done: clips finished by an earlier, interrupted run; the bar starts there.
         unit: what the progress bar counts.
+
+    Raises:
+        InputError: a process was killed from outside (SIGKILL), which is what Linux does when memory runs out; that is
+            no clip's fault.
     """
     with tqdm(total=done + len(tasks), initial=done, desc=description, unit=unit, smoothing=0.1) as bar:
         for outcome in _outcomes(function, tasks, workers):
@@ -56,7 +61,8 @@ def _outcomes(
         # Few in flight at a time: when a process dies, only these can be to blame, and when the caller stops early,
         # only these are waited for.
         in_flight: dict[Future[Result], Task] = {}
-        pool = _pool(min(workers, len(waiting)))
+        processes = _Processes()
+        pool = _pool(min(workers, len(waiting)), processes)
         try:
             while waiting or in_flight:
                 while waiting and len(in_flight) < 2 * workers:
@@ -69,16 +75,19 @@ def _outcomes(
             pass
         finally:
             pool.shutdown(cancel_futures=True)
+        processes.check_not_killed()
         for task in in_flight.values():
             yield task, _alone(function, task)
 
 
 def _alone(function: Callable[[Task], Result], task: Task) -> Result | ClipError:
     """Run one task in a process of its own, to see whether it is the one that kills its process."""
+    processes = _Processes()
     try:
-        with _pool(1) as pool:
+        with _pool(1, processes) as pool:
             return _outcome(pool.submit(function, task))
     except BrokenProcessPool:
+        processes.check_not_killed()
         return ClipError("the decoder crashed on this file; it is damaged in a way FFmpeg can't handle")
 
 
@@ -89,10 +98,38 @@ def _outcome(future: Future[Result]) -> Result | ClipError:
         return error
 
 
-def _pool(workers: int) -> ProcessPoolExecutor:
-    # Not fork: the parent may hold threads (PyAV, OpenMP) whose locks a forked child would inherit locked.
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+class _Processes(SpawnContext):
+    """Starts the processes of one pool and remembers them: the pool itself doesn't tell how they ended.
+
+    Not fork: the parent may hold threads (PyAV, OpenMP) whose locks a forked child would inherit locked.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._started: list[SpawnProcess] = []
+
+    def Process(self, *args: Any, **kwargs: Any) -> SpawnProcess:  # type: ignore[override]  # noqa: N802
+        process = SpawnProcess(*args, **kwargs)
+        self._started.append(process)
+        return process
+
+    def check_not_killed(self) -> None:
+        """Call it once the pool has shut down: only then every process has its exit code.
+
+        Raises:
+            InputError: one was killed.
+        """
+        # Of a pool whose one process died, the others are ended with SIGTERM; SIGKILL comes from outside.
+        if any(process.exitcode == -signal.SIGKILL for process in self._started):
+            workers = len(self._started)
+            remedy = f"set CFNSR_WORKERS lower than {workers}" if workers > 1 else "free some memory"
+            raise InputError(
+                f"a worker process was killed, probably because memory ran out: {remedy} and run the command again."
+            )
+
+
+def _pool(workers: int, processes: _Processes) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(workers, mp_context=processes, initializer=_start_worker)
 
 
 def _start_worker() -> None:

@@ -1,14 +1,14 @@
 import os
 import signal
-import subprocess
 import sys
 import time
 from functools import partial
 from pathlib import Path
 
 import pytest
+from running_programs import kill, running, wait_for
 
-from cfnsr.errors import ClipError
+from cfnsr.errors import ClipError, InputError
 from cfnsr.parallel import map_clips
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -20,10 +20,19 @@ def square(number):
     return number**2
 
 
-def die_on_three(number):
+def die_on_three(by, number):
     if number == 3:
-        os.kill(os.getpid(), signal.SIGSEGV)
+        os.kill(os.getpid(), by)
     return number
+
+
+def crash_then_be_killed(folder, number):
+    """Dies of a crash the first time, of a kill the second: when it is tried alone."""
+    try:
+        (folder / str(number)).touch(exist_ok=False)
+    except FileExistsError:
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGSEGV)
 
 
 def fail_on_three(number):
@@ -49,10 +58,21 @@ def test_a_bad_clip_does_not_stop_the_others():
     assert outcomes(square, range(6)) == {0: 0, 1: 1, 2: 4, 3: "three is damaged", 4: 16, 5: 25}
 
 
-def test_only_the_clip_that_kills_its_process_gets_a_reason():
-    results = outcomes(die_on_three, range(12))
+@pytest.mark.parametrize("crash", [signal.SIGSEGV, signal.SIGABRT])
+def test_only_the_clip_that_crashes_its_process_gets_a_reason(crash):
+    results = outcomes(partial(die_on_three, crash), range(12))
     assert "crashed on this file" in results.pop(3)
     assert results == {number: number for number in range(12) if number != 3}
+
+
+def test_a_killed_process_is_no_clips_fault():
+    with pytest.raises(InputError, match=r"killed, probably .* memory .*: set CFNSR_WORKERS lower than 2 and run"):
+        outcomes(partial(die_on_three, signal.SIGKILL), range(12))
+
+
+def test_a_lone_process_that_is_killed_can_only_get_more_memory(tmp_path):
+    with pytest.raises(InputError, match=r"killed, probably .*: free some memory and run"):
+        outcomes(partial(crash_then_be_killed, tmp_path), [0])
 
 
 def test_a_bug_stops_the_run():
@@ -86,15 +106,9 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path):
         "from test_parallel import touch; from cfnsr.parallel import map_clips\n"
         "list(map_clips(partial(touch, Path(sys.argv[1])), range(10_000), workers=2, description='test'))\n"
     )
-    parent = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path), str(Path(__file__).parent)], cwd=PROJECT, stderr=subprocess.DEVNULL
-    )
-    while not list(tmp_path.iterdir()):
-        time.sleep(0.02)
-        assert parent.poll() is None
-    parent.kill()
-    parent.wait()
-    time.sleep(1)
-    count = len(list(tmp_path.iterdir()))
-    time.sleep(1)
-    assert len(list(tmp_path.iterdir())) == count < 10_000
+    tests = Path(__file__).parent
+    path = {"PYTHONPATH": os.pathsep.join([str(PROJECT), str(tests.parent)])}
+    with running([sys.executable, "-c", code, tmp_path, tests], env={**os.environ, **path}) as program:
+        wait_for(program, lambda: any(tmp_path.iterdir()))
+        kill(program)  # returns when the workers are gone
+    assert len(list(tmp_path.iterdir())) < 10_000
