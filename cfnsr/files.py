@@ -36,6 +36,21 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def visible_files(folder: Path) -> Iterator[Path]:
+    """All files below a folder but hidden ones and those in hidden folders; broken symbolic links are among them.
+
+    Linked folders are followed, but each folder is entered only once, so that links in circles end.
+    """
+    seen = set()
+    for parent, subfolders, names in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(parent)) in seen:
+            subfolders.clear()
+            continue
+        seen.add(real)
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        yield from (Path(parent, name) for name in sorted(names) if not name.startswith("."))
+
+
 def file_digest(path: Path, algorithm: str = "md5") -> str:
     """Hex digest of a file's content, read in blocks (md5 because that is what Zenodo publishes)."""
     with path.open("rb") as file:

@@ -13,8 +13,6 @@ Columns of `clips.csv`:
 from __future__ import annotations
 
 import hashlib
-import mimetypes
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,12 +22,19 @@ from typing import Any
 import pandas as pd
 
 from cfnsr.errors import ClipError, InputError
-from cfnsr.files import atomic_path, file_digest
+from cfnsr.files import atomic_path, file_digest, visible_files
 from cfnsr.media.probe import MediaInfo, probe_media
 from cfnsr.parallel import map_clips
-from cfnsr.ravdess import AUDIO_SUFFIXES, EMOTIONS, VIDEO_SUFFIXES, Modality, Take, parse_name
-
-LANDMARK_SUFFIX = ".csv"
+from cfnsr.ravdess import (
+    AUDIO_SUFFIXES,
+    EMOTIONS,
+    LANDMARK_SUFFIXES,
+    VIDEO_SUFFIXES,
+    Modality,
+    Take,
+    file_kind,
+    parse_name,
+)
 
 _NUMBERS = ("actor", "vocal", "label", "intensity", "statement", "repetition")
 _FLAGS = ("has_video", "has_audio")
@@ -63,7 +68,7 @@ class _File:
     @property
     def slot(self) -> str:
         """Its part in the take; two files of the same slot are duplicates."""
-        return "landmarks" if _column(self.path) == "landmarks_path" else self.modality.name
+        return "landmarks" if file_kind(self.path) == "landmarks" else self.modality.name
 
 
 def build_manifest(raw: Path, workers: int) -> pd.DataFrame:
@@ -87,7 +92,7 @@ def build_manifest(raw: Path, workers: int) -> pd.DataFrame:
         raise InputError(
             f"{raw} is not a folder: run `dvc repro` to fetch the clips, or set dataset.source and dataset.path."
         )
-    paths = sorted(_media_files(raw))
+    paths = sorted(path.relative_to(raw).as_posix() for path in visible_files(raw) if file_kind(path))
     if not paths:
         raise InputError(
             f"{raw} holds no .mp4, .wav or .flac file: run `dvc repro download`, or set dataset.path to the folder "
@@ -168,31 +173,6 @@ def faults(manifest: pd.DataFrame) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def _media_files(raw: Path) -> Iterator[str]:
-    """Paths below `raw`, POSIX; symbolic links are followed, each folder is entered once."""
-    seen = set()
-    for folder, subfolders, names in os.walk(raw, followlinks=True):
-        if (real := os.path.realpath(folder)) in seen:
-            subfolders.clear()
-            continue
-        seen.add(real)
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        for name in names:
-            if not name.startswith(".") and _column(name):
-                yield (Path(folder) / name).relative_to(raw).as_posix()
-
-
-def _column(path: str) -> str:
-    """The manifest's column for such a file; empty if it is no media file."""
-    suffix = PurePosixPath(path).suffix.lower()
-    kind = (mimetypes.guess_type(f"file{suffix}")[0] or "").partition("/")[0]
-    if suffix == LANDMARK_SUFFIX:
-        return "landmarks_path"
-    if suffix in VIDEO_SUFFIXES or kind == "video":
-        return "video_path"
-    return "audio_path" if suffix in AUDIO_SUFFIXES or kind == "audio" else ""
-
-
 def _read_name(path: str) -> tuple[Modality, Take]:
     """Like `parse_name`, and the suffix must fit the modality."""
     if _printable(path) != path:
@@ -200,7 +180,7 @@ def _read_name(path: str) -> tuple[Modality, Take]:
     modality, take = parse_name(path)
     suffix = PurePosixPath(path).suffix.lower()
     expected = AUDIO_SUFFIXES if modality is Modality.AUDIO else VIDEO_SUFFIXES
-    if suffix not in {LANDMARK_SUFFIX, *expected}:
+    if suffix not in LANDMARK_SUFFIXES | expected:
         allowed = " or ".join(sorted(expected))
         raise ValueError(f"{PurePosixPath(path).name!r}: a file of modality {modality:02d} must be {allowed}")
     return modality, take
@@ -277,7 +257,7 @@ def _join(reasons: Iterable[str]) -> str:
 
 
 def _file_row(path: str, take: Take | None, reason: str) -> dict[str, Any]:
-    return _row(take, reason=reason, **{_column(path): path})
+    return _row(take, reason=reason, **{f"{file_kind(path)}_path": path})
 
 
 def _row(take: Take | None, **values: Any) -> dict[str, Any]:

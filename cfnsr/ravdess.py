@@ -7,10 +7,12 @@ Livingstone and Russo, PLoS ONE 13(5), 2018, e0196391. A file is named
 
 from __future__ import annotations
 
+import mimetypes
 import re
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
+from typing import Literal
 
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
 """The eight labels; the index is the file name's third field minus one."""
@@ -21,6 +23,8 @@ TAKES_PER_ACTOR = 60
 
 VIDEO_SUFFIXES = frozenset({".mp4"})
 AUDIO_SUFFIXES = frozenset({".wav", ".flac"})
+LANDMARK_SUFFIXES = frozenset({".csv"})
+"""Tables of OpenFace, one a clip, named as it."""
 
 _NAME = re.compile(r"(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)", re.ASCII)
 
@@ -99,6 +103,20 @@ def parse_name(name: str | Path) -> tuple[Modality, Take]:
     if emotion == 1 and intensity == 2:
         raise ValueError(f"{stem!r} is a strong neutral, which RAVDESS does not have")
     return Modality(modality), Take(actor, vocal, emotion, intensity, statement, repetition)
+
+
+def file_kind(name: str | Path) -> Literal["video", "audio", "landmarks", ""]:
+    """What kind of file it is, by its suffix; empty if it is none that counts.
+
+    Video and sound of any format count, not only the published ones: such a file is likely a clip gone astray.
+    """
+    suffix = Path(name).suffix.lower()
+    guess = (mimetypes.guess_type(f"file{suffix}")[0] or "").partition("/")[0]
+    if suffix in LANDMARK_SUFFIXES:
+        return "landmarks"
+    if suffix in VIDEO_SUFFIXES or guess == "video":
+        return "video"
+    return "audio" if suffix in AUDIO_SUFFIXES or guess == "audio" else ""
 
 
 def actor_folder(actor: int) -> str:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import mimetypes
-import os
 import re
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
 from threading import Event
 
@@ -16,9 +14,8 @@ from cfnsr.config import default_workers
 from cfnsr.errors import InputError
 from cfnsr.fetch.threads import for_each
 from cfnsr.fetch.workspace import Workspace
-from cfnsr.fetch.zenodo import LANDMARKS_SUFFIXES
-from cfnsr.files import atomic_path, file_digest
-from cfnsr.ravdess import AUDIO_SUFFIXES, VIDEO_SUFFIXES, actor_folder, parse_name
+from cfnsr.files import atomic_path, file_digest, visible_files
+from cfnsr.ravdess import actor_folder, file_kind, parse_name
 
 UNPLACED = "unplaced"  # media whose name says no actor
 DUPLICATES = "duplicates"  # files whose place another one has taken
@@ -61,14 +58,14 @@ def _plan(source: Path, actors: Collection[int]) -> dict[str, Path]:
     """Where each file goes: path below the raw folder -> file. In the order of the names, whatever the disk's is."""
     plan: dict[str, Path] = {}
     named = foreign = equal = 0
-    for path in sorted(_files(source)):
-        table = path.suffix.lower() in LANDMARKS_SUFFIXES
-        if not table and not _looks_like_media(path):
+    for path in sorted(visible_files(source)):
+        kind = file_kind(path)
+        if not kind or not path.is_file():
             continue
         try:
             actor = parse_name(path)[1].actor
         except ValueError:
-            if table:
+            if kind == "landmarks":
                 continue  # any table may lie about; only media are suspected to be clips
             place = _folder_of_unnamed(path)
             if place is not None and place not in actors:
@@ -95,24 +92,6 @@ def _plan(source: Path, actors: Collection[int]) -> dict[str, Path]:
     if equal:
         tqdm.write(f"download: {equal} files are exact copies of others in {source}; each is taken once")
     return plan
-
-
-def _files(source: Path) -> Iterator[Path]:
-    """All files but hidden ones; symbolic links are followed, each folder is entered once."""
-    seen = set()
-    for folder, subfolders, names in os.walk(source, followlinks=True):
-        if (real := os.path.realpath(folder)) in seen:
-            subfolders.clear()
-            continue
-        seen.add(real)
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        yield from (path for name in names if not name.startswith(".") and (path := Path(folder, name)).is_file())
-
-
-def _looks_like_media(path: Path) -> bool:
-    suffix = path.suffix.lower()
-    kind = (mimetypes.guess_type(f"file{suffix}")[0] or "").partition("/")[0]
-    return suffix in VIDEO_SUFFIXES | AUDIO_SUFFIXES or kind in ("video", "audio")
 
 
 def _folder_of_unnamed(path: Path) -> int | None:

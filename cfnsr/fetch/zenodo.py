@@ -10,13 +10,12 @@ from functools import partial
 from cfnsr.config import DatasetSettings
 from cfnsr.fetch.http import get_json, open_url
 from cfnsr.fetch.transfer import Opener, Patience, Published
-from cfnsr.ravdess import ACTORS, AUDIO_SUFFIXES, VIDEO_SUFFIXES
+from cfnsr.ravdess import ACTORS, AUDIO_SUFFIXES, LANDMARK_SUFFIXES, VIDEO_SUFFIXES
 
 logger = logging.getLogger(__name__)
 
 CLIPS_RECORD = 1188976
 LANDMARKS_RECORD = 3255102
-LANDMARKS_SUFFIXES = frozenset({".csv"})
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ _LANDMARKS = Archive(
     Published("FacialTracking_Actors_01-24.zip", 417163019, "5753bbc64a9a790f8a8d3e03cba526ee"),
     LANDMARKS_RECORD,
     ACTORS,
-    LANDMARKS_SUFFIXES,
+    LANDMARK_SUFFIXES,
     4.0,
 )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cfnsr.files import atomic_path, file_digest, write_text
+from cfnsr.files import atomic_path, file_digest, visible_files, write_text
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -52,3 +52,13 @@ def test_digest(tmp_path):
     (tmp_path / "file").write_bytes(b"RAVDESS" * 100_000)
     assert file_digest(tmp_path / "file") == hashlib.md5(b"RAVDESS" * 100_000).hexdigest()
     assert file_digest(tmp_path / "file", "sha256") == hashlib.sha256(b"RAVDESS" * 100_000).hexdigest()
+
+
+def test_hidden_files_are_not_seen_and_linked_folders_once(tmp_path):
+    for name in ("b.wav", "a/c.wav", "a/.hidden.wav", ".cache/d.wav"):
+        write_text(tmp_path / "clips" / name, "")
+    (tmp_path / "clips" / "a" / "circle").symlink_to(tmp_path / "clips")
+    (tmp_path / "clips" / "z").symlink_to(tmp_path / "clips" / "a")
+    (tmp_path / "clips" / "broken.wav").symlink_to("nowhere")
+    found = [path.relative_to(tmp_path / "clips").as_posix() for path in visible_files(tmp_path / "clips")]
+    assert found == ["b.wav", "broken.wav", "a/c.wav"]

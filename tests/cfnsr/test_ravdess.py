@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cfnsr.ravdess import ACTORS, EMOTIONS, TAKES_PER_ACTOR, Modality, Take, actor_folder, parse_name
+from cfnsr.ravdess import ACTORS, EMOTIONS, TAKES_PER_ACTOR, Modality, Take, actor_folder, file_kind, parse_name
 
 
 def test_a_name_is_read():
@@ -59,3 +59,21 @@ def test_a_wrong_name_is_refused_with_its_reason(name, reason):
 
 def test_folders_are_named_as_published():
     assert (actor_folder(7), actor_folder(24)) == ("Actor_07", "Actor_24")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("a/01-01-01-01-01-01-01.MP4", "video"),
+        ("clip.mov", "video"),
+        ("sound.wav", "audio"),
+        ("sound.flac", "audio"),
+        ("sound.mp3", "audio"),
+        ("clip.csv", "landmarks"),
+        ("README.md", ""),
+        ("clip.mp4.part", ""),
+        ("mp4", ""),
+    ],
+)
+def test_the_suffix_tells_the_kind_of_a_file(name, kind):
+    assert file_kind(name) == kind
