@@ -24,6 +24,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
 install: $(VENV)/.installed-dev  ## create .venv with everything, the development tools too
 
 demo: $(VENV)/.installed  ## the sample profile from clips to a registered model (minutes)
+	@grep -q '^profile: sample' params.yaml || { echo 'params.yaml names another profile than sample: run `dvc repro`'; exit 2; }
 	dvc repro
 	@python -m components.results
 
@@ -39,8 +40,8 @@ types: install  ## static types
 
 lock: install  ## resolve the pinned requirements again from pyproject.toml
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check uv
-	uv pip compile pyproject.toml -p 3.11 --upgrade --no-emit-index-url --no-annotate --no-header -o requirements.txt
-	uv pip compile pyproject.toml --extra dev --extra postgres -c requirements.txt -p 3.11 \
+	uv pip compile pyproject.toml --universal -p 3.11 --upgrade --no-emit-index-url --no-annotate --no-header -o requirements.txt
+	uv pip compile pyproject.toml --universal --extra dev --extra postgres -c requirements.txt -p 3.11 \
 		--no-emit-index-url --no-annotate --no-header -o requirements-dev.txt
 
 clean:  ## remove what the runs made, not .venv and not the DVC cache

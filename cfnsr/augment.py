@@ -15,7 +15,7 @@ class VideoAugment:
         self._transform = v2.Compose(
             [
                 v2.RandomHorizontalFlip(),
-                v2.RandomRotation(8),
+                v2.RandomRotation(8, interpolation=v2.InterpolationMode.BILINEAR),
                 v2.RandomResizedCrop(size, scale=(0.8, 1.0), ratio=(0.95, 1.05), antialias=True),
                 v2.ColorJitter(brightness=0.2, contrast=0.2, saturation=0.2, hue=0.02),
             ]

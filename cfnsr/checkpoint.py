@@ -23,6 +23,9 @@ from cfnsr.model import CFNSR
 CONFIG = "cfnsr"
 """Key of the safetensors metadata that holds the JSON configuration."""
 
+FORMAT = 1
+"""Raised when older files can't be read any more."""
+
 # Published name -> name here. The fused network keeps its encoders in numbered Sequentials.
 _PUBLISHED = [
     (r"video_model_blocks\.0\.0\.", "video.conv1."),
@@ -80,7 +83,7 @@ def _rename(name: str, encoder: str) -> str:
 
 def save_model(path: Path, model: CFNSR, config: Mapping[str, Any]) -> None:
     """Write a network's weights and `config` (JSON-able: preprocessing, labels) to one safetensors file, atomically."""
-    metadata = {CONFIG: json.dumps({**config, "network": model.arguments.to_dict()}, sort_keys=True)}
+    metadata = {CONFIG: json.dumps({**config, "format": FORMAT, "network": model.arguments}, sort_keys=True)}
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     with atomic_path(path) as temporary:
         save_file(state, temporary, metadata=metadata)
@@ -106,6 +109,10 @@ def load_model(path: Path) -> tuple[CFNSR, dict[str, Any]]:
     if CONFIG not in metadata:
         raise InputError(f"{path} was not written by cfnsr: it does not say what network its weights belong to.")
     config = json.loads(metadata[CONFIG])
+    if config.get("format") != FORMAT:
+        raise InputError(
+            f"{path} has format {config.get('format')}, this cfnsr reads {FORMAT}; use the version that wrote it."
+        )
     model = CFNSR(**config["network"])
     model.load_state_dict(state)
     return model.eval(), config

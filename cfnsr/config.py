@@ -102,9 +102,13 @@ class MfccSettings(Section):
         return 1 + round(self.duration * self.sample_rate) // self.hop
 
     @model_validator(mode="after")
-    def _long_enough(self) -> MfccSettings:
+    def _consistent(self) -> MfccSettings:
         if self.frames < 64:
             raise ValueError(f"duration and hop give {self.frames} MFCC frames; the network needs at least 64")
+        if self.coefficients > self.n_mels:
+            raise ValueError(f"coefficients ({self.coefficients}) must not be more than n_mels ({self.n_mels})")
+        if self.n_fft < self.hop:
+            raise ValueError(f"n_fft ({self.n_fft}) must not be less than hop ({self.hop}), or samples are skipped")
         return self
 
 
@@ -120,6 +124,12 @@ class ModelSettings(Section):
     modality: Modality = "both"
     stem_relu: bool = True
 
+    @model_validator(mode="after")
+    def _divisible(self) -> ModelSettings:
+        if (2 * self.width) % self.cardinality:
+            raise ValueError(f"cardinality ({self.cardinality}) must divide twice the width ({2 * self.width})")
+        return self
+
 
 class PhaseSettings(Section):
     """One phase of training: an encoder alone, or the fused network."""
@@ -131,7 +141,8 @@ class PhaseSettings(Section):
     weight_decay: float = Field(0.0, ge=0)
     schedule: Literal["constant", "cosine"] = "constant"
     label_smoothing: float = Field(0.0, ge=0, lt=1)
-    augment: bool = True
+    augment_video: bool = False  # mirror, rotation, crop and colour, one draw a clip
+    augment_audio: bool = False  # shift in time and SpecAugment; needs train.standardize_mfcc
 
 
 class PretrainSettings(Section):
@@ -147,12 +158,19 @@ class TrainSettings(Section):
     protocol: Literal["honest", "published"] = "honest"
     folds: PositiveInt = 6
     actors_per_fold: PositiveInt = 4
-    validation_actors: PositiveInt = 4  # honest only: they choose the epoch and fit the calibration
+    validation_actors: PositiveInt = 4  # honest only: they choose the epoch
     seed: int = 0
     standardize_mfcc: bool = False  # by the training actors' mean and deviation; the published recipe does not
     loader_workers: int = Field(2, ge=0)
     pretrain: PretrainSettings = PretrainSettings()
     fusion: PhaseSettings = PhaseSettings()
+
+    @model_validator(mode="after")
+    def _masked_with_the_mean(self) -> TrainSettings:
+        phases = (self.pretrain.audio, self.fusion)
+        if any(phase.augment_audio for phase in phases) and not self.standardize_mfcc:
+            raise ValueError("augment_audio needs standardize_mfcc: true, because it masks with 0, the mean")
+        return self
 
 
 class ProfileSettings(Section):
@@ -164,6 +182,14 @@ class ProfileSettings(Section):
     mfcc: MfccSettings = MfccSettings()
     model: ModelSettings = ModelSettings()
     train: TrainSettings = TrainSettings()
+
+    @model_validator(mode="after")
+    def _trainable(self) -> ProfileSettings:
+        train = self.train
+        phases = {"audio": train.pretrain.audio, "video": train.pretrain.video, "both": train.fusion}
+        if phases[self.model.modality].epochs == 0:
+            raise ValueError(f"the phase that trains model.modality {self.model.modality} has 0 epochs")
+        return self
 
 
 @dataclass(frozen=True)
@@ -221,6 +247,8 @@ class Settings:
     profile: str
     params: ProfileSettings
     layout: Layout
+    params_file: Path
+    """The file they were read from."""
 
 
 def load_settings(params_file: Path = Path("params.yaml"), profile: str | None = None) -> Settings:
@@ -253,7 +281,7 @@ def load_settings(params_file: Path = Path("params.yaml"), profile: str | None =
         params = ProfileSettings.model_validate(content[name])
     except ValidationError as error:
         raise InputError(f"{params_file}: {_first_problem(error, name, content[name])}") from None
-    return Settings(name, params, Layout(params_file.resolve().parent, name))
+    return Settings(name, params, Layout(params_file.resolve().parent, name), params_file.resolve())
 
 
 def default_workers() -> int:

@@ -22,7 +22,7 @@ from cfnsr.config import Layout, Modality, PhaseSettings
 from cfnsr.errors import InputError
 from cfnsr.faces.store import read_faces
 from cfnsr.folds import Fold
-from cfnsr.manifest import read_manifest
+from cfnsr.manifest import faults, read_manifest
 from cfnsr.mfcc import read_mfcc
 from cfnsr.normalize import Normalization
 from cfnsr.packed import left_out
@@ -49,7 +49,7 @@ class Features:
     clips: pd.DataFrame
     """The manifest, one row a usable take, with `has_video` and `has_audio` as the feature stages left them."""
     left_out: dict[str, str]
-    """Why takes and files were left out, by clip id (or path where the name can't be read)."""
+    """What is missing and why: takes and files by `cfnsr.manifest.row_name`, and clips without a face or a voice."""
     mfcc: dict[str, NDArray[np.float32]]
     """(coefficients, L) by clip id."""
     layout: Layout
@@ -67,12 +67,12 @@ class Features:
         manifest = read_manifest(layout.manifest)
         no_face = left_out(sorted(layout.faces.glob("*.parquet")))
         no_voice = left_out([layout.mfcc])
+        reasons = faults(manifest)
+        reasons |= {f"{clip} (face)": reason for clip, reason in no_face.items()}
+        reasons |= {f"{clip} (voice)": reason for clip, reason in no_voice.items()}
         usable = manifest[manifest["reason"] == ""].copy()
         usable["has_video"] &= ~usable["clip_id"].isin(list(no_face))
         usable["has_audio"] &= ~usable["clip_id"].isin(list(no_voice))
-        unusable = manifest[manifest["reason"] != ""]
-        names = unusable["clip_id"].where(unusable["clip_id"] != "", unusable["video_path"] + unusable["audio_path"])
-        reasons = {**dict(zip(names, unusable["reason"], strict=True)), **no_face, **no_voice}
         return cls(usable, reasons, read_mfcc(layout.mfcc), layout)
 
     def having(self, modality: Modality) -> pd.DataFrame:
@@ -101,7 +101,10 @@ class Draw(NamedTuple):
 
 
 class ClipDataset(Dataset[Batch]):
-    """Clips of some actors, for one modality or both; `dataset[Draw(…)]` is augmented, `dataset[index]` is not."""
+    """Clips of some actors, for one modality or both.
+
+    `dataset[index]` is the clip as it is; `dataset[Draw(…)]` is augmented as `phase` says.
+    """
 
     def __init__(
         self,
@@ -109,6 +112,7 @@ class ClipDataset(Dataset[Batch]):
         actors: Sequence[int],
         modality: Modality,
         normalization: Normalization,
+        phase: PhaseSettings | None = None,
     ) -> None:
         clips = features.having(modality)
         self.clips = clips[clips["actor"].isin(actors)].reset_index(drop=True)
@@ -116,14 +120,16 @@ class ClipDataset(Dataset[Batch]):
         self._labels: list[int] = self.clips["label"].tolist()
         self._features, self._normalization = features, normalization
         self._frames: list[Tensor] | None = None
+        self._modality = modality
         self._augment_video: VideoAugment | None = None
         self._augment_audio: AudioAugment | None = None
         if modality != "audio" and len(self.clips):
             first = self._read_frames(0)
-            self._augment_video = VideoAugment(first.shape[-1])
+            if phase is not None and phase.augment_video:
+                self._augment_video = VideoAugment(first.shape[-1])
             if first.nbytes * len(self.clips) <= MEMORY_LIMIT:
                 self._frames = [self._read_frames(index) for index in range(len(self.clips))]
-        if modality != "video" and len(self.clips):
+        if phase is not None and phase.augment_audio and modality != "video" and len(self.clips):
             self._augment_audio = AudioAugment(features.mfcc[self._ids[0]].shape[1])
 
     def __len__(self) -> int:
@@ -131,20 +137,19 @@ class ClipDataset(Dataset[Batch]):
 
     def __getitem__(self, item: int | Draw) -> Batch:
         if isinstance(item, int):
-            return self._row(item, augment=False)
+            return self._row(item)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(item.seed)
-            return self._row(item.clip, augment=True)
+            return self._row(item.clip, self._augment_video, self._augment_audio)
 
-    def _row(self, index: int, augment: bool) -> Batch:
+    def _row(self, index: int, video: VideoAugment | None = None, audio: AudioAugment | None = None) -> Batch:
         row: Batch = {"label": torch.tensor(self._labels[index])}
-        if self._augment_video is not None:
+        if self._modality != "audio":
             frames = self._frames[index] if self._frames is not None else self._read_frames(index)
-            frames = self._augment_video(frames) if augment else frames
-            row["frames"] = self._normalization.frames(frames)
-        if self._augment_audio is not None:
+            row["frames"] = self._normalization.frames(video(frames) if video else frames)
+        if self._modality != "video":
             mfcc = self._normalization.mfcc(torch.tensor(self._features.mfcc[self._ids[index]]))
-            row["mfcc"] = self._augment_audio(mfcc) if augment else mfcc
+            row["mfcc"] = audio(mfcc) if audio else mfcc
         return row
 
     def _read_frames(self, index: int) -> Tensor:
@@ -152,11 +157,11 @@ class ClipDataset(Dataset[Batch]):
         return torch.from_numpy(frames).permute(0, 3, 1, 2).contiguous()  # (T, 3, H, W)
 
 
-class EpochSampler(Sampler[int | Draw]):
+class EpochSampler(Sampler[Draw]):
     """A shuffle that depends on seed and epoch only, so that a resumed run draws what the first one would have."""
 
-    def __init__(self, length: int, seed: int, augment: bool) -> None:
-        self._length, self._seed, self._augment, self._epoch = length, seed, augment, 0
+    def __init__(self, length: int, seed: int) -> None:
+        self._length, self._seed, self._epoch = length, seed, 0
 
     def set_epoch(self, epoch: int) -> None:
         """Lightning calls this before each epoch."""
@@ -165,11 +170,11 @@ class EpochSampler(Sampler[int | Draw]):
     def __len__(self) -> int:
         return self._length
 
-    def __iter__(self) -> Iterator[int | Draw]:
+    def __iter__(self) -> Iterator[Draw]:
         generator = torch.Generator().manual_seed(self._seed * 100_003 + self._epoch)
         order = torch.randperm(self._length, generator=generator).tolist()
         seeds = torch.randint(2**62, (self._length,), generator=generator).tolist()
-        yield from map(Draw, order, seeds) if self._augment else order
+        yield from map(Draw, order, seeds)
 
 
 class FoldData(lightning.LightningDataModule):
@@ -187,7 +192,7 @@ class FoldData(lightning.LightningDataModule):
     ) -> None:
         super().__init__()
         self._phase, self._seed, self._workers = phase, seed, loader_workers
-        self.train = ClipDataset(features, fold.train, modality, normalization)
+        self.train = ClipDataset(features, fold.train, modality, normalization, phase)
         self.selection = ClipDataset(features, fold.selection, modality, normalization)
         for name, dataset in (("training", self.train), ("selection", self.selection)):
             if not len(dataset):
@@ -198,7 +203,7 @@ class FoldData(lightning.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled and augmented. A last batch of one clip, which batch norm can't use, is dropped."""
-        sampler = EpochSampler(len(self.train), self._seed, self._phase.augment)
+        sampler = EpochSampler(len(self.train), self._seed)
         return self._loader(self.train, sampler=sampler, drop_last=len(self.train) % self._phase.batch_size == 1)
 
     def val_dataloader(self) -> DataLoader[Batch]:

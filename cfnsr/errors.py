@@ -26,19 +26,20 @@ def exit_with_sentence() -> Iterator[None]:
         print("\nstopped: run the same command again, it goes on from there.", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
-        sentence = _sentence(error)
-        if sentence is None:
+        said = sentence(error)
+        if said is None:
             raise
-        print(f"error: {sentence}", file=sys.stderr)
+        print(f"error: {said}", file=sys.stderr)
         sys.exit(2)
 
 
-def _sentence(error: Exception) -> str | None:
-    """What to tell the user; None for a bug."""
+def sentence(error: Exception) -> str | None:
+    """What to tell a user who can act on it; None for a bug."""
     if isinstance(error, InputError):
         return str(error)
-    # Some libraries wrap the system's error in one of their own (safetensors: text only), hence the search by text.
-    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or os.strerror(errno.ENOSPC) in str(error):
+    # Some libraries wrap the system's error in one of their own (safetensors, SQLite), hence the search by text.
+    texts = (os.strerror(errno.ENOSPC), "database or disk is full")
+    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or any(text in str(error) for text in texts):
         where = f" while writing {filename}" if (filename := getattr(error, "filename", None)) else ""
         return f"the disk is full{where}: free some space and run the same command again, it goes on from there."
     if isinstance(error, OSError) and error.filename and error.strerror:

@@ -11,15 +11,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cfnsr.metrics import bootstrap_intervals, class_recall, confusion_matrix, scores
+from cfnsr.outcome import PREDICTIONS, FoldResult
 from cfnsr.ravdess import EMOTIONS
-from cfnsr.training import PREDICTIONS, FoldResult
 
 
 def read_predictions(folders: Sequence[Path]) -> pd.DataFrame:
     """Predictions of the test actors of all folds.
 
     Returns:
-        `clip_id`, `actor`, `sex`, `label`, `fold`, `network` (see `cfnsr.training.PREDICTIONS`), a probability an
+        `clip_id`, `actor`, `sex`, `label`, `fold`, `network` (see `cfnsr.outcome.PREDICTIONS`), a probability an
         emotion, and, in words, `actual` and `predicted`.
     """
     tables = [pd.read_csv(folder / PREDICTIONS).assign(fold=index) for index, folder in enumerate(folders)]

@@ -8,6 +8,15 @@ from dataclasses import dataclass
 from cfnsr.config import TrainSettings
 from cfnsr.errors import InputError
 
+SELECTION = {"honest": "validation actors", "published": "test actors"}
+"""Who chooses the epoch under each protocol."""
+
+CLAIM = {
+    "honest": "test actors neither trained on nor used to choose the epoch",
+    "published": "best test epoch: chosen on the test actors, so optimistic",
+}
+"""What figures of each protocol are, to stand beside them wherever they are shown."""
+
 
 @dataclass(frozen=True)
 class Fold:

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from cfnsr.files import atomic_path
 from cfnsr.ravdess import EMOTIONS
-from cfnsr.task import SCORE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,20 +30,20 @@ def _save(figure: Figure, path: Path) -> None:
         figure.savefig(temporary, format="png", facecolor="white")
 
 
-def plot_curves(history: pd.DataFrame, path: Path, title: str) -> None:
+def plot_curves(history: pd.DataFrame, path: Path, title: str, selection: str) -> None:
     """Training loss and selection accuracy by epoch: thin lines are folds, the thick one their mean.
 
     Args:
         history: columns `fold, phase, epoch, train/loss` and `validation/accuracy`.
         path: PNG to write.
         title: above the plot.
+        selection: who chose the epoch, for example `validation actors`.
     """
     phases = [phase for phase in PHASES if phase in set(history["phase"])]
     figure = _figure(10, 4.2)
     panels = figure.subplots(1, 2)
-    for axes, column, label in zip(
-        panels, ("train/loss", SCORE), ("training loss", "validation accuracy"), strict=True
-    ):
+    shown = {"train/loss": "training loss", "validation/accuracy": f"accuracy of the {selection}"}
+    for axes, (column, label) in zip(panels, shown.items(), strict=True):
         for phase in phases:
             table = history[history["phase"] == phase].pivot(index="epoch", columns="fold", values=column)
             epochs = table.index.to_numpy() + 1

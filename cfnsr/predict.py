@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,9 +16,8 @@ from cfnsr.faces.extract import FaceTask, extract_faces
 from cfnsr.mfcc import mfcc_of_file
 from cfnsr.model import CFNSR
 from cfnsr.normalize import Normalization
+from cfnsr.outcome import WEIGHTS, FoldResult
 from cfnsr.registry import SCHEME, fetch_model
-
-WEIGHTS = "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -38,35 +38,38 @@ class Predictor:
     Args:
         network: in eval mode.
         config: what `cfnsr.checkpoint.save_model` kept with it.
+        yunet: the detector's file, for a network that was trained on faces that YuNet had found.
+
+    Raises:
+        InputError: the file of the network lacks what prediction needs, or it needs `yunet`.
     """
 
-    def __init__(self, network: CFNSR, config: dict[str, object]) -> None:
-        missing = {"labels", "faces", "mfcc", "normalization"} - set(config)
+    def __init__(self, network: CFNSR, config: dict[str, Any], yunet: Path | None = None) -> None:
+        missing = {"labels", "faces", "detector", "mfcc", "normalization"} - set(config)
         if missing:
             raise InputError(f"the model's file lacks {', '.join(sorted(missing))}; use the one a finished fold wrote.")
         self._network = network
-        self._labels: list[str] = config["labels"]  # type: ignore[assignment]
-        self._faces = FacesSettings.model_validate(config["faces"])
+        if config["detector"] == "yunet" and yunet is None and network.modality != "audio":
+            raise InputError("this network was trained on faces that YuNet had found; name the same file with `yunet`.")
+        self._labels: list[str] = config["labels"]
+        self._faces = FacesSettings.model_validate({**config["faces"], "yunet": yunet})
         self._mfcc = MfccSettings.model_validate(config["mfcc"])
-        self._normalization = Normalization.from_dict(config["normalization"])  # type: ignore[arg-type]
+        self._normalization = Normalization.from_dict(config["normalization"])
 
     @classmethod
-    def from_pretrained(cls, source: str | Path) -> Predictor:
+    def from_pretrained(cls, source: str | Path, yunet: Path | None = None) -> Predictor:
         """Load a model.
 
         Args:
-            source: a registry URI (`models:/cfn-sr@champion`), a safetensors file, or a folder that has one in it.
+            source: a registry URI (`models:/cfn-sr@champion`), a safetensors file, a folder that has one in it, or the
+                folder of a training run, of which the fold with the best selection score is taken.
+            yunet: see class.
 
         Raises:
             InputError: there is no such model, or it was not written by this project.
         """
         path = fetch_model(source) if isinstance(source, str) and source.startswith(SCHEME) else Path(source)
-        if path.is_dir():
-            found = sorted(path.rglob(WEIGHTS))
-            if not found:
-                raise InputError(f"{path} has no {WEIGHTS} in it; name a folder that training or the registry wrote.")
-            path = found[0]
-        return cls(*load_model(path))
+        return cls(*load_model(_weights_in(path) if path.is_dir() else path), yunet)
 
     @torch.no_grad()
     def __call__(self, clip: str | Path) -> Prediction:
@@ -90,3 +93,16 @@ class Predictor:
 
     def _read_mfcc(self, path: Path) -> torch.Tensor:
         return self._normalization.mfcc(torch.from_numpy(mfcc_of_file(path, self._mfcc)))
+
+
+def _weights_in(folder: Path) -> Path:
+    folds = [(result, path.parent) for path in folder.glob("*/fold.json") if (result := FoldResult.load(path.parent))]
+    if folds:
+        _, home = max(folds, key=lambda fold: fold[0].selection_accuracy)
+        return home / WEIGHTS
+    found = sorted(folder.rglob(WEIGHTS))
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise InputError(f"{folder} has {len(found)} networks in it ({found[0]}, …); name one of them.")
+    raise InputError(f"{folder} has no {WEIGHTS} in it; name a folder that training or the registry wrote.")

@@ -8,14 +8,20 @@ from pathlib import Path
 from cfnsr.errors import InputError
 
 SCHEME = "models:/"
+DATABASE = "mlflow.db"
 
 
-def fetch_model(uri: str) -> Path:
+def tracking_uri(root: Path) -> str:
+    """Where runs are logged and models registered: MLFLOW_TRACKING_URI, or else `mlflow.db` in the project's root."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root.resolve() / DATABASE}"
+
+
+def fetch_model(uri: str, root: Path = Path()) -> Path:
     """Download a registered model.
 
     Args:
-        uri: `models:/NAME@ALIAS` or `models:/NAME/VERSION`. The registry is MLFLOW_TRACKING_URI, or else `mlflow.db` in
-            the current folder.
+        uri: `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
+        root: the project's root, whose registry is asked unless MLFLOW_TRACKING_URI names another.
 
     Returns:
         The model's folder.
@@ -26,17 +32,14 @@ def fetch_model(uri: str) -> Path:
     import mlflow
     from mlflow.exceptions import MlflowException
 
-    tracking_uri = os.environ.get("MLFLOW_TRACKING_URI")
-    if tracking_uri is None:
-        database = Path("mlflow.db").resolve()
-        if not database.exists():
-            raise InputError(
-                f"there is no model registry here to find {uri} in: run in the project's folder after `dvc repro`, or "
-                "set MLFLOW_TRACKING_URI to your MLflow server."
-            )
-        tracking_uri = f"sqlite:///{database}"
+    server = tracking_uri(root)
+    if server.startswith("sqlite:///") and not Path(server.removeprefix("sqlite:///")).exists():
+        raise InputError(
+            f"there is no model registry here to find {uri} in: run in the project's folder after `dvc repro`, or set "
+            "MLFLOW_TRACKING_URI to your MLflow server."
+        )
     try:
-        return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, tracking_uri=tracking_uri))
+        return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, tracking_uri=server))
     except MlflowException as error:
         raise InputError(
             f"{uri} is not in the registry ({error.message}); train a model with `dvc repro`, or set the alias in the "

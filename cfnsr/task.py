@@ -27,7 +27,7 @@ class EmotionTask(lightning.LightningModule):
     def __init__(self, network: CFNSR, phase: PhaseSettings) -> None:
         super().__init__()
         self.network, self._phase = network, phase
-        classes = network.arguments.classes
+        classes = network.arguments["classes"]
         self.scores = MetricCollection(
             {
                 SCORE: MulticlassAccuracy(classes, average="micro"),

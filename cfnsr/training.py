@@ -6,13 +6,11 @@ last act, `fold.json`. A killed run finds what is finished there and goes on fro
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,60 +27,22 @@ from tqdm import tqdm
 from cfnsr.checkpoint import load_model, save_model
 from cfnsr.config import Modality, PhaseSettings, Settings
 from cfnsr.data import ClipDataset, Features, FoldData
-from cfnsr.errors import InputError
-from cfnsr.files import atomic_path, write_text
+from cfnsr.files import atomic_path
 from cfnsr.folds import Fold
 from cfnsr.model import CFNSR
 from cfnsr.normalize import Normalization
+from cfnsr.outcome import HISTORY, PREDICTIONS, WEIGHTS, FoldResult
 from cfnsr.ravdess import EMOTIONS
 from cfnsr.task import SCORE, EmotionTask
 
 LoggerFactory = Callable[[str], Logger]
 """Makes the logger of a phase: `audio`, `video` or `fusion`."""
 
-MODEL = "model.safetensors"
-HISTORY = "history.csv"
-"""A row an epoch: `phase`, `epoch`, `train/loss`, `validation/loss`, `validation/accuracy`, `validation/uar`."""
-PREDICTIONS = "predictions.csv"
-"""A row a test clip and network (`fusion`, and the `audio` and `video` encoders with their own heads)."""
-RESULT = "fold.json"
-
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 # What Lightning warns of here is decided on purpose: loaders in the main process for small corpora, short epochs.
 warnings.filterwarnings("ignore", ".*does not have many workers.*|.*number of training batches.*")
 # Lightning calls a torch function that torch has renamed; nothing a user can do.
 warnings.filterwarnings("ignore", ".*isinstance\\(treespec, LeafSpec\\).*")
-
-
-@dataclass(frozen=True)
-class FoldResult:
-    """What a finished fold says of itself, besides its files."""
-
-    fold: int
-    train: tuple[int, ...]
-    validation: tuple[int, ...]
-    test: tuple[int, ...]
-    epoch: int
-    """The epoch whose weights were kept, counted from 0."""
-    selection_accuracy: float
-    """Accuracy on the actors that chose the epoch."""
-    parameters: int
-    seconds: float
-
-    def save(self, folder: Path) -> None:
-        """Write `fold.json`."""
-        write_text(folder / RESULT, json.dumps(asdict(self), indent=2) + "\n")
-
-    @classmethod
-    def load(cls, folder: Path) -> FoldResult | None:
-        """Read `fold.json`; None if the fold is not finished."""
-        path = folder / RESULT
-        if not path.exists():
-            return None
-        content: dict[str, Any] = json.loads(path.read_text())
-        for group in ("train", "validation", "test"):
-            content[group] = tuple(content[group])
-        return cls(**content)
 
 
 class EpochSeed(Callback):
@@ -102,10 +62,15 @@ class History(Callback):
     def __init__(self) -> None:
         self.rows: list[dict[str, float]] = []
 
+    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """See class."""
+        self._started = time.monotonic()
+
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """See class."""
         values = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        self.rows.append({"epoch": trainer.current_epoch, **values})
+        seconds = time.monotonic() - self._started
+        self.rows.append({"epoch": trainer.current_epoch, "seconds": seconds, **values})
 
     def state_dict(self) -> dict[str, Any]:
         """See class."""
@@ -158,7 +123,6 @@ def train_fold(
     finished = FoldResult.load(folder)
     if finished is not None:
         return finished
-    started = time.monotonic()
     train, model_settings, mfcc = settings.params.train, settings.params.model, settings.params.mfcc
     voices = features.having("audio")
     voices = voices[voices["actor"].isin(fold.train)]
@@ -188,20 +152,20 @@ def train_fold(
         network = _train_phase(network, data, phase, phase_folder, seed, logger_for(name), f"fold {fold.index} {name}")
         trained[name] = network
         history.append(pd.read_csv(phase_folder / HISTORY).assign(phase=name))
-    if not trained or network.modality != model_settings.modality:
-        raise InputError("every phase of the network has 0 epochs; give train.fusion.epochs a number in params.yaml.")
 
-    predictions = []
-    for phase_name, each in trained.items():
-        test = ClipDataset(features, fold.test, each.modality, normalization)
-        predictions.append(_predictions(test, predict(each, test, phase.batch_size)).assign(network=phase_name))
+    # All networks are tested on the same clips, those that the last one can use.
+    test = ClipDataset(features, fold.test, model_settings.modality, normalization)
+    predictions = [
+        _predictions(test, predict(each, test, train.fusion.batch_size)).assign(network=name)
+        for name, each in trained.items()
+    ]
     _write_csv(folder / PREDICTIONS, pd.concat(predictions))
     _write_csv(folder / HISTORY, pd.concat(history))
-    save_model(folder / MODEL, network, model_config(settings, normalization, features))
+    save_model(folder / WEIGHTS, network, model_config(settings, normalization, features))
     curve = history[-1][SCORE].to_numpy()
     result = FoldResult(
         fold.index, fold.train, fold.validation, fold.test, int(curve.argmax()), float(curve.max()),
-        network.parameter_count, time.monotonic() - started,
+        network.parameter_count, float(sum(epochs["seconds"].sum() for epochs in history)),
     )  # fmt: skip
     result.save(folder)
     for name in ("audio", "video", "fusion"):
@@ -214,6 +178,7 @@ def model_config(settings: Settings, normalization: Normalization, features: Fea
     return {
         "labels": list(EMOTIONS),
         "faces": settings.params.faces.model_dump(mode="json", exclude={"yunet", "max_bad_share"}),
+        "detector": "yunet" if settings.params.faces.yunet else "haar",
         "mfcc": settings.params.mfcc.model_dump(mode="json", exclude={"max_bad_share"}),
         "normalization": normalization.to_dict(),
         "profile": settings.profile,
@@ -230,14 +195,14 @@ def predict(network: CFNSR, dataset: ClipDataset, batch_size: int) -> NDArray[np
     for batch in DataLoader(dataset, batch_size=batch_size):
         inputs = [value if value is None else value.to(device) for value in (batch.get("frames"), batch.get("mfcc"))]
         rows.append(network(*inputs).float().softmax(dim=1).cpu().numpy())
-    return np.concatenate(rows) if rows else np.zeros((0, network.arguments.classes), np.float32)
+    return np.concatenate(rows) if rows else np.zeros((0, network.arguments["classes"]), np.float32)
 
 
 def _train_phase(
     network: CFNSR, data: FoldData, phase: PhaseSettings, folder: Path, seed: int, logger: Logger, description: str
 ) -> CFNSR:
     """Fit a network and return it with the weights of its best epoch; a finished phase is read from its folder."""
-    weights = folder / MODEL
+    weights = folder / WEIGHTS
     if weights.exists():
         return load_model(weights)[0]
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Step `register`: the network of the fold with the best validation score becomes a version of `cfn-sr`.
+"""Step `register`: the network of the fold with the best selection score becomes a version of `cfn-sr`.
 
 The version gets the alias `challenger`; weights are safetensors, the pyfunc around them takes videos.
 """
@@ -8,27 +8,31 @@ from __future__ import annotations
 import json
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import cfnsr
 from cfnsr.config import Settings
 from cfnsr.errors import InputError
+from cfnsr.folds import SELECTION
+from cfnsr.outcome import WEIGHTS, FoldResult
+from cfnsr.ravdess import EMOTIONS
+from components.evaluate import finished_folds
 from components.runner import run_step
-from components.tracking import MODEL, RunTracker, mlflow_at
-from components.train import fold_folder
+from components.tracking import REGISTERED_MODEL, RunTracker, mlflow_at
+from components.train import fold_folder, read_key
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.models import ModelSignature
 
 ALIAS = "challenger"
+COMPLETE = "registration"
+"""Tag that is set last; a version without it was interrupted while it was described."""
 
 PYFUNC = Path(__file__).with_name("pyfunc.py")
 REQUIREMENTS = (
-    "torch",
-    "torchvision",
-    "torchaudio",
-    "av",
-    "opencv-python-headless",
-    "librosa",
-    "pyarrow",
-    "pydantic",
-    "safetensors",
+    *("torch", "torchvision", "torchaudio", "av", "opencv-python-headless", "librosa", "pyarrow", "pydantic"),
+    *("safetensors", "mlflow"),
 )
 
 
@@ -39,49 +43,63 @@ def register(settings: Settings) -> int:
         The version's number.
 
     Raises:
-        InputError: the run has not been trained and evaluated.
+        InputError: a fold is not finished, or the run has not been evaluated.
     """
+    results = finished_folds(settings)
+    content = _metrics(settings)
+    best = max(results, key=lambda result: result.selection_accuracy)
+    tracker = RunTracker(settings)
+    run_id = tracker.parent()
+    version = version_of(tracker, run_id)
+    if version is None:
+        _log_model(settings, run_id, fold_folder(settings, best.fold) / WEIGHTS)
+        version = version_of(tracker, run_id)
+        assert version is not None, "log_model registers what it logs"
+    if COMPLETE not in version.tags:
+        for name, value in _tags(content, best, tracker, run_id).items():
+            tracker.client.set_model_version_tag(REGISTERED_MODEL, version.version, name, value)
+        tracker.client.update_model_version(REGISTERED_MODEL, version.version, _description(content, best))
+        tracker.client.set_registered_model_alias(REGISTERED_MODEL, ALIAS, version.version)
+        tracker.client.set_model_version_tag(REGISTERED_MODEL, version.version, COMPLETE, "complete")
+    return int(version.version)
+
+
+def version_of(tracker: RunTracker, run_id: str) -> ModelVersion | None:
+    """The version that a run registered, with its aliases; None if there is none."""
+    for version in tracker.client.search_model_versions(f"name = '{REGISTERED_MODEL}'"):
+        if version.run_id == run_id:
+            return tracker.client.get_model_version(REGISTERED_MODEL, version.version)  # a search leaves aliases out
+    return None
+
+
+def _metrics(settings: Settings) -> dict[str, Any]:
+    path = settings.layout.metrics
+    content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    if content.get("run") != read_key(settings):
+        raise InputError(f"{path} has no figures of the present run; run `python -m components.evaluate` first.")
+    return content
+
+
+def _log_model(settings: Settings, run_id: str, weights: Path) -> None:
     import mlflow
 
-    from cfnsr.training import MODEL as WEIGHTS
-    from cfnsr.training import FoldResult
-
-    if not settings.layout.metrics.exists():
-        raise InputError(f"{settings.layout.metrics} is missing; run `python -m components.evaluate` first.")
-    content = json.loads(settings.layout.metrics.read_text())
-    results = [FoldResult.load(fold_folder(settings, index)) for index in range(settings.params.train.folds)]
-    best = max((result for result in results if result is not None), key=lambda result: result.selection_accuracy)
-
-    tracker = RunTracker(settings)
-    run_id = tracker.parent({}, {})
-    for registered in tracker.client.search_model_versions(f"name = '{MODEL}'"):
-        if registered.run_id == run_id:
-            return int(registered.version)
     with mlflow_at(settings.layout.root), mlflow.start_run(run_id=run_id), warnings.catch_warnings():
         # The signature is given; an example would only be run through the model to find it out.
         warnings.filterwarnings("ignore", ".*input example was not provided")
-        info = mlflow.pyfunc.log_model(
+        mlflow.pyfunc.log_model(
             name="model",
             python_model=str(PYFUNC),
-            artifacts={"weights": str(fold_folder(settings, best.fold) / WEIGHTS)},
-            code_paths=[str(settings.layout.root / "cfnsr")],
+            artifacts={"weights": str(weights)},
+            code_paths=[str(Path(cfnsr.__file__).parent)],
             pip_requirements=_requirements(),
             signature=_signature(),
-            registered_model_name=MODEL,
+            registered_model_name=REGISTERED_MODEL,
         )
-    version = str(info.registered_model_version)
-    for name, value in _tags(content, best.fold, best.selection_accuracy, tracker, run_id).items():
-        tracker.client.set_model_version_tag(MODEL, version, name, value)
-    tracker.client.update_model_version(MODEL, version, description=_description(content, best.fold))
-    tracker.client.set_registered_model_alias(MODEL, ALIAS, version)
-    return int(version)
 
 
-def _signature() -> Any:
+def _signature() -> ModelSignature:
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema, TensorSpec
-
-    from cfnsr.ravdess import EMOTIONS
 
     inputs: list[ColSpec | TensorSpec] = [
         ColSpec(DataType.string, "path", required=False),
@@ -100,40 +118,41 @@ def _requirements() -> list[str]:
     """The installed versions of what prediction needs; MLflow's own guess would import everything."""
     from importlib.metadata import version
 
-    return [f"{name}=={version(name)}" for name in (*REQUIREMENTS, "mlflow")]
+    return [f"{name}=={version(name)}" for name in REQUIREMENTS]
 
 
-def _tags(content: dict[str, Any], fold: int, selection: float, tracker: RunTracker, run_id: str) -> dict[str, str]:
+def _tags(content: dict[str, Any], best: FoldResult, tracker: RunTracker, run_id: str) -> dict[str, str]:
     run_tags = tracker.client.get_run(run_id).data.tags
     low, high = content["interval"]["accuracy"]
     tags = {
         "corpus": content["corpus"],
         "profile": content["profile"],
         "protocol": content["protocol"],
+        "claim": content["claim"],
         "parameters": str(content["parameters"]),
-        "fold": str(fold),
-        "selection_accuracy": f"{selection:.4f}",
+        "fold": str(best.fold),
+        "selection_accuracy": f"{best.selection_accuracy:.4f}",
         "test_accuracy": f"{content['pooled']['accuracy']:.4f}",
         "test_accuracy_interval": f"{low:.4f} to {high:.4f}",
     }
-    for name in ("dataset_digest", "dvc_lock_md5", "mlflow.source.git.commit"):
+    for name in ("dataset_digest", "dvc_lock_data_sha256", "mlflow.source.git.commit"):
         if name in run_tags:
-            tags[name.split(".")[-1]] = run_tags[name]
+            tags[name.removeprefix("mlflow.source.").replace(".", "_")] = run_tags[name]
     return tags
 
 
-def _description(content: dict[str, Any], fold: int) -> str:
+def _description(content: dict[str, Any], best: FoldResult) -> str:
     low, high = content["interval"]["accuracy"]
     return (
-        f"CFN-SR trained on the {content['corpus']}, {content['parameters']:,} parameters. Accuracy on actors never "
-        f"seen in training, all folds: {content['pooled']['accuracy']:.1%} (95 % interval {low:.1%} to {high:.1%}, "
-        f"{content['protocol']} protocol). These weights are fold {fold}'s, the best on its validation actors."
+        f"CFN-SR trained on the {content['corpus']}, {content['parameters']:,} parameters. Accuracy over all folds: "
+        f"{content['pooled']['accuracy']:.1%} (95 % interval {low:.1%} to {high:.1%}); {content['protocol']} protocol, "
+        f"{content['claim']}. These weights are fold {best.fold}'s, the best on its {SELECTION[content['protocol']]}."
     )
 
 
 def step(settings: Settings) -> None:
     """The step as the command line runs it."""
-    print(f"{MODEL} version {register(settings)} has the alias {ALIAS!r}")
+    print(f"{REGISTERED_MODEL} version {register(settings)} has the alias {ALIAS!r}")
 
 
 if __name__ == "__main__":

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import Any
 
 from cfnsr.config import Settings
 from cfnsr.errors import InputError
+from components.register import version_of
 from components.runner import run_step
-from components.tracking import MODEL, RunTracker
+from components.tracking import PARENT, REGISTERED_MODEL, RunTracker
 
 LABELS = {"accuracy": "accuracy (WAR)", "uar": "UAR", "f1": "macro F1", "ece": "ECE"}
 
@@ -25,20 +25,18 @@ def results(settings: Settings) -> None:
         raise InputError(f"{layout.metrics} is missing; `dvc repro` trains the profile {settings.profile!r}.")
     print_table(json.loads(layout.metrics.read_text()))
     tracker = RunTracker(settings)
-    run_id = tracker.parent_id()
-    for version in tracker.client.search_model_versions(f"name = '{MODEL}'"):
-        if version.run_id == run_id:
-            # A search leaves the aliases out.
-            aliases = tracker.client.get_model_version(MODEL, version.version).aliases
-            shown = ", ".join(aliases) or "none"
-            print(f"model     {MODEL} version {version.version} in the MLflow registry, alias: {shown}")
+    run_id = tracker.known(PARENT)
+    version = version_of(tracker, run_id) if run_id else None
+    if version is not None:
+        aliases = ", ".join(version.aliases) or "none"
+        print(f"model     {REGISTERED_MODEL} version {version.version} in the MLflow registry, alias: {aliases}")
     for name, path in (("figures", layout.metrics), ("plots", layout.plots), ("weights", layout.run)):
         print(f"{name:<9} {path.relative_to(layout.root)}")
-    uri = os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")  # from the project's folder
-    if uri.startswith("http"):
-        print(f"MLflow UI {uri}")
+    if tracker.server.startswith("http"):
+        print(f"MLflow UI {tracker.server}")
     else:
-        print(f"MLflow UI mlflow ui --backend-store-uri {uri}   then open http://127.0.0.1:5000")
+        database = tracker.server.replace(f"{layout.root}/", "")  # as it is named in the project's folder
+        print(f"MLflow UI mlflow ui --backend-store-uri {database}   then open http://127.0.0.1:5000")
 
 
 def print_table(content: dict[str, Any]) -> None:
@@ -46,7 +44,7 @@ def print_table(content: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"{content['corpus']} - {content['protocol']} protocol - actors never seen in training")
+    table = Table(title=f"{content['corpus']} - {content['protocol']} protocol\n{content['claim']}")
     for column in ("figure", "all test clips", "95 % interval (actors)", "mean ± std over folds"):
         table.add_column(column, justify="left" if column == "figure" else "right")
     for name, label in LABELS.items():

@@ -1,10 +1,12 @@
 """MLflow, as the steps use it: one parent run a training, one child run a fold.
 
-The tracking server is MLFLOW_TRACKING_URI, or else `mlflow.db` and `mlartifacts/` in the project's root.
+The server is `cfnsr.registry.tracking_uri`. A training run keeps the ids of its MLflow runs in its folder, so that a
+restarted one goes on in the same runs.
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -14,38 +16,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from cfnsr.config import Settings
-from cfnsr.files import file_digest, write_text
+from cfnsr.files import write_text
+from cfnsr.registry import tracking_uri
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
+    pass
 
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # one file each: bars only clutter the log
 
 EXPERIMENT = "cfn-sr"
-MODEL = "cfn-sr"
-"""Name of the registered model."""
-
+REGISTERED_MODEL = "cfn-sr"
+PARENT = "train"
 RUN_FILE = "mlflow.json"
-"""In the run's folder: which MLflow runs belong to it, so that a restarted run goes on in the same ones."""
-
-
-def tracking_uri(root: Path) -> str:
-    """Where runs are logged."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root / 'mlflow.db'}"
-
-
-def connect(root: Path) -> tuple[MlflowClient, str]:
-    """A client for the tracking server and the id of the project's experiment, made if it is new."""
-    from mlflow import MlflowClient
-
-    client = MlflowClient(tracking_uri(root))
-    experiment = client.get_experiment_by_name(EXPERIMENT)
-    if experiment is not None:
-        return client, experiment.experiment_id
-    # A server knows where its artifacts go; the local database would put them in ./mlruns of whatever folder this is.
-    location = None if "MLFLOW_TRACKING_URI" in os.environ else (root / "mlartifacts").as_uri()
-    return client, client.create_experiment(EXPERIMENT, artifact_location=location)
 
 
 @contextmanager
@@ -68,70 +53,113 @@ def mlflow_at(root: Path) -> Iterator[None]:
 
 
 class RunTracker:
-    """The MLflow runs of one training run; survives a restart through a file in the run's folder."""
+    """The MLflow runs of one training run."""
 
     def __init__(self, settings: Settings) -> None:
+        from mlflow import MlflowClient
+
         self._settings = settings
         self._root = settings.layout.root
-        self.client, self.experiment_id = connect(self._root)
         self._file = settings.layout.run / RUN_FILE
+        self.server = tracking_uri(self._root)
+        self.client = MlflowClient(self.server)
 
-    def parent(self, tags: Mapping[str, str], params: Mapping[str, Any]) -> str:
-        """Id of the parent run; made and described on the first call."""
-        run_id, new = self._run("train", f"train {self._settings.profile}", parent=None)
-        if new:
-            described = {**tags, **source_tags(self._root)}
-            for name, value in described.items():
-                self.client.set_tag(run_id, name, value)
-            for name, value in params.items():
-                self.client.log_param(run_id, name, value)
-            self.client.log_text(run_id, environment(), "environment.txt")
-        return run_id
+    def known(self, name: str) -> str | None:
+        """Id of the run that this training has under a name on this server; None if there is none (any more)."""
+        from mlflow.exceptions import MlflowException
 
-    def parent_id(self) -> str | None:
-        """Id of the parent run; None where this tracking server has none."""
-        return self._known().get("train")
+        run_id = self._ids().get(name)
+        if run_id is None:
+            return None
+        try:
+            stage = self.client.get_run(run_id).info.lifecycle_stage
+        except MlflowException:
+            return None
+        return run_id if stage == "active" else None
+
+    def parent(self) -> str:
+        """Id of the parent run, made if there is none."""
+        return self.known(PARENT) or self._create(PARENT, f"train {self._settings.profile}", {})
 
     def fold(self, index: int) -> str:
-        """Id of a fold's child run."""
-        run_id, _ = self._run(f"fold-{index}", f"fold-{index}", self.parent_id())
+        """Id of a fold's child run, made if there is none."""
+        name = f"fold-{index}"
+        return self.known(name) or self._create(name, name, {"mlflow.parentRunId": self.parent()})
+
+    def describe(self, tags: Mapping[str, str], params: Mapping[str, Any]) -> None:
+        """Say what the training is made from. Can be repeated: a kill in between loses nothing."""
+        from mlflow.entities import Param, RunTag
+
+        described = {**tags, **source_tags(self._root)}
+        self.client.log_batch(
+            self.parent(),
+            tags=[RunTag(name, value) for name, value in described.items()],
+            params=[Param(name, str(value)) for name, value in params.items()],
+        )
+        self.client.log_text(self.parent(), environment(), "environment.txt")
+        if (self._root / "dvc.lock").exists():
+            self.client.log_artifact(self.parent(), str(self._root / "dvc.lock"))
+
+    @contextmanager
+    def running(self, run_id: str) -> Iterator[None]:
+        """The run's status while the block works and after it: FINISHED, FAILED, or KILLED by Ctrl-C."""
+        self.client.update_run(run_id, status="RUNNING")
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.client.set_terminated(run_id, "KILLED")
+            raise
+        except BaseException:
+            self.client.set_terminated(run_id, "FAILED")
+            raise
+        self.client.set_terminated(run_id, "FINISHED")
+
+    def abandon(self) -> None:
+        """Close what is still open: the training is given up for one with other settings, data or code."""
+        for name in self._ids():
+            run_id = self.known(name)
+            if run_id is not None and self.client.get_run(run_id).info.status == "RUNNING":
+                self.client.set_terminated(run_id, "KILLED")
+
+    def _ids(self) -> dict[str, str]:
+        return self._servers().get(self.server, {})
+
+    def _servers(self) -> dict[str, dict[str, str]]:
+        return json.loads(self._file.read_text()) if self._file.exists() else {}
+
+    def _create(self, name: str, title: str, tags: Mapping[str, str]) -> str:
+        tags = {"mlflow.runName": title, "profile": self._settings.profile, **tags}
+        run_id = self.client.create_run(self._experiment(), tags=tags).info.run_id
+        servers = self._servers()
+        servers.setdefault(self.server, {})[name] = run_id
+        write_text(self._file, json.dumps(servers, indent=2) + "\n")
         return run_id
 
-    def finish(self, run_id: str, metrics: Mapping[str, float] | None = None) -> None:
-        """Log final figures and mark a run as finished."""
-        for name, value in (metrics or {}).items():
-            self.client.log_metric(run_id, name, value)
-        self.client.set_terminated(run_id)
-
-    def _known(self) -> dict[str, str]:
-        if not self._file.exists():
-            return {}
-        content = json.loads(self._file.read_text())
-        # Another server knows nothing of these runs: begin new ones there.
-        return content["runs"] if content["tracking_uri"] == tracking_uri(self._root) else {}
-
-    def _run(self, key: str, name: str, parent: str | None) -> tuple[str, bool]:
-        known = self._known()
-        if key in known:
-            return known[key], False
-        tags = {"mlflow.runName": name, "profile": self._settings.profile}
-        if parent is not None:
-            tags["mlflow.parentRunId"] = parent
-        run_id = self.client.create_run(self.experiment_id, tags=tags).info.run_id
-        content = {"tracking_uri": tracking_uri(self._root), "runs": {**known, key: run_id}}
-        write_text(self._file, json.dumps(content, indent=2) + "\n")
-        return run_id, True
+    def _experiment(self) -> str:
+        experiment = self.client.get_experiment_by_name(EXPERIMENT)
+        if experiment is not None:
+            return experiment.experiment_id
+        # A server knows where its artifacts go; a database would put them in ./mlruns of whatever folder this is.
+        local = self.server.startswith("sqlite:")
+        return self.client.create_experiment(
+            EXPERIMENT, artifact_location=(self._root / "mlartifacts").as_uri() if local else None
+        )
 
 
 def source_tags(root: Path) -> dict[str, str]:
-    """What the run was made from: git commit, whether the tree was clean, and the hash of dvc.lock."""
+    """What the run was made from: git commit, whether the tree was clean, and a hash of dvc.lock.
+
+    The hash is of the data stages' entries: DVC adds the one of `train` only after `train` has ended.
+    """
     tags = {}
     commit = _git(root, "rev-parse", "HEAD")
     if commit:
         tags["mlflow.source.git.commit"] = commit
         tags["git_clean"] = str(_git(root, "status", "--porcelain", "--untracked-files=no") == "").lower()
     if (root / "dvc.lock").exists():
-        tags["dvc_lock_md5"] = file_digest(root / "dvc.lock")
+        stages = yaml.safe_load((root / "dvc.lock").read_text())["stages"]
+        data = json.dumps({name: entry for name, entry in stages.items() if name != "train"}, sort_keys=True)
+        tags["dvc_lock_data_sha256"] = hashlib.sha256(data.encode()).hexdigest()
     return tags
 
 

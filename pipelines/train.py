@@ -14,6 +14,7 @@ from cfnsr.config import Settings, load_settings
 from cfnsr.folds import Fold
 from components import evaluate, register, train
 from components.runner import run_step
+from components.tracking import RunTracker
 
 
 @task(task_run_name="train fold {fold.index}")
@@ -34,7 +35,7 @@ def register_run(settings: Settings) -> int:
     return register.register(settings)
 
 
-@flow(name="train-cfnsr", flow_run_name="train {profile}")
+@flow(name="train-cfnsr", flow_run_name="train")
 def train_cfnsr(params_file: Path = Path("params.yaml"), profile: str | None = None) -> int:
     """Train all folds of a profile, evaluate them and register the best one's network.
 
@@ -46,17 +47,21 @@ def train_cfnsr(params_file: Path = Path("params.yaml"), profile: str | None = N
         The registered version.
     """
     settings = load_settings(params_file, profile)
-    for fold in train.plan(settings):
-        train_fold(settings, fold)
-    evaluate_run(settings)
-    version = register_run(settings)
+    with train.exclusive(settings):
+        folds = train.plan(settings)
+        tracker = RunTracker(settings)
+        with tracker.running(tracker.parent()):
+            for fold in folds:
+                train_fold(settings, fold)
+            evaluate_run(settings)
+            version = register_run(settings)
     print(f"registered as cfn-sr version {version}, alias {register.ALIAS!r}")
     return version
 
 
 def train_here(settings: Settings) -> None:
     """Run the flow in this process."""
-    train_cfnsr(settings.layout.root / "params.yaml", settings.profile)
+    train_cfnsr(settings.params_file, settings.profile)
 
 
 if __name__ == "__main__":

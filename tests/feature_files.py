@@ -19,7 +19,7 @@ from cfnsr.ravdess import EMOTIONS, Take, actor_folder
 
 SIZE, FRAMES = 32, 8
 
-_PHASE = {"epochs": 2, "batch_size": 8, "optimizer": "adamw", "lr": 0.003, "augment": True}
+_PHASE = {"epochs": 2, "batch_size": 8, "optimizer": "adamw", "lr": 0.003, "augment_video": True, "augment_audio": True}
 PROFILE = {
     "dataset": {"source": "sample", "actors": [1, 2, 3, 4, 5, 6]},
     "faces": {"frames": FRAMES, "size": SIZE},

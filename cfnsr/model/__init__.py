@@ -1,5 +1,5 @@
 """The network: encoders, cross-modal block and the whole."""
 
-from cfnsr.model.network import CFNSR, NetworkArguments, Output
+from cfnsr.model.network import CFNSR, Output
 
-__all__ = ["CFNSR", "NetworkArguments", "Output"]
+__all__ = ["CFNSR", "Output"]

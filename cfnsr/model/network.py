@@ -9,7 +9,7 @@ Shapes: N clips, T frames, H x W pixels, C video channels, D audio channels, S a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, get_args
 
 import torch
@@ -30,27 +30,6 @@ class Output:
     """(N, K)"""
     attention: Tensor | None
     """(N, T', H', W') weights of the video map's positions; None where the network has no cross-modal block."""
-
-
-@dataclass(frozen=True)
-class NetworkArguments:
-    """Arguments of `CFNSR`, kept with its weights to rebuild it from. Defaults: the paper's network."""
-
-    classes: int = len(EMOTIONS)
-    layers: tuple[int, ...] = (3, 4, 6, 3)
-    width: int = 64
-    cardinality: int = 32
-    coefficients: int = 13
-    mfcc_frames: int = 212
-    audio_width: int = 32
-    transformer_layers: int = 5
-    fusion: Fusion = "cfn_sr"
-    modality: Modality = "both"
-    stem_relu: bool = True
-
-    def to_dict(self) -> dict[str, Any]:
-        """As a JSON-able dict; `CFNSR(**dict)` rebuilds the network."""
-        return {**asdict(self), "layers": list(self.layers)}
 
 
 class CFNSR(nn.Module):
@@ -94,10 +73,20 @@ class CFNSR(nn.Module):
         ):
             if value not in known:
                 raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(known)}")
-        self.arguments = NetworkArguments(
-            classes, tuple(layers), width, cardinality, coefficients, mfcc_frames, audio_width, transformer_layers,
-            fusion, modality, stem_relu,
-        )  # fmt: skip
+        # Kept with the weights, so that a checkpoint can rebuild the network.
+        self.arguments: dict[str, Any] = {
+            "classes": classes,
+            "layers": list(layers),
+            "width": width,
+            "cardinality": cardinality,
+            "coefficients": coefficients,
+            "mfcc_frames": mfcc_frames,
+            "audio_width": audio_width,
+            "transformer_layers": transformer_layers,
+            "fusion": fusion,
+            "modality": modality,
+            "stem_relu": stem_relu,
+        }
         self.fusion, self.modality = fusion, modality
         video_features = audio_features = 0
         if modality != "audio":

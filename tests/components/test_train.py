@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from cfnsr.ravdess import EMOTIONS
 from components.evaluate import evaluate
 from components.register import register
 from components.results import results
-from components.train import train
+from components.train import exclusive, train
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -32,7 +31,6 @@ def trained(tmp_path_factory) -> Settings:
     root = tmp_path_factory.mktemp("project")
     settings = write_params(root)
     write_features(settings)
-    shutil.copytree(ROOT / "cfnsr", root / "cfnsr", ignore=shutil.ignore_patterns("__pycache__"))
     train(settings)
     evaluate(settings)
     register(settings)
@@ -84,7 +82,7 @@ def test_the_weights_carry_what_prediction_needs(trained):
     assert config["synthetic"] is True
     assert config["mfcc"]["sample_rate"] == 16000
     assert len(config["normalization"]["mfcc_mean"]) == 13
-    assert model.arguments.mfcc_frames == trained.params.mfcc.frames
+    assert model.arguments["mfcc_frames"] == trained.params.mfcc.frames
 
 
 def test_the_metrics_file_says_what_it_measured(trained):
@@ -161,12 +159,118 @@ def test_without_features_training_says_which_command_makes_them(tmp_path):
         train(write_params(tmp_path))
 
 
-def test_a_loss_that_is_not_finite_gets_a_sentence(tmp_path):
-    phase = {"epochs": 1, "batch_size": 8, "lr": 1e30, "optimizer": "adam"}
+def test_registering_goes_on_where_it_was_killed(trained):
+    """The version is there, but its description was cut short."""
+    mlflow_client = client(trained)
+    mlflow_client.delete_model_version_tag("cfn-sr", "1", "registration")
+    mlflow_client.delete_registered_model_alias("cfn-sr", "challenger")
+    assert register(trained) == 1
+    assert mlflow_client.get_model_version_by_alias("cfn-sr", "challenger").tags["registration"] == "complete"
+
+
+def test_figures_of_another_run_are_not_registered(trained):
+    kept = trained.layout.metrics.read_text()
+    trained.layout.metrics.write_text(json.dumps({**json.loads(kept), "run": "another"}))
+    with pytest.raises(InputError, match=r"no figures of the present run; run `python -m components\.evaluate`"):
+        register(trained)
+    trained.layout.metrics.write_text(kept)
+
+
+def test_two_processes_do_not_train_the_same_profile_at_once(trained):
+    with exclusive(trained), pytest.raises(InputError, match="another process is training the profile small"):
+        train(trained)
+
+
+def test_an_unfinished_run_is_not_evaluated_or_registered(tmp_path):
+    settings = write_params(tmp_path)
+    for step in (evaluate, register):
+        with pytest.raises(InputError, match="holds no finished fold"):
+            step(settings)
+
+
+ONE_EPOCH = {"epochs": 1, "batch_size": 8, "lr": 0.003}
+SHORT = {"folds": 1, "pretrain": {"audio": ONE_EPOCH, "video": ONE_EPOCH}, "fusion": ONE_EPOCH}
+
+
+@pytest.mark.parametrize(
+    ("model", "train_settings", "networks"),
+    [
+        ({"modality": "audio"}, {}, {"audio"}),
+        ({"modality": "video"}, {}, {"video"}),
+        ({"fusion": "average"}, {}, {"audio", "video", "fusion"}),
+        ({"fusion": "concat"}, {"standardize_mfcc": False}, {"audio", "video", "fusion"}),
+        ({"stem_relu": False}, {"pretrain": {"audio": {"epochs": 0}, "video": {"epochs": 0}}}, {"fusion"}),
+        ({}, {"loader_workers": 2}, {"audio", "video", "fusion"}),
+        ({}, {"protocol": "published"}, {"audio", "video", "fusion"}),
+    ],
+)
+def test_every_way_of_training_ends_with_figures(tmp_path, model, train_settings, networks):
+    settings = write_params(tmp_path, model=model, train={**SHORT, **train_settings})
+    write_features(settings)
+    train(settings)
+    content = evaluate(settings)
+    assert {content["network"], *content["encoders"]} == networks
+    assert content["clips"] == 2 * 16
+    predictions = pd.read_csv(settings.layout.run / "fold-0" / "predictions.csv")
+    assert set(predictions["network"]) == networks
+
+
+def test_published_figures_are_called_what_they_are(tmp_path):
+    settings = write_params(tmp_path, train={**SHORT, "protocol": "published"})
+    write_features(settings)
+    train(settings)
+    content = evaluate(settings)
+    fold = json.loads((settings.layout.run / "fold-0" / "fold.json").read_text())
+    assert fold["validation"] == []
+    assert content["claim"].startswith("best test epoch")
+    # The epoch was chosen on the test actors, so its selection accuracy is the test accuracy.
+    assert content["pooled"]["accuracy"] == pytest.approx(fold["selection_accuracy"])
+    register(settings)
+    version = client(settings).get_model_version_by_alias("cfn-sr", "challenger")
+    assert "best test epoch" in version.description
+    assert "validation" not in version.description
+
+
+def test_a_run_with_other_settings_is_kept_aside(tmp_path, capsys):
+    settings = write_params(tmp_path, train=SHORT, model={"modality": "audio"})
+    write_features(settings)
+    train(settings)
+    weights = (settings.layout.run / "fold-0" / "model.safetensors").read_bytes()
+    slower = write_params(tmp_path, train={**SHORT, "loader_workers": 1}, model={"modality": "audio"})
+    train(slower)  # decides about speed only: the same run
+    assert "kept in" not in capsys.readouterr().out
+    other = write_params(tmp_path, train={**SHORT, "seed": 1}, model={"modality": "audio"})
+    train(other)
+    assert "the earlier run is kept in" in capsys.readouterr().out
+    (aside,) = settings.layout.run.parent.glob("small.*[!k]")
+    assert (aside / "fold-0" / "model.safetensors").read_bytes() == weights
+
+
+def test_mlflow_runs_that_are_gone_are_made_anew(tmp_path):
+    """Somebody deleted them in the UI; the finished fold is not lost."""
+    settings = write_params(tmp_path, train=SHORT, model={"modality": "audio"})
+    write_features(settings)
+    train(settings)
+    finished = (settings.layout.run / "fold-0" / "fold.json").stat().st_mtime_ns
+    old, old_children = runs(settings)
+    for run in [old, *old_children]:
+        client(settings).delete_run(run.info.run_id)
+    train(settings)
+    evaluate(settings)
+    assert (settings.layout.run / "fold-0" / "fold.json").stat().st_mtime_ns == finished
+    parent, children = runs(settings)
+    assert parent.data.tags["corpus"] == "synthetic sample corpus"
+    assert len(children) == 1
+
+
+def test_a_failed_training_is_marked_as_failed(tmp_path):
+    phase = {"epochs": 1, "batch_size": 8, "lr": 1e30}
     settings = write_params(tmp_path, train={"pretrain": {"audio": phase, "video": phase}, "fusion": phase})
     write_features(settings)
     with pytest.raises(InputError, match=r"training loss became (nan|inf)"):
         train(settings)
+    parent, (child,) = runs(settings)
+    assert {parent.info.status, child.info.status} == {"FAILED"}
 
 
 def start(settings: Settings) -> subprocess.Popen:
