@@ -1,9 +1,7 @@
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +10,7 @@ import pytest
 import soundfile
 import yaml
 from landmark_files import write_landmarks
+from running_programs import kill, running, wait_for
 from video_files import background, face_frames, write_video
 
 from cfnsr.config import Settings, load_settings
@@ -124,31 +123,28 @@ def test_command_line_ends_with_a_sentence(tmp_path):
 
 
 def test_killed_run_goes_on_where_it_was(tmp_path, face_clip):
-    clips = {
-        f"01-01-{emotion:02d}-01-0{statement}-01-{actor:02d}.mp4": face_clip
-        for actor in (1, 2, 3)
-        for emotion in range(1, 5)
-        for statement in (1, 2)
-    }
-    killed = make_project(tmp_path / "killed", clips, size=224, frames=20)
-    undisturbed = make_project(tmp_path / "undisturbed", clips, size=224, frames=20)
-    environment = {**os.environ, "CFNSR_WORKERS": "1"}
-    first, last = (killed.layout.faces / f"Actor_0{actor}.parquet" for actor in (1, 3))
-
-    process = subprocess.Popen(command(killed), cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
-    while not first.exists():
-        assert process.poll() is None
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not last.exists()
-    finished = {path: identity(path) for path in killed.layout.faces.glob("*.parquet")}
-    killed.layout.faces.joinpath("Actor_02.parquet.part").write_text("what a kill in mid-write leaves")
-
-    for settings in (killed, undisturbed):
-        subprocess.run(command(settings), cwd=ROOT, env=environment, check=True, capture_output=True)
-    assert finished == {path: identity(path) for path in finished}
+    landmarks = write_landmarks(tmp_path / "landmarks.csv", [(160, 120)] * 30, [1] * 30)
+    clips = {f"01-01-{emotion:02d}-01-01-01-{actor:02d}.mp4": face_clip for actor in (1, 2, 3) for emotion in (1, 2, 3)}
+    clips["01-01-02-01-01-01-03.csv"] = landmarks
+    killed = make_project(tmp_path / "killed", clips)
+    undisturbed = make_project(tmp_path / "undisturbed", clips)
     names = ["Actor_01.parquet", "Actor_02.parquet", "Actor_03.parquet"]
+
+    pipe = killed.layout.raw / "Actor_03" / "01-01-02-01-01-01-03.csv"
+    pipe.unlink()
+    os.mkfifo(pipe)  # which nobody writes to: at this clip the worker comes to a halt
+    with running(command(killed), cwd=ROOT, env={**os.environ, "CFNSR_WORKERS": "1"}) as program:
+        wait_for(program, (killed.layout.faces / names[1]).exists)
+        kill(program)
+    finished = {path.name: identity(path) for path in killed.layout.faces.iterdir()}
+    assert sorted(finished) == names[:2]
+
+    pipe.unlink()
+    shutil.copy(landmarks, pipe)
+    (killed.layout.faces / "Actor_03.parquet.part").write_text("what a kill in mid-write leaves")
+    for settings in (killed, undisturbed):
+        subprocess.run(command(settings), cwd=ROOT, check=True, capture_output=True)
     assert sorted(path.name for path in killed.layout.faces.iterdir()) == names
+    assert {name: identity(killed.layout.faces / name) for name in finished} == finished
     for name in names:
         assert (killed.layout.faces / name).read_bytes() == (undisturbed.layout.faces / name).read_bytes()

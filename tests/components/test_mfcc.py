@@ -1,9 +1,7 @@
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from media_files import chirp, cut, silence, write_media
+from running_programs import kill, running, wait_for
 
 from cfnsr.config import load_settings
 from cfnsr.errors import InputError
@@ -125,16 +124,21 @@ class TestGoingOn:
         expected = settings.layout.mfcc.read_bytes()
         settings.layout.mfcc.unlink()
 
-        process = subprocess.Popen(**command(settings))
-        finished = settings.layout.data / ".mfcc" / "Actor_01.parquet"
-        while not finished.exists():
-            assert process.poll() is None
-            time.sleep(0.001)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        assert not settings.layout.mfcc.exists()
+        pipe = settings.layout.data / "mfcc.parquet.part"
+        os.mkfifo(pipe)  # which nobody reads: here the run comes to a halt
+        parts = [settings.layout.data / ".mfcc" / f"Actor_{actor:02d}.parquet" for actor in (1, 2, 3)]
+        with running(command(settings)["args"], cwd=PROJECT) as program:
+            wait_for(program, parts[-1].exists)
+            kill(program)
+        assert files(settings) == {
+            *("clips.csv", "mfcc.parquet.part", "raw", ".mfcc"),
+            *(f".mfcc/{part.name}" for part in parts),
+        }
 
-        for name in takes(1):  # would be missed if the finished actor were done again
+        pipe.unlink()
+        pipe.write_text("half of it")
+        parts[2].unlink()  # as if the kill had come an actor earlier
+        for name in takes(1):  # would be missed if the finished actors were done again
             (settings.layout.raw / "Actor_01" / name).unlink()
         subprocess.run(**command(settings), check=True)
         assert settings.layout.mfcc.read_bytes() == expected
