@@ -1,6 +1,6 @@
 """How fast faces are cut, against bare decoding of the same files in the same run, and how much memory that takes.
 
-    python -m benchmarks.faces [FOLDER] [--repeats 10] [--copies 2] [--processes 2]
+    python -m benchmarks.faces FOLDER [--repeats 10] [--copies 2] [--processes 2]
 
 Bare decoding decodes every frame and does nothing with it. Both sides run in the same processes, one decoder thread
 each, in alternating rounds, so that whatever else the machine does hits both alike.
@@ -27,8 +27,6 @@ from cfnsr.config import FacesSettings
 from cfnsr.faces.extract import FaceTask, extract_faces
 from cfnsr.media.video import read_frames
 
-REAL_CLIPS = Path(__file__).resolve().parents[1].parent / "shared/data/ravdess/Actor_01"
-
 
 def bare(video: Path) -> None:
     for _ in read_frames(video):
@@ -48,7 +46,7 @@ def measured(work: Callable[[Path], None], video: Path) -> tuple[int, int, float
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, nargs="?", default=REAL_CLIPS, help="mp4 files, searched with subfolders")
+    parser.add_argument("folder", type=Path, help="mp4 files, searched with subfolders")
     parser.add_argument("--repeats", type=int, default=10, help="rounds (default: 10)")
     parser.add_argument("--copies", type=int, default=2, help="times a round takes each clip (default: 2)")
     parser.add_argument("--processes", type=int, default=2, help="worker processes (default: 2)")

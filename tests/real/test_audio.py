@@ -1,12 +1,11 @@
 """The manifest and the MFCC of real RAVDESS files."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 import torchaudio
 import yaml
+from real_ravdess import PROJECT, RAVDESS, needs_ravdess
 
 from cfnsr.config import load_settings
 from cfnsr.manifest import read_manifest
@@ -16,9 +15,7 @@ from cfnsr.ravdess import ACTORS, TAKES_PER_ACTOR, Modality, parse_name
 from components.manifest import manifest
 from components.mfcc import mfcc
 
-PROJECT = Path(__file__).resolve().parents[2]
-RAVDESS = PROJECT.parent / "shared/data/ravdess"
-pytestmark = pytest.mark.skipif(not RAVDESS.is_dir(), reason="the real RAVDESS files are not here")
+pytestmark = needs_ravdess
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from real_ravdess import RAVDESS, needs_ravdess
 
 from cfnsr.config import FacesSettings
 from cfnsr.faces.crop import decode_jpeg
@@ -11,8 +12,8 @@ from cfnsr.faces.detect import HaarDetector
 from cfnsr.faces.extract import FaceTask, extract_faces
 from cfnsr.media.video import frame_times, read_frames, sample_pictures
 
-CLIPS = sorted((Path(__file__).resolve().parents[2].parent / "shared/data/ravdess/Actor_01").glob("0[12]-*.mp4"))
-pytestmark = pytest.mark.skipif(not CLIPS, reason="the real clips are not here")
+CLIPS = sorted((RAVDESS / "Actor_01").glob("0[12]-*.mp4"))
+pytestmark = needs_ravdess
 
 
 @pytest.fixture(scope="module", params=CLIPS, ids=lambda path: path.stem)

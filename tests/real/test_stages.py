@@ -1,11 +1,11 @@
 """The data stages on a slice of real RAVDESS: the steps one after the other, as `dvc repro` runs them."""
 
 import io
-from pathlib import Path
 
 import pytest
 import yaml
 from PIL import Image
+from real_ravdess import PROJECT, RAVDESS, needs_ravdess
 
 from cfnsr.config import load_settings
 from cfnsr.data import Features
@@ -18,9 +18,7 @@ from components.manifest import manifest
 from components.mfcc import mfcc
 from components.train import plan
 
-PROJECT = Path(__file__).resolve().parents[2]
-RAVDESS = PROJECT.parent / "shared/data/ravdess"
-pytestmark = pytest.mark.skipif(not RAVDESS.is_dir(), reason="the real RAVDESS files are not here")
+pytestmark = needs_ravdess
 
 VIDEOS = {"01-01-01-01-01-01", "01-01-01-02-01-01", "01-04-01-02-01-01", "01-08-01-01-02-01"}
 
