@@ -12,10 +12,12 @@ from pathlib import Path
 
 from cfnsr.config import DatasetSettings, Settings, default_workers
 from cfnsr.errors import InputError
+from cfnsr.files import visible_files
+from cfnsr.ravdess import file_kind
+from cfnsr.registry import tracking_uri
 
 PACKAGES = ("torch", "torchaudio", "torchvision", "lightning", "av", "librosa", "mlflow", "prefect", "dvc", "optuna")
-RAVDESS_BYTES = 13_356_000_000  # the 24 video archives, 12.44 GiB
-RAVDESS_COPIES = 2  # the extracted files and one more copy while an archive is unpacked or the DVC cache filled
+COPIES = 2  # of the raw files: one more lies in the archive while it is unpacked, then in the DVC cache
 SAMPLE_BYTES = 500_000_000  # corpus, features, cache and runs of the sample profile, rounded up
 TIMEOUT = 10  # s
 
@@ -38,7 +40,7 @@ def checkup(settings: Settings) -> Iterator[Check]:
     yield from _packages()
     yield _gpu()
     yield from _codecs()
-    yield _cascade()
+    yield _detector(settings)
     yield Check("cores", f"{default_workers()} (CFNSR_WORKERS overrides)")
     yield _disk(settings)
     yield _source(settings)
@@ -81,12 +83,19 @@ def _codecs() -> Iterator[Check]:
             yield Check(f"{verb} {name}", "missing", remedy)
 
 
-def _cascade() -> Check:
+def _detector(settings: Settings) -> Check:
     import cv2
 
-    path = Path(cv2.data.haarcascades) / "haarcascade_frontalface_default.xml"  # type: ignore[attr-defined]
+    from cfnsr.faces.detect import load_detector
+
     found = f"OpenCV {cv2.__version__}"
-    if path.exists():
+    if yunet := settings.params.faces.yunet:
+        try:
+            load_detector(settings.layout.root / yunet)
+        except InputError as error:
+            return Check("face detector", str(error), "set faces.yunet in params.yaml to the file, or to null for Haar")
+        return Check("face detector", f"{found}, YuNet {settings.layout.root / yunet}")
+    if (Path(cv2.data.haarcascades) / "haarcascade_frontalface_default.xml").exists():
         return Check("face detector", f"{found}, Haar cascade")
     return Check(
         "face detector", f"{found} without cascade files", "run `make install`: opencv-python-headless below 5"
@@ -95,11 +104,25 @@ def _cascade() -> Check:
 
 def _disk(settings: Settings) -> Check:
     free = shutil.disk_usage(settings.layout.root).free
-    fetched = settings.params.dataset.source in ("zenodo", "s3") and not settings.layout.manifest.exists()
-    needed = RAVDESS_BYTES * RAVDESS_COPIES if fetched else SAMPLE_BYTES
+    needed = max(SAMPLE_BYTES, 0 if settings.layout.manifest.exists() else _raw_bytes(settings) * COPIES)
     found = f"{free / 2**30:.1f} GiB free below {settings.layout.root}"
-    remedy = f"free some: the profile {settings.profile} needs about {needed / 2**30:.0f} GiB"
+    remedy = f"free some: the profile {settings.profile} needs about {needed / 2**30:.1f} GiB"
     return Check("disk", found, "" if free >= needed else remedy)
+
+
+def _raw_bytes(settings: Settings) -> int:
+    """Size of what the download stage brings here; 0 for the sample corpus."""
+    from cfnsr.fetch.zenodo import wanted_archives
+
+    dataset = settings.params.dataset
+    match dataset.source:
+        case "sample":
+            return 0
+        case "local":
+            files = visible_files(settings.layout.root / (dataset.path or ""))
+            return sum(path.stat().st_size for path in files if file_kind(path) and path.is_file())
+        case "zenodo" | "s3":
+            return sum(archive.published.size for archive in wanted_archives(dataset))
 
 
 def _source(settings: Settings) -> Check:
@@ -143,18 +166,16 @@ def _bucket(dataset: DatasetSettings) -> Check:
     config = Config(connect_timeout=TIMEOUT, read_timeout=TIMEOUT, retries={"max_attempts": 1})
     try:
         boto3.client("s3", endpoint_url=dataset.s3_endpoint, config=config).head_bucket(Bucket=dataset.s3_bucket)
-    except (BotoCoreError, ClientError) as error:
+    except (BotoCoreError, ClientError, ValueError) as error:  # ValueError: an endpoint that is no URL
         remedy = "check dataset.s3_bucket, dataset.s3_endpoint and your AWS credentials"
-        return Check("data source", f"bucket {dataset.s3_bucket}: {error}", remedy)
+        return Check("data source", f"bucket {dataset.s3_bucket}: {' '.join(str(error).split())}", remedy)
     return Check("data source", f"bucket {dataset.s3_bucket}")
 
 
 def _tracking(root: Path) -> Check:
-    import os
-
-    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    uri = tracking_uri(root)
     if not uri.startswith(("http://", "https://")):
-        return Check("tracking", uri or f"sqlite:///{root / 'mlflow.db'}")
+        return Check("tracking", uri)
     return _reachable("tracking", f"{uri.rstrip('/')}/health", "MLFLOW_TRACKING_URI")
 
 
