@@ -4,7 +4,7 @@ PYTHON ?= python3.11
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help install demo test lint types lock clean
+.PHONY: help install demo test results lint types lock clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,6 +30,10 @@ demo: $(VENV)/.installed  ## the sample profile from clips to a registered model
 
 test: install lint types  ## everything that CI runs
 	pytest --cov --cov-report=term
+
+results: $(VENV)/.installed  ## docs/results.* from real files: make results RAVDESS=FOLDER
+	@test -d "$(RAVDESS)" || { echo 'name your folder of RAVDESS files: make results RAVDESS=FOLDER'; exit 2; }
+	python -m pipelines.experiments "$(RAVDESS)"
 
 lint: install  ## style and common mistakes
 	ruff check .

@@ -7,6 +7,8 @@ value is refused with one sentence that names it.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -198,6 +200,8 @@ class Layout:
 
     root: Path
     profile: str
+    variant: str = ""
+    """Of the profile's settings; it shares the profile's data and has runs, figures and plots of its own."""
 
     @property
     def data(self) -> Path:
@@ -226,18 +230,22 @@ class Layout:
 
     @property
     def run(self) -> Path:
-        """Checkpoints and predictions of the profile's training run."""
-        return self.root / "runs" / self.profile
+        """Checkpoints and predictions of the training run."""
+        return self.root / "runs" / self._run_name
 
     @property
     def metrics(self) -> Path:
         """The run's figures."""
-        return self.root / "metrics" / f"{self.profile}.json"
+        return self.root / "metrics" / f"{self._run_name}.json"
 
     @property
     def plots(self) -> Path:
         """The run's plots."""
-        return self.root / "plots" / self.profile
+        return self.root / "plots" / self._run_name
+
+    @property
+    def _run_name(self) -> str:
+        return f"{self.profile}-{self.variant}" if self.variant else self.profile
 
 
 @dataclass(frozen=True)
@@ -251,12 +259,19 @@ class Settings:
     """The file they were read from."""
 
 
-def load_settings(params_file: Path = Path("params.yaml"), profile: str | None = None) -> Settings:
+def load_settings(
+    params_file: Path = Path("params.yaml"),
+    profile: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    variant: str = "",
+) -> Settings:
     """Read and check one profile of `params.yaml`.
 
     Args:
         params_file: the file; the folder it lies in is the project's root.
         profile: name of the profile; None takes the one that the file's `profile:` names.
+        overrides: values in place of the file's, by dotted key below the profile: `{"train.fusion.lr": 3e-4}`.
+        variant: name of what the overrides make of the profile, see `Layout`.
 
     Raises:
         InputError: the file is missing or not YAML, there is no such profile, a key is misspelt or a value impossible.
@@ -278,10 +293,23 @@ def load_settings(params_file: Path = Path("params.yaml"), profile: str | None =
             f"{params_file}: there is no profile {name!r}, only {', '.join(sections)}; set `profile:` to one."
         )
     try:
-        params = ProfileSettings.model_validate(content[name])
+        params = ProfileSettings.model_validate(_overridden(content[name], overrides or {}))
     except ValidationError as error:
-        raise InputError(f"{params_file}: {_first_problem(error, name, content[name])}") from None
-    return Settings(name, params, Layout(params_file.resolve().parent, name), params_file.resolve())
+        raise InputError(f"{params_file}: {_first_problem(error, name)}") from None
+    return Settings(name, params, Layout(params_file.resolve().parent, name, variant), params_file.resolve())
+
+
+def _overridden(section: Any, overrides: Mapping[str, Any]) -> Any:
+    changed = deepcopy(section)
+    for key, value in overrides.items():
+        *folders, last = key.split(".")
+        inner = changed
+        for folder in folders:
+            if not isinstance(inner.get(folder), dict):
+                inner[folder] = {}  # a name that does not exist is refused with the others
+            inner = inner[folder]
+        inner[last] = value
+    return changed
 
 
 def default_workers() -> int:
@@ -294,7 +322,7 @@ def default_workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _first_problem(error: ValidationError, profile: str, content: Any) -> str:
+def _first_problem(error: ValidationError, profile: str) -> str:
     """One sentence for the first thing pydantic found wrong, naming the key as it stands in the file."""
     # A misspelt key is also a missing one; its own name is what helps.
     problem = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")

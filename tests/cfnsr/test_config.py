@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -143,3 +144,37 @@ def test_slow_libraries_are_not_imported_with(module):
     code = f"import sys, {module}; print(*({slow!r} & set(sys.modules)))"
     loaded = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert loaded.stdout.split() == []
+
+
+OVERRIDES = {"train.fusion.lr": 3e-4, "faces": {"frames": 16}}
+
+
+def test_overrides_replace_single_values_and_whole_sections():
+    file = load_settings(PROJECT / "params.yaml", "ravdess").params
+    settings = load_settings(PROJECT / "params.yaml", "ravdess", OVERRIDES).params
+    assert settings.train.fusion.lr == 3e-4
+    assert settings.train.fusion.epochs == file.train.fusion.epochs
+    assert settings.faces.frames == 16
+    assert load_settings(PROJECT / "params.yaml", "ravdess").params == file
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        ({"train.fusion.lrr": 1}, "ravdess.train.fusion.lrr is not a known key; did you mean 'lr'?"),
+        ({"trian.fusion.lr": 1}, "ravdess.trian is not a known key; did you mean 'train'?"),
+        ({"train.fusion.lr": -1}, "ravdess.train.fusion.lr is -1"),
+    ],
+)
+def test_wrong_overrides_get_a_sentence(overrides, sentence):
+    with pytest.raises(InputError, match=re.escape(sentence)):
+        load_settings(PROJECT / "params.yaml", "ravdess", overrides)
+
+
+def test_a_variant_shares_the_data_and_has_runs_of_its_own():
+    profile = load_settings(PROJECT / "params.yaml", "ravdess").layout
+    variant = load_settings(PROJECT / "params.yaml", "ravdess", OVERRIDES, "short").layout
+    assert (variant.data, variant.manifest) == (profile.data, profile.manifest)
+    assert variant.run.name == "ravdess-short"
+    assert variant.metrics.name == "ravdess-short.json"
+    assert len({profile.run, variant.run, profile.plots, variant.plots, profile.metrics, variant.metrics}) == 6
