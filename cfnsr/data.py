@@ -18,10 +18,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from cfnsr.augment import AudioAugment, VideoAugment
-from cfnsr.config import Layout, Modality, PhaseSettings
+from cfnsr.config import Modality, PhaseSettings
 from cfnsr.errors import InputError
 from cfnsr.faces.store import read_faces
 from cfnsr.folds import Fold
+from cfnsr.layout import Layout
 from cfnsr.manifest import faults, read_manifest
 from cfnsr.mfcc import read_mfcc
 from cfnsr.normalize import Normalization

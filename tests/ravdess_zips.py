@@ -53,7 +53,8 @@ def all_actors_zip(actors: list[int], modality: Modality, suffix: str, size: int
 
 
 def settings_for(root: Path, **dataset: object) -> Settings:
-    return Settings("test", ProfileSettings(dataset=DatasetSettings.model_validate(dataset)), Layout(root, "test"))
+    params = ProfileSettings(dataset=DatasetSettings.model_validate(dataset))
+    return Settings("test", params, Layout(root, "test"), root / "params.yaml")
 
 
 def files_below(folder: Path) -> dict[str, bytes]:

@@ -25,6 +25,7 @@ PLUMBING = {
     "cfnsr/config.py",
     "cfnsr/errors.py",
     "cfnsr/files.py",
+    "cfnsr/layout.py",
     "cfnsr/parallel.py",
     "cfnsr/ravdess.py",
     "cfnsr/registry.py",
