@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from cfnsr.config import DatasetSettings, ProfileSettings, Settings
-from cfnsr.layout import Layout
 from cfnsr.fetch.transfer import Patience
 from cfnsr.ravdess import Modality, Take
 
@@ -55,7 +54,6 @@ def all_actors_zip(actors: list[int], modality: Modality, suffix: str, size: int
 
 def settings_for(root: Path, **dataset: object) -> Settings:
     params = ProfileSettings(dataset=DatasetSettings.model_validate(dataset))
-    return Settings("test", params, Layout(root, "test"), root / "params.yaml")
 
 
 def files_below(folder: Path) -> dict[str, bytes]:
