@@ -54,6 +54,7 @@ def all_actors_zip(actors: list[int], modality: Modality, suffix: str, size: int
 
 def settings_for(root: Path, **dataset: object) -> Settings:
     params = ProfileSettings(dataset=DatasetSettings.model_validate(dataset))
+    return Settings("test", params, Layout(root, "test"), root / "params.yaml")
 
 
 def files_below(folder: Path) -> dict[str, bytes]:
