@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cfnsr.config import DatasetSettings, ProfileSettings, Settings
+from cfnsr.layout import Layout
 from cfnsr.fetch.transfer import Patience
 from cfnsr.ravdess import Modality, Take
 
