@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from cfnsr.config import DatasetSettings, ProfileSettings, Settings
-from cfnsr.layout import Layout
 from cfnsr.fetch.transfer import Patience
+from cfnsr.layout import Layout
 from cfnsr.ravdess import Modality, Take
 
 HASTY = Patience(
