@@ -47,6 +47,7 @@ def mlflow_at(root: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        mlflow.set_tracking_uri(None)  # type: ignore[arg-type]  # back to what the variable says
         os.environ.pop("MLFLOW_TRACKING_URI", None)
         if before is not None:
             os.environ["MLFLOW_TRACKING_URI"] = before
