@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cfnsr.metrics import bootstrap_intervals, class_recall, confusion_matrix, scores
+from cfnsr.errors import InputError
+from cfnsr.metrics import Comparison, bootstrap_intervals, class_recall, compare, confusion_matrix, scores
 from cfnsr.outcome import PREDICTIONS, FoldResult
 from cfnsr.ravdess import EMOTIONS
 
@@ -71,6 +72,27 @@ def report(predictions: pd.DataFrame, results: Sequence[FoldResult]) -> dict[str
         "sex": _accuracy_by(predictions, "sex"),
         "confusion": matrix.tolist(),
     }
+
+
+def compare_runs(a: pd.DataFrame, b: pd.DataFrame) -> Comparison:
+    """Compare the predictions of two runs on the clips that both have tested.
+
+    Args:
+        a: of `read_predictions`, one network.
+        b: the same of another run.
+
+    Raises:
+        InputError: they have not tested the same clips, so a comparison would compare the clips as well.
+    """
+    a, b = a.sort_values("clip_id"), b.sort_values("clip_id")
+    if a["clip_id"].tolist() != b["clip_id"].tolist():
+        both = len(set(a["clip_id"]) & set(b["clip_id"]))
+        raise InputError(
+            f"the runs have tested {len(a)} and {len(b)} clips, {both} of them the same; compare runs with the same "
+            "data and folds."
+        )
+    right = [(table["actual"] == table["predicted"]).to_numpy() for table in (a, b)]
+    return compare(right[0], right[1], a["actor"].to_numpy())
 
 
 def _accuracy_by(predictions: pd.DataFrame, column: str) -> dict[str, float]:

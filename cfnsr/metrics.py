@@ -83,6 +83,42 @@ def bootstrap_intervals(
     }
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """Is A more accurate than B on the same clips, and how sure is that."""
+
+    accuracy_a: float
+    accuracy_b: float
+    difference: float
+    """A minus B."""
+    interval: tuple[float, float]
+    """95 % of the difference, resampling actors."""
+    confidence: float
+    """Share of the resamplings in which A is better; ties count half."""
+
+
+def compare(
+    right_a: NDArray[np.bool_], right_b: NDArray[np.bool_], actors: NDArray[np.integer], seed: int = 0
+) -> Comparison:
+    """Paired bootstrap over actors: every resampling scores both on the same actors, so what they share cancels out.
+
+    Args:
+        right_a: (N,) which clips A got right.
+        right_b: (N,) the same of B, in the same order.
+        actors: (N,)
+        seed: of the resampling.
+    """
+    everyone, index = np.unique(actors, return_inverse=True)
+    clips = np.bincount(index)  # (A,)
+    gains = np.bincount(index, weights=right_a.astype(float) - right_b.astype(float))  # (A,)
+    draws = np.random.default_rng(seed).integers(len(everyone), size=(BOOTSTRAP_DRAWS, len(everyone)))
+    differences = gains[draws].sum(axis=1) / clips[draws].sum(axis=1)
+    low, high = np.quantile(differences, [0.025, 0.975])
+    confidence = (differences > 0).mean() + (differences == 0).mean() / 2
+    accuracy_a, accuracy_b = float(right_a.mean()), float(right_b.mean())
+    return Comparison(accuracy_a, accuracy_b, accuracy_a - accuracy_b, (float(low), float(high)), float(confidence))
+
+
 # The three below take confusion matrices (B, K, K), so that one figure and all bootstrap draws share their definition.
 
 

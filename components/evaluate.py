@@ -1,8 +1,12 @@
-"""Step `evaluate`: from the folds' test predictions to metrics/<profile>.json and plots."""
+"""Step `evaluate`: from the folds' test predictions to metrics/<profile>.json and plots.
+
+`python -m components.evaluate compare RUN_A RUN_B` compares two runs, see `components.compare`.
+"""
 
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import numpy as np
@@ -125,4 +129,9 @@ def step(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    run_step(step, __doc__)
+    if sys.argv[1:2] == ["compare"]:
+        from components import compare
+
+        compare.main(sys.argv[2:])
+    else:
+        run_step(step, __doc__)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
-from cfnsr.metrics import bootstrap_intervals, class_recall, confusion_matrix, scores
+from cfnsr.metrics import bootstrap_intervals, class_recall, compare, confusion_matrix, scores
 
 
 def random_predictions(n: int = 400, seed: int = 0):
@@ -54,3 +54,32 @@ def test_interval_resamples_actors_not_clips():
     assert low <= 0.2
     assert high >= 0.8
     assert bootstrap_intervals(probabilities, labels, actors) == bootstrap_intervals(probabilities, labels, actors)
+
+
+def test_comparison_is_paired():
+    """A beats B by one clip of every actor, on actors of very different difficulty: that is certain."""
+    actors = np.repeat(np.arange(12), 20)
+    place = np.tile(np.arange(20), 12)
+    easy = 2 + actors  # clips of an actor that both get right
+    comparison = compare(place < easy + 1, place < easy, actors)
+    assert comparison.difference == pytest.approx(1 / 20)
+    assert comparison.interval == pytest.approx((1 / 20, 1 / 20))
+    assert comparison.confidence == 1
+    worse = compare(place < easy, place < easy + 1, actors)
+    assert worse.difference == pytest.approx(-1 / 20)
+    assert worse.confidence == 0
+
+
+def test_equal_networks_are_a_toss_up():
+    right = np.random.default_rng(0).random(200) < 0.7
+    comparison = compare(right, right, np.repeat(np.arange(10), 20))
+    assert (comparison.difference, comparison.interval, comparison.confidence) == (0, (0, 0), 0.5)
+
+
+def test_a_gain_on_one_actor_only_is_uncertain():
+    actors = np.repeat(np.arange(10), 20)
+    right = np.tile(np.arange(20) < 10, 10)
+    better = right | (actors == 3)
+    comparison = compare(better, right, actors)
+    assert comparison.difference == pytest.approx(0.05)
+    assert comparison.interval[0] == 0

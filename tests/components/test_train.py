@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -271,6 +272,26 @@ def test_a_failed_training_is_marked_as_failed(tmp_path):
         train(settings)
     parent, (child,) = runs(settings)
     assert {parent.info.status, child.info.status} == {"FAILED"}
+
+
+def compare(*runs_: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "components.evaluate", "compare", *map(str, runs_)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_runs_on_the_same_clips_are_compared(trained):
+    done = compare(trained.layout.run, trained.layout.run)
+    assert done.returncode == 0, done.stderr
+    assert "A - B: +0.0%, 95 % interval over actors +0.0% to +0.0%" in done.stdout
+    assert "A is better in 50.0% of the resamplings" in done.stdout
+
+
+def test_runs_on_other_clips_are_not_compared(trained, tmp_path):
+    shutil.copytree(trained.layout.run / "fold-0", tmp_path / "part" / "fold-0")
+    done = compare(trained.layout.run, tmp_path / "part")
+    assert done.returncode == 2
+    assert "the runs have tested 96 and 32 clips, 32 of them the same" in done.stderr
+    assert "has no finished fold in it" in compare(trained.layout.run, tmp_path).stderr
 
 
 def start(settings: Settings) -> subprocess.Popen:

@@ -30,6 +30,7 @@ PLUMBING = {
     "cfnsr/ravdess.py",
     "cfnsr/registry.py",
     "components/__init__.py",
+    "components/compare.py",
     "components/results.py",
     "components/runner.py",
     "pipelines/__init__.py",
