@@ -54,7 +54,7 @@ def plot_curves(history: pd.DataFrame, path: Path, title: str, selection: str) -
         axes.spines[["top", "right"]].set_visible(False)
     panels[1].set_ylim(0, 1.02)
     panels[1].axhline(1 / len(EMOTIONS), color="grey", linestyle=":", linewidth=1, label="chance")
-    panels[1].legend(frameon=False, loc="lower right")
+    figure.legend(*panels[1].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     figure.suptitle(title)
     _save(figure, path)
 
