@@ -27,6 +27,7 @@ demo: $(VENV)/.installed  ## the sample profile from clips to a registered model
 	@grep -q '^profile: sample' params.yaml || { echo 'params.yaml names another profile than sample: run `dvc repro`'; exit 2; }
 	dvc repro
 	@python -m components.results
+	@echo 'Next: source .venv/bin/activate, then the command above, or `cfnsr --help`'
 
 test: install lint types  ## everything that CI runs
 	pytest --cov --cov-report=term

@@ -179,7 +179,7 @@ class EpochSampler(Sampler[Draw]):
 
 
 class FoldData(lightning.LightningDataModule):
-    """The three groups of a fold as loaders, for one phase of training."""
+    """Who is trained on and who chooses the epoch, as loaders for one phase of a fold."""
 
     def __init__(
         self,

@@ -161,7 +161,7 @@ def train_fold(
     ]
     _write_csv(folder / PREDICTIONS, pd.concat(predictions))
     _write_csv(folder / HISTORY, pd.concat(history))
-    save_model(folder / WEIGHTS, network, model_config(settings, normalization, features))
+    save_model(folder / WEIGHTS, network, model_config(settings, normalization))
     curve = history[-1][SCORE].to_numpy()
     result = FoldResult(
         fold.index, fold.train, fold.validation, fold.test, int(curve.argmax()), float(curve.max()),
@@ -173,7 +173,7 @@ def train_fold(
     return result
 
 
-def model_config(settings: Settings, normalization: Normalization, features: Features) -> dict[str, Any]:
+def model_config(settings: Settings, normalization: Normalization) -> dict[str, Any]:
     """What must travel with the weights: labels, preprocessing, and whether the corpus was synthetic."""
     return {
         "labels": list(EMOTIONS),
