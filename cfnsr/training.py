@@ -85,6 +85,7 @@ class PhaseBar(Callback):
     """One progress bar for a whole phase; Lightning's own starts anew each epoch, which floods a log."""
 
     def __init__(self, description: str) -> None:
+        self._bar = tqdm(disable=True)  # until training starts
         self._description = description
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -102,6 +103,10 @@ class PhaseBar(Callback):
 
     def on_train_end(self, *_: Any) -> None:
         """See class."""
+        self._bar.close()
+
+    def on_exception(self, *_: Any) -> None:
+        """So that the error stands on a line of its own."""
         self._bar.close()
 
 
