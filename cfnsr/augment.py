@@ -1,10 +1,15 @@
-"""Augmentation of a training clip: the same draw for all frames, so that the face does not jump from frame to frame."""
+"""Augmentation for training: of clips (one draw for all frames, so that the face does not jump) and of batches.
+
+Shapes: N clips, T frames, H x W pixels, C coefficients, L MFCC frames.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
-from torchaudio.transforms import FrequencyMasking, TimeMasking
+from torchaudio.functional import mask_along_axis_iid
 from torchvision.transforms import v2
 
 
@@ -27,18 +32,48 @@ class VideoAugment:
 
 
 class AudioAugment:
-    """A random shift in time and SpecAugment masks (Park et al., Interspeech 2019), on a standardised MFCC."""
+    """A random shift in time and SpecAugment masks (Park et al., Interspeech 2019), on standardised MFCC."""
 
     def __init__(self, frames: int, max_shift: float = 0.1, time_mask: float = 0.15, coefficient_mask: int = 2) -> None:
-        self._max_shift = max_shift  # share of the length
-        self._time = TimeMasking(int(time_mask * frames))
-        self._coefficients = FrequencyMasking(coefficient_mask)
+        self._reach = int(max_shift * frames)
+        self._time_mask = int(time_mask * frames)
+        self._coefficient_mask = coefficient_mask
 
     def __call__(self, mfcc: Tensor) -> Tensor:
-        """Augment `(coefficients, L)`; masked places become 0, the mean."""
-        length = mfcc.shape[-1]
-        reach = int(self._max_shift * length)
-        shift = int(torch.randint(-reach, reach + 1, ()))
-        shifted = torch.zeros_like(mfcc)
-        shifted[:, max(shift, 0) : length + min(shift, 0)] = mfcc[:, max(-shift, 0) : length - max(shift, 0)]
-        return self._time(self._coefficients(shifted))
+        """Augment `(N, C, L)`, each clip by its own draw; masked places become 0, the mean."""
+        masked = mask_along_axis_iid(self._shifted(mfcc), self._coefficient_mask, 0.0, axis=1)
+        return mask_along_axis_iid(masked, self._time_mask, 0.0, axis=2)
+
+    def _shifted(self, mfcc: Tensor) -> Tensor:
+        clips, _, length = mfcc.shape
+        shift = torch.randint(-self._reach, self._reach + 1, (clips, 1))
+        source = torch.arange(length) - shift  # (N, L)
+        inside = (source >= 0) & (source < length)
+        taken = mfcc.gather(2, source.clamp(0, length - 1)[:, None].expand_as(mfcc))
+        return taken * inside[:, None]
+
+
+@dataclass(frozen=True)
+class Mixup:
+    """How the clips of a batch are mixed in pairs (Zhang et al., ICLR 2018); face and voice with the same draw."""
+
+    share: Tensor
+    """() of each clip itself; the rest is its partner's."""
+    partner: Tensor
+    """(N,)"""
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """Mix `(N, …)`."""
+        return self.share * values + (1 - self.share) * values[self.partner]
+
+
+def mixup(clips: int, alpha: float, device: torch.device) -> Mixup:
+    """Draw a mix for a batch of N clips: one share from Beta(alpha, alpha), a partner for each."""
+    share = torch.distributions.Beta(alpha, alpha).sample()
+    return Mixup(share.to(device), torch.randperm(clips).to(device))
+
+
+def drop_modalities(clips: int, share: float, device: torch.device) -> Tensor:
+    """Draw who loses a modality: `(N, 2)` bool, face and voice; `share / 2` lose each, and nobody both."""
+    draw = torch.rand(clips)
+    return torch.stack([draw >= share / 2, (draw < share / 2) | (draw >= share)], dim=1).to(device)

@@ -1,7 +1,7 @@
 """Settings: what `params.yaml` may say, checked before anything runs.
 
-`params.yaml` begins with `profile: NAME`; below it stands one whole section a profile. A misspelt key or an impossible
-value is refused with one sentence that names it.
+`params.yaml` begins with `profile: NAME`; below it stand the training presets and one whole section a profile. A
+misspelt key or an impossible value is refused with one sentence that names it.
 """
 
 from __future__ import annotations
@@ -138,14 +138,25 @@ class PhaseSettings(Section):
     """One phase of training: an encoder alone, or the fused network."""
 
     epochs: int = Field(70, ge=0)  # 0 skips the phase
+    checkpoint: Path | None = None  # weights to begin with (or, with 0 epochs, to use); `{fold}` is the fold's number
     batch_size: int = Field(16, ge=2)
     optimizer: Literal["adam", "adamw"] = "adam"
     lr: PositiveFloat = 1e-3
     weight_decay: float = Field(0.0, ge=0)
     schedule: Literal["constant", "cosine"] = "constant"
+    warmup: float = Field(0.0, ge=0, lt=1)  # share of all steps in which the rate rises from near 0
+    gradient_clip: float = Field(0.0, ge=0)  # norm above which gradients are scaled down; 0: never
     label_smoothing: float = Field(0.0, ge=0, lt=1)
+    ema: float = Field(0.0, ge=0, lt=1)  # decay a step of the weights' moving average, which is what is kept; 0: none
+    mixup: float = Field(0.0, ge=0)  # alpha of the Beta distribution that mixes clips; 0: none
     augment_video: bool = False  # mirror, rotation, crop and colour, one draw a clip
     augment_audio: bool = False  # shift in time and SpecAugment; needs train.standardize_mfcc
+
+
+class FusionSettings(PhaseSettings):
+    """The phase of the fused network."""
+
+    modality_dropout: float = Field(0.0, ge=0, lt=1)  # share of clips that lose their face or their voice, half each
 
 
 class PretrainSettings(Section):
@@ -158,15 +169,22 @@ class PretrainSettings(Section):
 class TrainSettings(Section):
     """Stage `train`: folds by actor, the phases, the seed."""
 
+    preset: str | None = None  # of `presets`: values for the keys that the profile leaves out
     protocol: Literal["honest", "published"] = "honest"
     folds: PositiveInt = 6
     actors_per_fold: PositiveInt = 4
     validation_actors: PositiveInt = 4  # honest only: they choose the epoch
     seed: int = 0
+    watch_test: bool = True  # score the test actors after each epoch, to report it; it chooses nothing
     standardize_mfcc: bool = False  # by the training actors' mean and deviation; the published recipe does not
-    loader_workers: int = Field(2, ge=0)
+    fold_workers: PositiveInt = 1  # folds trained side by side, each in a process of its own
+    loader_workers: int = Field(2, ge=0)  # processes that prepare batches, for each fold
+    devices: PositiveInt | Literal["auto"] = 1  # GPUs (or CPU processes) for each fold; auto: every GPU there is
+    precision: Literal["auto", "32", "bf16"] = "auto"  # auto: bf16 on a GPU that has it
+    channels_last: bool = True  # memory layout of the video network
+    compile: bool = False  # torch.compile
     pretrain: PretrainSettings = PretrainSettings()
-    fusion: PhaseSettings = PhaseSettings()
+    fusion: FusionSettings = FusionSettings()
 
     @model_validator(mode="after")
     def _masked_with_the_mean(self) -> TrainSettings:
@@ -190,7 +208,8 @@ class ProfileSettings(Section):
     def _trainable(self) -> ProfileSettings:
         train = self.train
         phases = {"audio": train.pretrain.audio, "video": train.pretrain.video, "both": train.fusion}
-        if phases[self.model.modality].epochs == 0:
+        last = phases[self.model.modality]
+        if last.epochs == 0 and last.checkpoint is None:
             raise ValueError(f"the phase that trains model.modality {self.model.modality} has 0 epochs")
         return self
 
@@ -234,13 +253,14 @@ def load_settings(
     if not isinstance(content, dict):
         raise InputError(f"{params_file} must begin with `profile: NAME` and hold a section of that name.")
     name = str(profile or content.get("profile"))
-    sections = sorted(key for key in content if key != "profile")
+    sections = sorted(set(content) - {"profile", "presets"})
     if name not in sections:
         raise InputError(
             f"{params_file}: there is no profile {name!r}, only {', '.join(sections)}; set `profile:` to one."
         )
     try:
-        params = ProfileSettings.model_validate(_overridden(content[name], overrides or {}))
+        chosen = _with_preset(_overridden(content[name], overrides or {}), content.get("presets") or {})
+        params = ProfileSettings.model_validate(chosen)
     except ValidationError as error:
         raise InputError(f"{params_file}: {_first_problem(error, name)}") from None
     return Settings(name, params, Layout(params_file.resolve().parent, name, variant), params_file.resolve())
@@ -257,6 +277,23 @@ def _overridden(section: Any, overrides: Mapping[str, Any]) -> Any:
             inner = inner[folder]
         inner[last] = value
     return changed
+
+
+def _with_preset(section: Any, presets: Mapping[str, Any]) -> Any:
+    """The profile with the values of its training preset where it has none of its own."""
+    train = section.get("train") if isinstance(section, dict) else None
+    preset = train.get("preset") if isinstance(train, dict) else None
+    if preset is None:
+        return section
+    if preset not in presets:
+        raise InputError(f"train.preset is {preset!r}; params.yaml has the presets {', '.join(presets) or 'none'}.")
+    return {**section, "train": _filled(train, presets[preset])}
+
+
+def _filled(content: Any, defaults: Any) -> Any:
+    if not isinstance(content, dict) or not isinstance(defaults, dict):
+        return content
+    return {**defaults, **{key: _filled(value, defaults.get(key)) for key, value in content.items()}}
 
 
 def default_workers() -> int:

@@ -10,18 +10,23 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cfnsr.calibration import recalibrated
+from cfnsr.config import Modality
 from cfnsr.errors import InputError
 from cfnsr.metrics import Comparison, bootstrap_intervals, class_recall, compare, confusion_matrix, scores
-from cfnsr.outcome import PREDICTIONS, FoldResult
+from cfnsr.outcome import PREDICTIONS, TEST_SCORE, FoldResult
 from cfnsr.ravdess import EMOTIONS
+
+LAST_EPOCHS = 10
+"""Whose mean shows what a training run gives when nobody chooses its epoch."""
 
 
 def read_predictions(folders: Sequence[Path]) -> pd.DataFrame:
     """Predictions of the test actors of all folds.
 
     Returns:
-        `clip_id`, `actor`, `sex`, `label`, `fold`, `network` (see `cfnsr.outcome.PREDICTIONS`), a probability an
-        emotion, and, in words, `actual` and `predicted`.
+        `clip_id`, `actor`, `sex`, `label`, `fold`, `network`, `inputs`, `temperature` (see
+        `cfnsr.outcome.PREDICTIONS`), a probability an emotion, and, in words, `actual` and `predicted`.
     """
     tables = [pd.read_csv(folder / PREDICTIONS).assign(fold=index) for index, folder in enumerate(folders)]
     predictions = pd.concat(tables, ignore_index=True)
@@ -30,9 +35,28 @@ def read_predictions(folders: Sequence[Path]) -> pd.DataFrame:
     return predictions
 
 
+def of_network(predictions: pd.DataFrame, network: str, inputs: Modality) -> pd.DataFrame:
+    """What one network said from these inputs: each clip once."""
+    return predictions[(predictions["network"] == network) & (predictions["inputs"] == inputs)]
+
+
+def final_network(predictions: pd.DataFrame) -> pd.DataFrame:
+    """What the run's last network said from all that it takes: the run's result."""
+    networks = set(predictions["network"])
+    name = "fusion" if "fusion" in networks else networks.pop()
+    return of_network(predictions, name, "both" if name == "fusion" else name)
+
+
 def probabilities(predictions: pd.DataFrame) -> NDArray[np.float64]:
-    """The probability columns, (N, 8)."""
+    """The probability columns, (N, 8), as the network says them."""
     return predictions[list(EMOTIONS)].to_numpy(dtype=float)
+
+
+def calibrated(predictions: pd.DataFrame) -> NDArray[np.float64] | None:
+    """The same after temperature scaling; None where no validation actors could fit it."""
+    if predictions["temperature"].isna().any():
+        return None
+    return recalibrated(probabilities(predictions), predictions["temperature"].to_numpy())
 
 
 def report(predictions: pd.DataFrame, results: Sequence[FoldResult]) -> dict[str, Any]:
@@ -43,9 +67,10 @@ def report(predictions: pd.DataFrame, results: Sequence[FoldResult]) -> dict[str
         results: one a fold.
 
     Returns:
-        `pooled` (all clips as one set), `interval` (95 %, resampling actors), `folds` (mean and standard deviation of
-        the folds' own figures, and each of them), `recall` by class, `actors` and `sex` (accuracy by group),
-        `confusion` (rows true, columns predicted).
+        `pooled` (all clips as one set), `interval` (95 %, resampling actors), `ece_calibrated` (ECE after temperature
+        scaling; None without validation actors), `folds` (mean and standard deviation of the folds' own figures, and
+        each of them), `recall` by class, `actors` and `sex` (accuracy by group), `confusion` (rows true, columns
+        predicted).
     """
     probability, label = probabilities(predictions), predictions["label"].to_numpy()
     matrix = confusion_matrix(probability, label)
@@ -53,7 +78,7 @@ def report(predictions: pd.DataFrame, results: Sequence[FoldResult]) -> dict[str
     for result, (_, group) in zip(results, predictions.groupby("fold"), strict=True):
         figures = scores(probabilities(group), group["label"].to_numpy()).to_dict()
         by_fold.append({"fold": result.fold, "test_actors": list(result.test), "clips": len(group), **figures})
-    names = list(scores(probability, label).to_dict())
+    names, scaled = list(scores(probability, label).to_dict()), calibrated(predictions)
     spread = {name: np.array([fold[name] for fold in by_fold]) for name in names}
     return {
         "clips": len(predictions),
@@ -62,6 +87,7 @@ def report(predictions: pd.DataFrame, results: Sequence[FoldResult]) -> dict[str
             name: list(bounds)
             for name, bounds in bootstrap_intervals(probability, label, predictions["actor"].to_numpy()).items()
         },
+        "ece_calibrated": None if scaled is None else scores(scaled, label).ece,
         "folds": {
             "mean": {name: float(values.mean()) for name, values in spread.items()},
             "std": {name: float(values.std(ddof=1)) if len(values) > 1 else None for name, values in spread.items()},
@@ -71,6 +97,27 @@ def report(predictions: pd.DataFrame, results: Sequence[FoldResult]) -> dict[str
         "actors": _accuracy_by(predictions, "actor"),
         "sex": _accuracy_by(predictions, "sex"),
         "confusion": matrix.tolist(),
+    }
+
+
+def best_test_epoch(history: pd.DataFrame, phase: str) -> dict[str, float] | None:
+    """The same training run as the published protocol reports it, to stand beside the honest figure.
+
+    Args:
+        history: epochs of all folds, columns `fold`, `phase`, `epoch` and `test/accuracy`.
+        phase: whose epochs.
+
+    Returns:
+        `best`: mean over folds of each fold's best test epoch (chosen on the test actors, so optimistic); `last`: mean
+        over folds of the accuracy of the last ten epochs, which nobody chose. None if the test actors were not watched.
+    """
+    epochs = history[history["phase"] == phase]
+    if TEST_SCORE not in epochs or not len(epochs) or epochs[TEST_SCORE].isna().any():
+        return None
+    curves = [curve.sort_values("epoch")[TEST_SCORE] for _, curve in epochs.groupby("fold")]
+    return {
+        "best": float(np.mean([curve.max() for curve in curves])),
+        "last": float(np.mean([curve.tail(LAST_EPOCHS).mean() for curve in curves])),
     }
 
 

@@ -47,6 +47,26 @@ def scores(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -> 
     return Scores(_accuracy(matrix)[0], _uar(matrix)[0], _f1(matrix)[0], float(ece))
 
 
+def reliability(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -> dict[str, NDArray[np.float64]]:
+    """What a reliability diagram shows, over the bins of the ECE that have clips in them.
+
+    Returns:
+        `upper` (the bin's upper edge), `confidence` and `accuracy` (means of the bin's clips) and `clips`.
+    """
+    confidence = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == labels
+    index = np.minimum((confidence * ECE_BINS).astype(int), ECE_BINS - 1)
+    clips = np.bincount(index, minlength=ECE_BINS)
+    filled = clips > 0
+    sums = {"confidence": confidence, "accuracy": right.astype(float)}
+    means = {
+        name: np.bincount(index, weights=values, minlength=ECE_BINS)[filled] / clips[filled]
+        for name, values in sums.items()
+    }
+    upper = (np.arange(ECE_BINS)[filled] + 1) / ECE_BINS
+    return {"upper": upper, **means, "clips": clips[filled].astype(float)}
+
+
 def confusion_matrix(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -> NDArray[np.int64]:
     """Counts (K, K): rows are the true classes, columns the predicted ones."""
     predicted, target = torch.tensor(probabilities.argmax(axis=1)), torch.tensor(labels, dtype=torch.long)

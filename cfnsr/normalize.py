@@ -49,11 +49,11 @@ class Normalization:
         return {name: list(values) for name, values in asdict(self).items()}
 
     def frames(self, frames: Tensor) -> Tensor:
-        """`(T, 3, H, W)` uint8 RGB to `(3, T, H, W)` float32."""
+        """`(…, T, 3, H, W)` uint8 RGB to `(…, 3, T, H, W)` float32."""
         mean, std = torch.tensor(self.rgb_mean), torch.tensor(self.rgb_std)
         scaled = (frames.float() / 255 - mean[:, None, None]) / std[:, None, None]
-        return scaled.transpose(0, 1)
+        return scaled.transpose(-4, -3)
 
     def mfcc(self, mfcc: Tensor) -> Tensor:
-        """`(coefficients, L)` to the same, scaled."""
+        """`(…, coefficients, L)` to the same, scaled."""
         return (mfcc - torch.tensor(self.mfcc_mean)[:, None]) / torch.tensor(self.mfcc_std)[:, None]

@@ -11,10 +11,18 @@ from cfnsr.files import write_text
 
 WEIGHTS = "model.safetensors"
 HISTORY = "history.csv"
-"""A row an epoch: `phase`, `epoch`, `seconds`, `train/loss`, and by the actors that choose the epoch
-`validation/loss`, `validation/accuracy`, `validation/uar`."""
+"""A row an epoch: `phase`, `epoch`, `seconds`, `train/loss`, by the actors that choose the epoch `validation/loss`,
+`validation/accuracy` and `validation/uar`, and `test/accuracy`, which chooses nothing."""
+SCORE = "validation/accuracy"
+"""What chooses the epoch."""
+TEST_SCORE = "test/accuracy"
+"""Of the test actors after each epoch; reported as "best test epoch", and never used to choose anything."""
 PREDICTIONS = "predictions.csv"
-"""A row a test clip and network (`fusion`, and the `audio` and `video` encoders with their own heads)."""
+"""A row a test clip, `network` (`fusion`, and the `audio` and `video` encoders with their own heads) and what it was
+given (`inputs`: `both`, `audio` or `video`): the probabilities as the network says them, and the `temperature` that
+calibrates them, fitted on validation actors (empty where there are none)."""
+ENCODERS = ("audio.safetensors", "video.safetensors")
+"""The encoders as their own phases left them, for another network to begin with."""
 RESULT = "fold.json"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cfnsr.files import atomic_path
+from cfnsr.metrics import reliability, scores
 from cfnsr.ravdess import EMOTIONS
 
 if TYPE_CHECKING:
@@ -75,5 +78,92 @@ def plot_confusion(matrix: NDArray[np.integer], path: Path, title: str) -> None:
     axes.set_yticks(range(len(EMOTIONS)), EMOTIONS)
     axes.set(xlabel="predicted", ylabel="true")
     figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true class")
+    figure.suptitle(title)
+    _save(figure, path)
+
+
+def plot_reliability(
+    probabilities: Mapping[str, NDArray[np.floating]], labels: NDArray[np.integer], path: Path, title: str
+) -> None:
+    """Reliability diagram: how often predictions of a confidence are right, and how many there are.
+
+    Args:
+        probabilities: by what they are called, (N, K) of the same clips.
+        labels: (N,)
+        path: PNG to write.
+        title: above the plot.
+    """
+    figure = _figure(6.2, 6.4)
+    diagram, counts = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [3, 1]})
+    diagram.plot([0, 1], [0, 1], color="grey", linestyle=":", linewidth=1, label="as sure as it should be")
+    for (name, values), colour in zip(probabilities.items(), ("#b45309", "#047857"), strict=False):
+        bins = reliability(values, labels)
+        ece = scores(values, labels).ece
+        diagram.plot(bins["confidence"], bins["accuracy"], "o-", color=colour, label=f"{name}, ECE {ece:.3f}")
+        counts.step([0, *bins["upper"]], [0, *bins["clips"]], where="pre", color=colour)
+    diagram.set(ylabel="share that is right", xlim=(0, 1), ylim=(0, 1.02))
+    counts.set(xlabel="confidence", ylabel="clips", ylim=(0, None))
+    for axes in (diagram, counts):
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    diagram.legend(frameon=False, loc="upper left")
+    figure.suptitle(title)
+    _save(figure, path)
+
+
+def plot_actors(predictions: pd.DataFrame, path: Path, title: str) -> None:
+    """Accuracy of each test actor, by the network's own folds; the line is the accuracy of all clips.
+
+    Args:
+        predictions: columns `actor`, `sex`, `actual`, `predicted`.
+        path: PNG to write.
+        title: above the plot.
+    """
+    table = predictions.assign(right=predictions["actual"] == predictions["predicted"])
+    actors = table.groupby(["actor", "sex"])["right"].mean().reset_index()
+    figure = _figure(max(6.0, 0.42 * len(actors) + 2), 4)
+    axes = figure.subplots()
+    for sex, colour in (("female", "#7c3aed"), ("male", "#0891b2")):
+        group = actors[actors["sex"] == sex]
+        axes.bar(group["actor"].astype(str), group["right"], color=colour, label=f"{sex} actors")
+    axes.set_xticks(range(len(actors)), actors["actor"].astype(str))  # in order, where the groups alternate
+    mean = float(table["right"].mean())
+    axes.axhline(mean, color="#1f2937", linewidth=1, label=f"all clips, {mean:.1%}")
+    axes.axhline(1 / len(EMOTIONS), color="grey", linestyle=":", linewidth=1, label="chance")
+    axes.set(xlabel="test actor", ylabel="accuracy", ylim=(0, 1.02))
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside lower center", ncols=4, frameon=False)
+    figure.suptitle(title)
+    _save(figure, path)
+
+
+@dataclass(frozen=True)
+class Gaze:
+    """Where a network looked on one clip's face."""
+
+    caption: str
+    face: NDArray[np.uint8]
+    """(H, W, 3) RGB"""
+    attention: NDArray[np.floating]
+    """(H', W') weights that sum to 1"""
+
+
+def plot_attention(gazes: Sequence[Gaze], path: Path, title: str) -> None:
+    """Faces, and below each the same face with the cross-modal attention over it, relative to looking everywhere."""
+    figure = _figure(1.7 * len(gazes) + 0.9, 4.4)
+    panels = figure.subplots(2, len(gazes), squeeze=False)
+    relative = [gaze.attention * gaze.attention.size for gaze in gazes]
+    highest = max(float(weights.max()) for weights in relative)
+    for column, (gaze, weights) in enumerate(zip(gazes, relative, strict=True)):
+        height, width = gaze.face.shape[:2]
+        for axes in panels[:, column]:
+            axes.imshow(gaze.face, extent=(0, width, height, 0))
+            axes.set(xticks=[], yticks=[])
+        overlay = panels[1, column].imshow(
+            weights, cmap="inferno", alpha=0.55, vmin=0, vmax=highest, extent=(0, width, height, 0),
+            interpolation="bicubic",
+        )  # fmt: skip
+        panels[0, column].set_title(gaze.caption, fontsize=9)
+    figure.colorbar(overlay, ax=panels, shrink=0.8, label="attention, 1 = as if it looked everywhere alike")
     figure.suptitle(title)
     _save(figure, path)

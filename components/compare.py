@@ -26,7 +26,7 @@ def compare(run_a: Path, run_b: Path) -> Comparison:
     Raises:
         InputError: a folder has no finished folds, or the runs have not tested the same clips.
     """
-    from cfnsr.evaluation import compare_runs, read_predictions
+    from cfnsr.evaluation import compare_runs, final_network, read_predictions
 
     tables = []
     for run in (run_a, run_b):
@@ -35,10 +35,7 @@ def compare(run_a: Path, run_b: Path) -> Comparison:
             raise InputError(
                 f"{run} has no finished fold in it; name the folder of a training run, such as runs/sample."
             )
-        predictions = read_predictions(folders)
-        networks = set(predictions["network"])
-        final = "fusion" if "fusion" in networks else networks.pop()
-        tables.append(predictions[predictions["network"] == final])
+        tables.append(final_network(read_predictions(folders)))
     return compare_runs(*tables)
 
 

@@ -16,11 +16,10 @@ from cfnsr.config import Settings
 from cfnsr.errors import InputError
 from cfnsr.files import atomic_path, write_text
 from cfnsr.folds import CLAIM, SELECTION
-from cfnsr.outcome import HISTORY, FoldResult
+from cfnsr.outcome import HISTORY, SCORE, WEIGHTS, FoldResult
 from components.runner import run_step
 from components.train import corpus_name, describe_run, fold_folder, read_key
 
-SCORE = "validation/accuracy"
 FIGURES = ("accuracy", "uar", "f1", "ece")
 
 
@@ -29,34 +28,40 @@ def evaluate(settings: Settings) -> dict[str, Any]:
 
     Returns:
         The content of metrics/<profile>.json: what was measured and the figures of `cfnsr.evaluation.report`; below
-        `encoders` the same for the encoders alone, where the network was trained from them.
+        `inputs` the same for the one network given only face or voice (trained with modality dropout), below `encoders`
+        for the encoders alone, where the network was trained from them; `best_test_epoch` is the same training run as
+        the published protocol reports it.
 
     Raises:
         InputError: a fold has not been trained.
     """
-    from cfnsr.evaluation import read_predictions, report
+    from cfnsr.evaluation import best_test_epoch, final_network, read_predictions, report
 
     results = finished_folds(settings)
     every = read_predictions([fold_folder(settings, result.fold) for result in results])
-    modality = settings.params.model.modality
-    final = "fusion" if modality == "both" else modality
-    predictions = every[every["network"] == final]
-    encoders = {str(name): report(group, results) for name, group in every.groupby("network") if name != final}
+    predictions = final_network(every)
+    network, inputs = predictions[["network", "inputs"]].iloc[0]
+    others = {key: report(group, results) for key, group in every.groupby(["network", "inputs"])}
+    history = _history(settings)
+    protocol = settings.params.train.protocol
     content = {
         "corpus": corpus_name(settings),
         "profile": settings.profile,
-        "protocol": settings.params.train.protocol,
-        "claim": CLAIM[settings.params.train.protocol],
+        "protocol": protocol,
+        "claim": CLAIM[protocol],
         "run": read_key(settings),
         "parameters": results[0].parameters,
         "seconds": sum(result.seconds for result in results),
-        "network": final,
-        **report(predictions, results),
-        "encoders": encoders,
+        "seed": settings.params.train.seed,
+        "network": network,
+        **others.pop((network, inputs)),
+        "best_test_epoch": best_test_epoch(history, network),
+        "inputs": {given: figures for (name, given), figures in others.items() if name == network},
+        "encoders": {name: figures for (name, _), figures in others.items() if name != network},
     }
     write_text(settings.layout.metrics, json.dumps(content, indent=2) + "\n")
-    _write_tables(settings, predictions)
-    _plot(settings, content)
+    _write_tables(settings, history, predictions)
+    _plot(settings, content, history, predictions)
     _log(settings, content)
     return content
 
@@ -77,9 +82,9 @@ def finished_folds(settings: Settings) -> list[FoldResult]:
     return results
 
 
-def _write_tables(settings: Settings, predictions: pd.DataFrame) -> None:
+def _write_tables(settings: Settings, history: pd.DataFrame, predictions: pd.DataFrame) -> None:
     """Tables behind the plots, which `dvc plots` can draw again and compare between experiments."""
-    mean = _history(settings).groupby(["epoch", "phase"])[SCORE].mean().unstack("phase").reset_index()
+    mean = history.groupby(["epoch", "phase"])[SCORE].mean().unstack("phase").reset_index()
     for name, table in (("curves", mean), ("predictions", predictions)):
         with atomic_path(settings.layout.plots / f"{name}.csv") as temporary:
             table.to_csv(temporary, index=False)
@@ -91,15 +96,38 @@ def _history(settings: Settings) -> pd.DataFrame:
     return pd.concat([pd.read_csv(fold_folder(settings, fold) / HISTORY).assign(fold=fold) for fold in folds])
 
 
-def _plot(settings: Settings, content: dict[str, Any]) -> None:
-    from cfnsr.plots import plot_confusion, plot_curves
+def _plot(settings: Settings, content: dict[str, Any], history: pd.DataFrame, predictions: pd.DataFrame) -> None:
+    from cfnsr.evaluation import calibrated, probabilities
+    from cfnsr.plots import plot_actors, plot_confusion, plot_curves, plot_reliability
 
     plots, protocol = settings.layout.plots, content["protocol"]
     about = f"{content['corpus']}, {protocol} protocol, {settings.params.train.folds} folds by actor"
-    plot_curves(_history(settings), plots / "curves.png", f"Training on the {about}", SELECTION[protocol])
-    accuracy = content["pooled"]["accuracy"]
-    title = f"{accuracy:.1%} of {content['clips']} clips: {about}\n{content['claim']}"
+    if len(history):
+        plot_curves(history, plots / "curves.png", f"Training on the {about}", SELECTION[protocol])
+    title = f"{content['pooled']['accuracy']:.1%} of {content['clips']} clips: {about}\n{content['claim']}"
     plot_confusion(np.array(content["confusion"]), plots / "confusion.png", title)
+    plot_actors(predictions, plots / "actors.png", f"Accuracy by test actor: {about}\n{content['claim']}")
+    said, scaled = {"as the network says": probabilities(predictions)}, calibrated(predictions)
+    if scaled is not None:
+        said["after temperature scaling"] = scaled
+    labels = predictions["label"].to_numpy()
+    plot_reliability(said, labels, plots / "reliability.png", f"Reliability: {about}\n{content['claim']}")
+    _plot_attention(settings, about)
+
+
+def _plot_attention(settings: Settings, about: str) -> None:
+    from cfnsr.data import Features
+    from cfnsr.explain import gazes
+    from cfnsr.plots import plot_attention
+
+    first = finished_folds(settings)[0]
+    weights, actor = fold_folder(settings, first.fold) / WEIGHTS, first.test[0]
+    shown = gazes(weights, Features.load(settings.layout), actor)
+    path = settings.layout.plots / "attention.png"
+    if shown:
+        plot_attention(shown, path, f"Where fold {first.fold} looks on its test actor {actor}\n{about}")
+    else:
+        path.unlink(missing_ok=True)  # of an earlier run whose network had a cross-modal block
 
 
 def _log(settings: Settings, content: dict[str, Any]) -> None:
@@ -112,13 +140,23 @@ def _log(settings: Settings, content: dict[str, Any]) -> None:
             tracker.client.log_metric(tracker.fold(fold["fold"]), f"test/{name}", fold[name])
     for path in (settings.layout.metrics, *sorted(settings.layout.plots.iterdir())):
         tracker.client.log_artifact(run_id, str(path), "" if path == settings.layout.metrics else "plots")
-    low, high = content["interval"]["accuracy"]
-    metrics = {f"test/{name}": content["pooled"][name] for name in FIGURES}
-    metrics |= {"test/accuracy_low": low, "test/accuracy_high": high}
-    metrics |= {f"test/{name}_alone_accuracy": each["pooled"]["accuracy"] for name, each in content["encoders"].items()}
-    metrics |= {"param_count": content["parameters"], "seconds": content["seconds"]}
-    for name, value in metrics.items():
+    for name, value in _logged_figures(content).items():
         tracker.client.log_metric(run_id, name, value)
+
+
+def _logged_figures(content: dict[str, Any]) -> dict[str, float]:
+    low, high = content["interval"]["accuracy"]
+    figures = {f"test/{name}": content["pooled"][name] for name in FIGURES}
+    figures |= {"test/accuracy_low": low, "test/accuracy_high": high}
+    figures |= {f"test/{name}_alone_accuracy": each["pooled"]["accuracy"] for name, each in content["encoders"].items()}
+    figures |= {f"test/{name}_only_accuracy": each["pooled"]["accuracy"] for name, each in content["inputs"].items()}
+    figures |= {f"test/recall_{name}": share for name, share in content["recall"].items() if share is not None}
+    figures |= {"param_count": content["parameters"], "seconds": content["seconds"]}
+    if content["ece_calibrated"] is not None:
+        figures["test/ece_calibrated"] = content["ece_calibrated"]
+    if content["best_test_epoch"] is not None:
+        figures["best_test_epoch/accuracy"] = content["best_test_epoch"]["best"]
+    return figures
 
 
 def step(settings: Settings) -> None:

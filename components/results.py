@@ -49,8 +49,16 @@ def print_table(content: dict[str, Any]) -> None:
         table.add_column(column, justify="left" if column == "figure" else "right")
     for name, label in LABELS.items():
         table.add_row(label, *_cells(content, name))
+    if content["ece_calibrated"] is not None:
+        table.add_row("ECE, temperature scaled", f"{content['ece_calibrated']:.3f}", "", "")
+    for given, figures in content["inputs"].items():
+        table.add_row(f"accuracy, given {given} only", *_cells(figures, "accuracy"))
     for encoder, figures in content["encoders"].items():
-        table.add_row(f"accuracy, {encoder} alone", *_cells(figures, "accuracy"))
+        table.add_row(f"accuracy, {encoder} encoder alone", *_cells(figures, "accuracy"))
+    if content["best_test_epoch"] is not None:
+        table.add_section()
+        table.add_row("not honest: best test epoch", "", "", f"{content['best_test_epoch']['best']:.3f}")
+        table.add_row("mean of the last ten epochs", "", "", f"{content['best_test_epoch']['last']:.3f}")
     table.caption = (
         f"{content['clips']} clips, {len(content['folds']['each'])} folds, {content['parameters']:,} parameters, "
         f"{content['seconds']:.0f} s of training"

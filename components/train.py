@@ -8,14 +8,17 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from cfnsr.config import Settings
+from cfnsr.config import Settings, default_workers
 from cfnsr.errors import InputError
 from cfnsr.files import code_digest, file_digest, write_text
 from cfnsr.folds import Fold, actor_folds
@@ -23,15 +26,22 @@ from components.runner import run_step
 from components.tracking import RunTracker, flatten
 
 if TYPE_CHECKING:
+    from lightning import Callback
+
     from cfnsr.data import Features
     from cfnsr.training import FoldResult
 
 CODE = (
     "cfnsr/augment.py",
+    "cfnsr/calibration.py",
+    "cfnsr/callbacks.py",
     "cfnsr/data.py",
+    "cfnsr/distributed.py",
+    "cfnsr/fitting.py",
     "cfnsr/folds.py",
     "cfnsr/model",
     "cfnsr/normalize.py",
+    "cfnsr/pretrained.py",
     "cfnsr/task.py",
     "cfnsr/training.py",
 )
@@ -43,7 +53,7 @@ logger = logging.getLogger(__name__)
 
 
 def train(settings: Settings) -> None:
-    """Train all folds, one after the other.
+    """Train all folds, `train.fold_workers` at a time.
 
     Raises:
         InputError: a data stage has not run, too few actors for the folds, the loss is not finite, or another process
@@ -53,8 +63,8 @@ def train(settings: Settings) -> None:
         folds = plan(settings)
         tracker = RunTracker(settings)
         with tracker.running(tracker.parent()):
-            for fold in folds:
-                train_one(settings, fold)
+            with ThreadPoolExecutor(settings.params.train.fold_workers) as pool:
+                list(pool.map(partial(train_apart, settings), folds))
 
 
 @contextmanager
@@ -88,7 +98,9 @@ def plan(settings: Settings) -> list[Fold]:
     if previous != key:
         _move_aside(settings, previous)
         write_text(settings.layout.run / KEY_FILE, key + "\n")
-    describe_run(settings, features)
+    tracker = describe_run(settings, features)
+    for fold in folds:
+        tracker.fold(fold.index)  # now, while the server is known to answer: training goes on without it
     if features.left_out:
         logger.warning("%d takes or files are left out; `cfnsr clips` says why", len(features.left_out))
     return folds
@@ -119,19 +131,33 @@ def describe_run(settings: Settings, features: Features) -> RunTracker:
     return tracker
 
 
-def train_one(settings: Settings, fold: Fold) -> FoldResult:
-    """Train one fold and log it to its child run."""
-    from lightning.pytorch.loggers import MLFlowLogger
+def train_apart(settings: Settings, fold: Fold) -> FoldResult:
+    """Train one fold like `train_one`; in a process of its own if folds are trained side by side."""
+    workers = settings.params.train.fold_workers
+    if workers == 1:
+        return train_one(settings, fold)
+    # Spawned, not forked: CUDA and running threads don't survive a fork.
+    with ProcessPoolExecutor(1, get_context("spawn")) as process:
+        return process.submit(_train_with_threads, settings, fold, max(1, default_workers() // workers)).result()
 
+
+def _train_with_threads(settings: Settings, fold: Fold, threads: int) -> FoldResult:
+    import torch
+
+    torch.set_num_threads(threads)  # folds that each want all cores make each other slower
+    return train_one(settings, fold)
+
+
+def train_one(settings: Settings, fold: Fold, callbacks: Sequence[Callback] = ()) -> FoldResult:
+    """Train one fold and log it to its child run.
+
+    Args:
+        settings: the profile.
+        fold: one of `plan`.
+        callbacks: for the fold's last phase.
+    """
     from cfnsr.data import Features
     from cfnsr.training import FoldResult, train_fold
-    from components.tracking import mlflow_at
-
-    class PhaseLogger(MLFlowLogger):
-        """Leaves the run open: the fold's next phase goes on in it, and the step ends it."""
-
-        def finalize(self, status: str = "success") -> None:
-            """See class."""
 
     folder = fold_folder(settings, fold.index)
     finished = FoldResult.load(folder)
@@ -139,17 +165,17 @@ def train_one(settings: Settings, fold: Fold) -> FoldResult:
         return finished
     tracker = RunTracker(settings)
     run_id = tracker.fold(fold.index)
-    with mlflow_at(settings.layout.root), tracker.running(run_id):  # Lightning's logger sets the URI for the process
+    with tracker.running(run_id):
         result = train_fold(
             Features.load(settings.layout),
             fold,
             settings,
             folder,
-            lambda phase: PhaseLogger(run_id=run_id, tracking_uri=tracker.server, prefix=phase, log_model=False),
+            partial(tracker.phase_logger, run_id),
+            callbacks,
         )
         figures = {"param_count": result.parameters, "selection_accuracy": result.selection_accuracy}
-        for name, value in {**figures, "best_epoch": result.epoch, "seconds": result.seconds}.items():
-            tracker.client.log_metric(run_id, name, value)
+        tracker.outbox(run_id).metrics({**figures, "best_epoch": result.epoch, "seconds": result.seconds})
     return result
 
 
@@ -164,11 +190,15 @@ def corpus_name(settings: Settings) -> str:
 
 
 def decisive_settings(settings: Settings) -> dict[str, Any]:
-    """The settings that decide about the weights, not those that only decide how fast or when to give up."""
+    """The settings that decide about the results, not those that only decide how fast or when to give up."""
     return settings.params.model_dump(
         mode="json",
         include={"faces", "mfcc", "model", "train"},
-        exclude={"faces": {"max_bad_share"}, "mfcc": {"max_bad_share"}, "train": {"loader_workers"}},
+        exclude={
+            "faces": {"max_bad_share"},
+            "mfcc": {"max_bad_share"},
+            "train": {"preset", "loader_workers", "fold_workers"},
+        },
     )
 
 
@@ -180,10 +210,23 @@ def run_key(settings: Settings, features: Features) -> str:
     made_from = [
         decisive_settings(settings),
         dataset_digest(features.clips),
-        [file_digest(path) for path in packed],
+        [file_digest(path) for path in [*packed, *_checkpoints(settings)]],
         code_digest(CODE),
     ]
     return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
+
+
+def _checkpoints(settings: Settings) -> list[Path]:
+    """The files that phases begin with, of all folds."""
+    from cfnsr.pretrained import checkpoint_of
+    from cfnsr.training import phases_of
+
+    patterns = [phase.checkpoint for phase in phases_of(settings).values() if phase.checkpoint is not None]
+    files = [checkpoint_of(pattern, fold) for pattern in patterns for fold in range(settings.params.train.folds)]
+    missing = [path for path in files if not path.exists()]
+    if missing:
+        raise InputError(f"{missing[0]} is missing; set the phase's checkpoint to a file that is there, or to null.")
+    return files
 
 
 def read_key(settings: Settings) -> str | None:

@@ -70,16 +70,26 @@ class CrossModalBlock(nn.Module):
         self.audio_projection = nn.Linear(audio_channels, audio_channels, bias=False)
         self.score = nn.Linear(audio_channels, 1)
 
-    def forward(self, video_map: Tensor, audio_tokens: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, video_map: Tensor, audio_tokens: Tensor | None, heard: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Weigh `(N, C, T, H, W)` by `(N, D, S)`.
+
+        Args:
+            video_map: of the faces.
+            audio_tokens: of the voices; None without.
+            heard: (N, 1), 0 where a clip has no voice, which leaves the weights to the video alone; None: all have one.
 
         Returns:
             The weighted map `(N, C, T, H, W)` and the attention `(N, T, H, W)`, which sums to 1 over each time step.
         """
-        summary = self.summary(audio_tokens) if self.summary is not None else audio_tokens.mean(dim=2)  # (N, D)
-        video = self.video_projection(video_map.movedim(1, -1))  # (N, T, H, W, D)
-        audio = self.audio_projection(summary)[:, None, None, None]  # (N, 1, 1, 1, D)
-        score = self.score(torch.tanh(video + audio)).squeeze(-1)  # (N, T, H, W)
+        score = self.video_projection(video_map.movedim(1, -1))  # (N, T, H, W, D)
+        if audio_tokens is not None:
+            summary = self.summary(audio_tokens) if self.summary is not None else audio_tokens.mean(dim=2)  # (N, D)
+            audio = self.audio_projection(summary)  # (N, D); no bias, so that nothing heard adds nothing
+            audio = audio if heard is None else audio * heard
+            score = score + audio[:, None, None, None]
+        score = self.score(torch.tanh(score)).squeeze(-1)  # (N, T, H, W)
         attention = score.flatten(2).softmax(dim=2).view_as(score)
         weighted = video_map * attention.unsqueeze(1)  # (N, C, T, H, W)
         return (weighted + video_map if self.residual else weighted), attention

@@ -123,35 +123,74 @@ class CFNSR(nn.Module):
         """Number of trainable numbers."""
         return sum(parameter.numel() for parameter in self.parameters())
 
-    def forward(self, frames: Tensor | None, mfcc: Tensor | None) -> Tensor:
+    def forward(self, frames: Tensor | None, mfcc: Tensor | None, present: Tensor | None = None) -> Tensor:
         """Logits `(N, K)` of clips.
 
-        Args:
-            frames: (N, 3, T, H, W), normalised RGB; None for `modality="audio"`.
-            mfcc: (N, coefficients, L); None for `modality="video"`.
-        """
-        return self.explain(frames, mfcc).logits
+        A network of both modalities answers from one alone if it has to: what is missing adds nothing to the features,
+        and without a voice the face alone says where to look. Trained with modality dropout, it does so well.
 
-    def explain(self, frames: Tensor | None, mfcc: Tensor | None) -> Output:
+        Args:
+            frames: (N, 3, T, H, W), normalised RGB; None without faces.
+            mfcc: (N, coefficients, L); None without voices.
+            present: (N, 2) bool, which clips have a face and which a voice; None: all have what is given.
+
+        Raises:
+            ValueError: neither is given, or not the one that the network needs.
+        """
+        return self.explain(frames, mfcc, present).logits
+
+    def explain(self, frames: Tensor | None, mfcc: Tensor | None, present: Tensor | None = None) -> Output:
         """Like `forward`, with the cross-modal attention beside the logits."""
+        if (frames is None or self.modality == "audio") and (mfcc is None or self.modality == "video"):
+            raise ValueError(f"a network of modality {self.modality} was given neither frames nor MFCC that it can use")
         if self.modality == "audio":
             assert mfcc is not None
             return Output(self.classifier(self._flat_audio(self.audio(mfcc))), None)
-        assert frames is not None
-        video_map = self.video(frames)  # (N, C, T', H', W')
         if self.modality == "video":
-            return Output(self.classifier(_pool(video_map)), None)
-        assert mfcc is not None
-        tokens = self.audio(mfcc)  # (N, D, S)
-        audio = self._flat_audio(tokens)  # (N, D S)
+            assert frames is not None
+            return Output(self.classifier(_pool(self.video(frames))), None)
+        seen = heard = None  # (N, 1), 1 where the modality is there
+        if present is not None:
+            seen, heard = present.float().unbind(dim=1)
+            seen, heard = seen[:, None], heard[:, None]
+        video_map = None if frames is None else self.video(frames)  # (N, C, T', H', W')
+        tokens = None if mfcc is None else self.audio(mfcc)  # (N, D, S)
+        audio = None if tokens is None else self._flat_audio(tokens)  # (N, D S)
         if self.fusion == "average":
-            both = self.video_classifier(_pool(video_map)) + self.audio_classifier(audio)
-            return Output(both / 2, None)
+            return Output(self._average(video_map, audio, seen, heard), None)
         attention = None
-        if self.fusion != "concat":
-            video_map, attention = self.cross_modal(video_map, tokens)
-        features = torch.cat([_pool(video_map), audio], dim=1)  # (N, C + D S)
-        return Output(self.classifier(features), attention)
+        if video_map is not None and self.fusion != "concat":
+            video_map, attention = self.cross_modal(video_map, tokens, heard)
+        video = None if video_map is None else _pool(video_map)  # (N, C)
+        return Output(self.classifier(self._side_by_side(video, audio, seen, heard)), attention)
+
+    def _side_by_side(
+        self, video: Tensor | None, audio: Tensor | None, seen: Tensor | None, heard: Tensor | None
+    ) -> Tensor:
+        """Features `(N, C + D S)`, zeros where a modality is missing."""
+        given = video if video is not None else audio
+        assert given is not None
+        if video is None:
+            video = given.new_zeros(len(given), self.video.channels)
+        if audio is None:
+            audio = given.new_zeros(len(given), self.audio.channels * self.audio.tokens)
+        if seen is not None and heard is not None:
+            video, audio = video * seen, audio * heard
+        return torch.cat([video, audio], dim=1)
+
+    def _average(
+        self, video_map: Tensor | None, audio: Tensor | None, seen: Tensor | None, heard: Tensor | None
+    ) -> Tensor:
+        """Mean of the logits `(N, K)` of the modalities that are there."""
+        if video_map is None:
+            return self.audio_classifier(audio)
+        video_logits = self.video_classifier(_pool(video_map))
+        if audio is None:
+            return video_logits
+        audio_logits = self.audio_classifier(audio)
+        if seen is None or heard is None:
+            return (video_logits + audio_logits) / 2
+        return (video_logits * seen + audio_logits * heard) / (seen + heard)
 
     def _flat_audio(self, tokens: Tensor) -> Tensor:
         return self.audio_dropout(tokens.flatten(1))  # (N, D S)

@@ -1,0 +1,41 @@
+"""Temperature scaling: confidences that mean what they say (Guo et al., ICML 2017).
+
+Shapes: N clips, K classes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+TEMPERATURES = (0.05, 20.0)
+"""Bounds of the search; a temperature at a bound means that the clips can't tell (all right, or none)."""
+
+
+def softmax(logits: NDArray[np.floating], temperature: float = 1.0) -> NDArray[np.float64]:
+    """Probabilities `(N, K)` of logits `(N, K)`; above 1 the temperature takes confidence away."""
+    scaled = np.asarray(logits, np.float64) / temperature
+    shares = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    return np.asarray(shares / shares.sum(axis=1, keepdims=True))
+
+
+def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
+    """The temperature that makes the labels most likely.
+
+    Args:
+        logits: (N, K) of clips that neither trained the network nor test it.
+        labels: (N,)
+    """
+    from scipy.optimize import minimize_scalar
+
+    def surprise(log_temperature: float) -> float:
+        probabilities = softmax(logits, float(np.exp(log_temperature)))
+        return -float(np.log(probabilities[np.arange(len(labels)), labels] + 1e-300).mean())
+
+    found = minimize_scalar(surprise, bounds=tuple(np.log(TEMPERATURES)), method="bounded")
+    return float(np.exp(found.x))
+
+
+def recalibrated(probabilities: NDArray[np.floating], temperature: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Probabilities `(N, K)` as they are at another temperature, one a clip `(N,)`."""
+    return softmax(np.log(np.maximum(probabilities, 1e-300)) / np.asarray(temperature)[:, None])

@@ -1,0 +1,124 @@
+"""One phase of a fold: fit a network, resumable at every epoch, and keep the weights of its best epoch."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning
+import pandas as pd
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.loggers import Logger
+
+from cfnsr.callbacks import EpochSeed, History, MovingAverage, PhaseBar
+from cfnsr.checkpoint import load_model, save_model
+from cfnsr.config import PhaseSettings, TrainSettings
+from cfnsr.data import FoldData
+from cfnsr.distributed import BatchNormSync
+from cfnsr.files import atomic_path
+from cfnsr.model import CFNSR
+from cfnsr.outcome import HISTORY, SCORE, WEIGHTS
+from cfnsr.task import EmotionTask
+
+logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+# What Lightning warns of here is decided on purpose: loaders in the main process for small corpora, short epochs.
+warnings.filterwarnings("ignore", ".*does not have many workers.*|.*number of training batches.*")
+# Lightning calls a torch function that torch has renamed; nothing a user can do.
+warnings.filterwarnings("ignore", ".*isinstance\\(treespec, LeafSpec\\).*")
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What a phase is called, how it is trained, and where its files lie."""
+
+    name: str
+    """`audio`, `video` or `fusion`."""
+    settings: PhaseSettings
+    folder: Path
+    seed: int
+    description: str
+    """For the progress bar."""
+
+
+def fit(
+    network: CFNSR,
+    data: FoldData,
+    phase: Phase,
+    train: TrainSettings,
+    logger: Logger,
+    callbacks: Sequence[Callback] = (),
+) -> CFNSR:
+    """Fit a network and return it with the weights of its best epoch; a finished phase is read from its folder."""
+    weights, last = phase.folder / WEIGHTS, phase.folder / "last.ckpt"
+    if weights.exists():
+        return load_model(weights)[0]
+    phase.folder.mkdir(parents=True, exist_ok=True)
+    settings = phase.settings
+    # Saved at the very end of an epoch, after its history: a run resumed from there has lost and repeats nothing.
+    keep = ModelCheckpoint(
+        phase.folder,
+        filename="best",
+        monitor=SCORE,
+        mode="max",
+        save_last=True,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )
+    averages = [MovingAverage(settings.ema)] if settings.ema else []
+    devices = _devices(train)
+    trainer = lightning.Trainer(
+        max_epochs=settings.epochs,
+        accelerator="auto",
+        devices=devices,
+        strategy="ddp_spawn" if devices > 1 else "auto",
+        plugins=[BatchNormSync()] if devices > 1 else None,
+        use_distributed_sampler=False,  # FoldData does it, so that no clip is drawn or scored twice
+        precision=_precision(train),
+        gradient_clip_val=settings.gradient_clip or None,
+        logger=logger,
+        callbacks=[EpochSeed(phase.seed), *averages, History(), PhaseBar(phase.description), *callbacks, keep],
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    if train.channels_last:
+        network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    if train.compile:
+        network.compile()  # in place, so that the names of the weights stay
+    trainer.fit(EmotionTask(network, settings), data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
+    # From the files, not from the objects: with several processes they were trained in another one.
+    write_csv(phase.folder / HISTORY, pd.DataFrame(_saved(last)["callbacks"]["History"]["rows"]))
+    best = _saved(phase.folder / "best.ckpt")["state_dict"]
+    names = {name: name.removeprefix("network.") for name in best if name.startswith("network.")}
+    network.load_state_dict({short: best[name] for name, short in names.items()})
+    save_model(weights, network, {})
+    return load_model(weights)[0]
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Write a table; a kill leaves the whole file or none."""
+    with atomic_path(path) as temporary:
+        table.to_csv(temporary, index=False)
+
+
+def _saved(checkpoint: Path) -> dict[str, Any]:
+    content: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    return content
+
+
+def _devices(train: TrainSettings) -> int:
+    if train.devices == "auto":
+        return max(1, torch.cuda.device_count())
+    return train.devices
+
+
+def _precision(train: TrainSettings) -> Literal["bf16-mixed", "32-true"]:
+    if train.precision == "auto":
+        return "bf16-mixed" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "32-true"
+    return "bf16-mixed" if train.precision == "bf16" else "32-true"

@@ -1,0 +1,79 @@
+"""Weights that a phase begins with: of this project (safetensors) or of the published code (a state dict)."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cfnsr.checkpoint import from_published, load_model
+from cfnsr.errors import InputError
+from cfnsr.folds import Fold
+from cfnsr.model import CFNSR
+
+logger = logging.getLogger(__name__)
+
+
+def checkpoint_of(path: Path, fold: int) -> Path:
+    """The file of a fold: `{fold}` in the path stands for its number."""
+    return Path(str(path).replace("{fold}", str(fold)))
+
+
+def begin_with(network: CFNSR, path: Path, fold: Fold) -> None:
+    """Load into a network what a file has of it.
+
+    The encoders that both have must fit; a classifier of another size (other classes) is left as it is.
+
+    Args:
+        network: changed in place.
+        path: safetensors of this project, or a state dict of the published code (`from_published`).
+        fold: that is about to be trained.
+
+    Raises:
+        InputError: the file is missing or of another kind, shares no encoder with the network, an encoder is of another
+            size, or it has seen actors that validate or test the fold.
+    """
+    state, config = _read(path)
+    actors = config.get("actors")
+    if actors is None:
+        logger.warning("%s does not say on which actors it was trained; if they are tested here, figures mislead", path)
+    else:
+        seen = set(actors["train"]) & {*fold.validation, *fold.test} | set(actors["selection"]) & set(fold.test)
+        if seen:
+            raise InputError(
+                f"{path} has seen the actors {', '.join(map(str, sorted(seen)))}, who validate or test fold "
+                f"{fold.index}; begin with weights that have not (`{{fold}}` in the path names a file a fold)."
+            )
+    own = network.state_dict()
+    encoders = {name.split(".")[0] for name in own} & {name.split(".")[0] for name in state} & {"audio", "video"}
+    if not encoders:
+        raise InputError(f"{path} has no encoder that a network of modality {network.modality} could begin with.")
+    for name, value in own.items():
+        if name.split(".")[0] in encoders and (name not in state or state[name].shape != value.shape):
+            found = tuple(state[name].shape) if name in state else "missing"
+            raise InputError(
+                f"{path} does not fit the network: {name} is {found}, not {tuple(value.shape)}; set `model` in "
+                "params.yaml to the sizes it was trained with."
+            )
+    fitting = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}
+    network.load_state_dict(fitting, strict=False)
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    if not path.exists():
+        raise InputError(f"{path} is missing; set the phase's checkpoint to a file that is there, or to null.")
+    if path.suffix == ".safetensors":
+        network, config = load_model(path)
+        return network.state_dict(), config
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise InputError(f"{path} is not a file of weights alone ({error}); convert it to safetensors.") from None
+    state = content.get("state_dict", content) if isinstance(content, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise InputError(f"{path} holds no state dict; name a file of weights.")
+    return from_published(state), {}
