@@ -65,9 +65,7 @@ def follow_face(pictures: Sequence[Picture], detect: Detector, looks: int) -> Fa
     Raises:
         ClipError: there is no face in any picture.
     """
-    last = len(pictures) - 1
-    first = last / 2 if looks == 1 else 0  # a single look is best spent on the middle
-    looked = sorted(set(np.linspace(first, last, min(looks, len(pictures))).round().astype(int).tolist()))
+    looked = look_numbers(len(pictures), looks)
     seen = _look(pictures, detect, looked)
     if not seen:
         seen = _look(pictures, detect, sorted(set(range(len(pictures))) - set(looked)))
@@ -80,6 +78,13 @@ def follow_face(pictures: Sequence[Picture], detect: Detector, looks: int) -> Fa
     found = sorted(best.boxes)
     boxes = interpolate(np.arange(len(pictures)), np.array(found), np.stack([best.boxes[frame] for frame in found]))
     return FaceTrack(boxes, _flags(len(pictures), looked, set(found)))
+
+
+def look_numbers(pictures: int, looks: int) -> list[int]:
+    """Which of so many pictures are looked at: even steps from the first to the last."""
+    last = pictures - 1
+    first = last / 2 if looks == 1 else 0  # a single look is best spent on the middle
+    return sorted(set(np.linspace(first, last, min(looks, pictures)).round().astype(int).tolist()))
 
 
 def interpolate(wanted: Positions, known: Positions, boxes: Boxes) -> Boxes:

@@ -14,7 +14,8 @@ from cfnsr.media.container import open_media
 PREROLL = 0.5
 """Seconds decoded before and after a window: what decoders (Opus: 80 ms) and the resampler's filter need to settle."""
 
-_FULL_SCALE = np.float64(2**31)
+FULL_SCALE = np.float64(2**31)
+"""What 32-bit samples are divided by."""
 
 
 def read_audio(path: Path, sample_rate: int, start: float = 0.0, duration: float | None = None) -> NDArray[np.float32]:
@@ -71,4 +72,4 @@ def read_audio(path: Path, sample_rate: int, start: float = 0.0, duration: float
     first = round((start - begin) * sample_rate)  # negative: the track begins later than the window
     length = None if duration is None else round(duration * sample_rate)
     silence = np.zeros(max(-first, 0), np.int32)[:length]
-    return (np.concatenate([silence, *pieces])[max(first, 0) :][:length] / _FULL_SCALE).astype(np.float32)
+    return (np.concatenate([silence, *pieces])[max(first, 0) :][:length] / FULL_SCALE).astype(np.float32)

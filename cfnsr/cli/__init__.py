@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from cfnsr.cli.predict import predict
 from cfnsr.config import load_settings
 from cfnsr.errors import exit_with_sentence
 
@@ -17,6 +17,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command()(predict)
 
 ParamsOption = Annotated[Path, typer.Option("--params", help="Settings file.")]
 ProfileOption = Annotated[str | None, typer.Option(help="Profile in the settings file; default: the one it names.")]
@@ -28,36 +29,6 @@ def doctor(params: ParamsOption = Path("params.yaml"), profile: ProfileOption = 
     from cfnsr.doctor import report
 
     report(load_settings(params, profile))
-
-
-@app.command()
-def predict(
-    clips: Annotated[list[Path], typer.Argument(help="Video files.")],
-    model: Annotated[
-        str, typer.Option(help="Registry URI (models:/cfn-sr@challenger), folder or safetensors file.")
-    ] = "models:/cfn-sr@champion",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a clip.")] = False,
-) -> None:
-    """Say which emotion a clip shows. Trained on acted emotion of 24 actors; not for decisions about people."""
-    from cfnsr.errors import ClipError, InputError
-    from cfnsr.predict import Predictor
-
-    predictor = Predictor.from_pretrained(model)
-    failed = 0
-    for clip in clips:
-        try:
-            prediction = predictor(clip)
-        except ClipError as error:
-            failed += 1
-            typer.echo(json.dumps({"clip": str(clip), "error": str(error)}) if as_json else f"{clip}: {error}")
-            continue
-        if as_json:
-            typer.echo(json.dumps({"clip": str(clip), "emotion": prediction.emotion, **prediction.probabilities}))
-        else:
-            ranked = sorted(prediction.probabilities.items(), key=lambda item: -item[1])
-            typer.echo(f"{clip}: " + ", ".join(f"{emotion} {share:.0%}" for emotion, share in ranked[:3]))
-    if failed:
-        raise InputError(f"{failed} of {len(clips)} clips could not be used; the lines above say why.")
 
 
 @app.command()
@@ -106,7 +77,3 @@ def main() -> None:
     """Entry point: bad input ends with one sentence and exit code 2."""
     with exit_with_sentence():
         app()
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,163 @@
+"""`cfnsr predict`: clips, folders or a camera in; a table, a picture, JSON or CSV out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cfnsr.errors import ClipError, InputError
+
+if TYPE_CHECKING:
+    from cfnsr.predict import Failure, Options, Prediction, Predictor
+
+_NO_WINDOW = "No window is opened: OpenCV is installed here without a window system; the answers are printed."
+
+
+def predict(
+    clips: Annotated[list[Path] | None, typer.Argument(help="Video or audio files, and folders of them.")] = None,
+    model: Annotated[
+        str, typer.Option(help="Registry URI (models:/cfn-sr@challenger), folder or safetensors file.")
+    ] = "models:/cfn-sr@champion",
+    window: Annotated[float | None, typer.Option(help="Seconds of a window; default: what the network knows.")] = None,
+    hop: Annotated[float, typer.Option(help="Seconds from one window's start to the next.")] = 1.0,
+    faces: Annotated[str, typer.Option(help="largest: follow one face; all: a timeline for each.")] = "largest",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a clip, in place of the table.")] = False,
+    timeline: Annotated[Path | None, typer.Option(help="CSV to write, a row a window.")] = None,
+    out: Annotated[Path | None, typer.Option(help="CSV to write, a row a clip, its error too.")] = None,
+    picture: Annotated[
+        bool | None, typer.Option(help="Write CLIP.emotions.png here; default: for one clip without --json.")
+    ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Write CLIP.explained.png: where it looked, what face and voice say.")
+    ] = False,
+    camera: Annotated[int | None, typer.Option(help="Number of a camera to watch, in place of clips.")] = None,
+    simulate_camera: Annotated[Path | None, typer.Option(help="Video file in place of a camera.")] = None,
+    yunet: Annotated[Path | None, typer.Option(help="YuNet file, if the network was trained with it.")] = None,
+) -> None:
+    """Say which emotion a clip shows. Trained on acted emotion of 24 actors; not for decisions about people."""
+    from cfnsr.predict import Options, Predictor
+    from cfnsr.predict.folder import clips_of
+
+    options = Options(window, hop, faces)  # type: ignore[arg-type]  # it checks that itself
+    source = camera if camera is not None else simulate_camera
+    if source is None and not clips:
+        raise InputError("name a video or audio file, a folder of them, or a camera: `cfnsr predict talk.mp4`.")
+    chosen = clips_of(clips or [])
+    with Predictor.from_pretrained(model, yunet) as predictor:
+        if source is not None:
+            _watch(predictor, source, options, as_json)
+            return
+        show_picture = len(chosen) == 1 and not as_json if picture is None else picture
+        failed = 0
+        with ExitStack() as files:
+            write = _Outputs(files, predictor, timeline, out, as_json, show_picture)
+            outcomes = _explained(predictor, chosen, options) if explain else _predicted(predictor, chosen, options)
+            for outcome in outcomes:
+                failed += write(outcome)
+    if failed:
+        where = f"the column `error` of {out} says why" if out else "the lines above say why"
+        raise InputError(f"{failed} of {len(chosen)} clips could not be used; {where}.")
+
+
+class _Outputs:
+    """Shows a clip's outcome in all the ways that were asked for."""
+
+    def __init__(
+        self,
+        files: ExitStack,
+        predictor: Predictor,
+        timeline: Path | None,
+        out: Path | None,
+        as_json: bool,
+        picture: bool,
+    ) -> None:
+        from cfnsr.predict.export import results_file, timeline_file
+
+        labels = predictor.recipe.labels
+        self._timeline = files.enter_context(timeline_file(timeline, labels)) if timeline else None
+        self._results = files.enter_context(results_file(out, labels)) if out else None
+        self._json, self._picture, self._synthetic = as_json, picture, predictor.recipe.synthetic
+
+    def __call__(self, outcome: Prediction | Failure) -> bool:
+        """Whether the clip could not be used."""
+        from cfnsr.predict import Failure
+        from cfnsr.predict.export import as_json
+        from cfnsr.predict.picture import draw_prediction
+        from cfnsr.predict.table import print_prediction
+
+        if self._results:
+            self._results(outcome)
+        if self._json:
+            typer.echo(json.dumps(as_json(outcome)))
+        if isinstance(outcome, Failure):
+            if not self._json and not self._results:
+                typer.echo(f"{outcome.clip}: {outcome.reason}")
+            return True
+        if self._timeline:
+            self._timeline(outcome)
+        if not self._json and not self._results:
+            print_prediction(outcome, self._synthetic)
+        if self._picture:
+            path = Path(f"{outcome.clip.stem}.emotions.png")
+            draw_prediction(outcome, path, self._synthetic)
+            if not self._json:
+                typer.echo(f"picture: {path}")
+        return False
+
+
+def _predicted(predictor: Predictor, clips: list[Path], options: Options) -> Iterator[Prediction | Failure]:
+    from tqdm import tqdm
+
+    from cfnsr.predict.palette import clock
+
+    with tqdm(total=len(clips), unit="clip", leave=False, disable=None) as bar:  # None: only on a terminal
+
+        def watch(path: Path, end: float) -> None:
+            bar.set_postfix_str(f"{path.name} {clock(end)}")
+
+        for outcome in predictor.predict_many(clips, options, lambda path, moment: watch(path, moment.end)):
+            bar.update()
+            bar.clear()
+            yield outcome
+
+
+def _explained(predictor: Predictor, clips: list[Path], options: Options) -> Iterator[Prediction | Failure]:
+    from cfnsr.predict import Failure
+    from cfnsr.predict.explained import draw_explanation
+
+    for clip in clips:
+        try:
+            explanation = predictor.explain(clip, options)
+        except ClipError as error:
+            yield Failure(clip, str(error))
+            continue
+        draw_explanation(explanation, Path(f"{clip.stem}.explained.png"), predictor.recipe.synthetic)
+        yield explanation.prediction
+
+
+def _watch(predictor: Predictor, source: int | Path, options: Options, as_json: bool) -> None:
+    from rich.live import Live
+
+    from cfnsr.media.camera import camera_pictures
+    from cfnsr.predict.export import moment_json
+    from cfnsr.predict.table import live_line
+    from cfnsr.predict.windows import picture_spacing
+
+    if "video" not in predictor.recipe.inputs:
+        raise InputError("a camera brings no sound, and this network can't answer from the face alone; use another.")
+    pictures = camera_pictures(source, picture_spacing(predictor.recipe, options))
+    moments = predictor.live(pictures, options, drop=isinstance(source, int))
+    if as_json:
+        for moment in moments:
+            typer.echo(json.dumps(moment_json(moment)))
+        return
+    print(_NO_WINDOW, file=sys.stderr)
+    with Live(refresh_per_second=4) as live:
+        for moment in moments:
+            live.update(live_line(moment), refresh=True)

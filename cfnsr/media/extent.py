@@ -1,0 +1,60 @@
+"""How long a file really is and which tracks it has, read from its first packets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+from av.stream import Disposition
+
+from cfnsr.errors import ClipError
+from cfnsr.media.container import open_media
+from cfnsr.media.probe import TOLERANCE
+
+
+@dataclass(frozen=True)
+class Extent:
+    """What `find_extent` saw of a file."""
+
+    video: bool
+    """It has a video track (a song's cover picture is none)."""
+    audio: bool
+    seconds: float
+    """Where the packets that were read end."""
+    promised: float
+    """The length its header names; 0 where it names none."""
+    whole: bool
+    """All packets were read."""
+
+    @property
+    def cut_off(self) -> bool:
+        """The file ends before its header says so."""
+        return self.whole and self.seconds < self.promised - TOLERANCE
+
+
+def find_extent(path: Path, limit: float) -> Extent:
+    """Read packets, without decoding, until one lies beyond `limit` seconds: headers can't be trusted with a length.
+
+    Raises:
+        ClipError: the file is missing, empty, not a media file, or holds neither video nor audio.
+    """
+    with open_media(path) as container:
+        pictures = [track for track in container.streams.video if Disposition.attached_pic not in track.disposition]
+        tracks = [*pictures[:1], *container.streams.audio[:1]]
+        if not tracks:
+            raise ClipError(f"{path.name} holds neither video nor audio")
+        promised = (container.duration or 0) / av.time_base
+        start = (container.start_time or 0) / av.time_base
+        seconds, whole = 0.0, False
+        packets = container.demux(tracks)
+        while seconds <= limit:
+            try:
+                packet = next(packets)
+            except (StopIteration, av.FFmpegError):  # an error: what came before it can still be used
+                whole = True
+                break
+            stamp = packet.dts if packet.pts is None else packet.pts
+            if packet.size and stamp is not None and packet.time_base:
+                seconds = max(seconds, float((stamp + (packet.duration or 0)) * packet.time_base) - start)
+        return Extent(bool(pictures), bool(container.streams.audio), seconds, promised, whole)

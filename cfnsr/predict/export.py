@@ -1,0 +1,99 @@
+"""Answers as CSV and JSON."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from cfnsr.files import atomic_path
+from cfnsr.predict.answer import Answer, Failure, Moment, Prediction
+
+_TIMELINE = ("clip", "start", "end", "emotion", "confidence", "inputs", "flags", "track", "x", "y", "width", "height")
+_RESULTS = ("clip", "emotion", "confidence", "inputs", "flags", "duration", "error")
+_DIGITS = 6  # of probabilities and of seconds
+
+
+@contextmanager
+def timeline_file(path: Path, labels: Iterable[str]) -> Iterator[Callable[[Prediction], None]]:
+    """A CSV with a row a moment; times in seconds, boxes in pixels of the picture as it is shown.
+
+    Yields what writes a clip's rows.
+    """
+    with _csv(path, (*_TIMELINE, *labels)) as write:
+        yield lambda prediction: write([_moment_row(prediction.clip, moment) for moment in prediction.moments])
+
+
+@contextmanager
+def results_file(path: Path, labels: Iterable[str]) -> Iterator[Callable[[Prediction | Failure], None]]:
+    """A CSV with a row a clip; one that could not be used has its reason in `error`.
+
+    Yields what writes a clip's row.
+    """
+    with _csv(path, (*_RESULTS, *labels)) as write:
+        yield lambda outcome: write([_result_row(outcome)])
+
+
+def as_json(outcome: Prediction | Failure) -> dict[str, Any]:
+    """What `cfnsr predict --json` prints of a clip."""
+    if isinstance(outcome, Failure):
+        return {"clip": str(outcome.clip), "error": outcome.reason}
+    return {
+        "clip": str(outcome.clip),
+        "duration": round(outcome.duration, _DIGITS),
+        **_answer(outcome.answer),
+        "flags": list(outcome.flags),
+        "timeline": [moment_json(moment) for moment in outcome.moments],
+    }
+
+
+def moment_json(moment: Moment) -> dict[str, Any]:
+    """A moment of the timeline, as `as_json` has it."""
+    return {
+        "start": round(moment.start, _DIGITS),
+        "end": round(moment.end, _DIGITS),
+        **(_answer(moment.answer) if moment.answer else {"emotion": None}),
+        "flags": list(moment.flags),
+        "track": moment.track,
+        "box": moment.box,
+    }
+
+
+def _answer(answer: Answer) -> dict[str, Any]:
+    return {
+        "emotion": answer.emotion,
+        "confidence": round(answer.confidence, _DIGITS),
+        "inputs": answer.inputs,
+        "probabilities": {emotion: round(share, _DIGITS) for emotion, share in answer.probabilities.items()},
+    }
+
+
+def _moment_row(clip: Path, moment: Moment) -> dict[str, Any]:
+    times = {"start": round(moment.start, _DIGITS), "end": round(moment.end, _DIGITS)}
+    box = dict(zip(("x", "y", "width", "height"), moment.box or (), strict=False))
+    return {"clip": str(clip), **times, **_columns(moment.answer, moment.flags), "track": moment.track, **box}
+
+
+def _result_row(outcome: Prediction | Failure) -> dict[str, Any]:
+    if isinstance(outcome, Failure):
+        return {"clip": str(outcome.clip), "error": outcome.reason}
+    columns = _columns(outcome.answer, outcome.flags)
+    return {"clip": str(outcome.clip), "duration": round(outcome.duration, _DIGITS), **columns}
+
+
+def _columns(answer: Answer | None, flags: Iterable[str]) -> dict[str, Any]:
+    columns: dict[str, Any] = {"flags": "; ".join(flags)}
+    if answer:
+        values = _answer(answer)
+        columns |= values.pop("probabilities") | values
+    return columns
+
+
+@contextmanager
+def _csv(path: Path, columns: tuple[str, ...]) -> Iterator[Callable[[list[dict[str, Any]]], None]]:
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns, restval="")
+        writer.writeheader()
+        yield writer.writerows

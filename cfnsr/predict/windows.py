@@ -1,0 +1,223 @@
+"""Windows that slide over a file or a camera's pictures of any length; memory does not grow with the length."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cfnsr.errors import ClipError
+from cfnsr.faces.detect import load_detector
+from cfnsr.faces.follow import Box, follow_faces
+from cfnsr.media.extent import Extent
+from cfnsr.media.probe import TOLERANCE
+from cfnsr.media.stream import Sound, stream_pictures, stream_sound
+from cfnsr.media.video import Picture
+from cfnsr.predict.answer import Flag
+from cfnsr.predict.recipe import Recipe
+from cfnsr.predict.samples import (
+    Ending,
+    Faces,
+    Heard,
+    Options,
+    Sample,
+    Seen,
+    SeenFace,
+    as_box,
+    cut_face,
+    hear,
+    portrait,
+    samples_of,
+)
+
+_TAIL = 0.25  # hops; a shorter rest at the end gets no window of its own
+_MOSTLY = 0.5  # share of a window's pictures in which a face must be
+
+
+class _Frame(NamedTuple):
+    """The faces of one picture, cut out, by track."""
+
+    time: float
+    faces: dict[int, tuple[bytes, Box]]
+
+
+def sliding_samples(path: Path, extent: Extent, recipe: Recipe, options: Options) -> Iterator[Sample | Ending]:
+    """The windows of a long file, in the order of time; the last one ends with the file."""
+    length = options.window or recipe.window
+    pictures = stream_pictures(path, picture_spacing(recipe, options)) if recipe.looks and extent.video else None
+    sounds = stream_sound(path, recipe.mfcc.sample_rate) if recipe.listens and extent.audio else None
+    slide = _Slide(pictures, sounds, recipe, length, options.faces)
+    yield from slide.samples(options.hop)
+    flags = (Flag.CUT_OFF,) if slide.damaged or slide.until < extent.promised - TOLERANCE else ()
+    yield Ending(slide.until, flags)
+
+
+def live_samples(pictures: Iterator[Picture], recipe: Recipe, options: Options) -> Iterator[Sample | Ending]:
+    """The windows of a camera, which has no sound."""
+    slide = _Slide(pictures, None, recipe, options.window or recipe.window, options.faces)
+    yield from slide.samples(options.hop)
+    yield Ending(slide.until)
+
+
+def picture_spacing(recipe: Recipe, options: Options) -> float:
+    """Seconds between the pictures to keep: two for each that a window takes, so that none is far from its time."""
+    return (options.window or recipe.window) / recipe.faces.frames / 2
+
+
+Item = TypeVar("Item")
+
+
+@dataclass
+class _Buffer(Generic[Item]):
+    """The items of a stream from some time on, read as far as they are needed."""
+
+    source: Iterator[Item] | None
+    ends: Callable[[Item], float]
+    length: float
+    """s; at least so much of what came last is kept."""
+    until: float = 0.0
+    """Where what was read ends, in s."""
+    damage: str = ""
+
+    def __post_init__(self) -> None:
+        self.items: deque[Item] = deque()
+
+    def read(self, start: float, end: float) -> None:
+        """Read to `end` and forget what lies before `start`."""
+        while self.source is not None and self.until < end:
+            try:
+                item = next(self.source)
+            except StopIteration:
+                self.source = None
+            except ClipError as error:
+                self.source, self.damage = None, str(error)
+            else:
+                self.items.append(item)
+                self.until = max(self.until, self.ends(item))
+            while self.items and self.ends(self.items[0]) < min(start, self.until - self.length):
+                self.items.popleft()
+
+
+class _Slide:
+    """One pass over the pictures and the sound."""
+
+    def __init__(
+        self,
+        pictures: Iterator[Picture] | None,
+        sounds: Iterator[Sound] | None,
+        recipe: Recipe,
+        length: float,
+        faces: Faces,
+    ) -> None:
+        self._recipe, self._length, self._faces = recipe, length, faces
+        rate = recipe.mfcc.sample_rate
+        frames = None if pictures is None else _frames(pictures, recipe)
+        self._seen = _Buffer(frames, lambda frame: frame.time, length)
+        self._heard = _Buffer(sounds, lambda sound: sound.time + len(sound.samples) / rate, length)
+        self._followed: int | None = None
+
+    @property
+    def until(self) -> float:
+        """Seconds that were read."""
+        return max(self._seen.until, self._heard.until)
+
+    @property
+    def damaged(self) -> bool:
+        """A track could not be read to its end."""
+        return bool(self._seen.damage or self._heard.damage)
+
+    def samples(self, hop: float) -> Iterator[Sample]:
+        """Those of all windows."""
+        number, last = 0, 0.0
+        while self._read(start := number * hop):
+            if self._is_empty(start):  # a gap in the time stamps, maybe of hours
+                number = max(number + 1, math.ceil((self._next(start) - self._length) / hop))
+                continue
+            last = start + self._length
+            yield from self._window(start, last)
+            number += 1
+        if self.until > last + _TAIL * hop and (self._seen.items or self._heard.items):
+            yield from self._window(max(self.until - self._length, 0.0), self.until)
+
+    def _read(self, start: float) -> bool:
+        """Whether there is anything up to the end of the window."""
+        for buffer in (self._seen, self._heard):
+            buffer.read(start, start + self._length)
+        return self.until >= start + self._length
+
+    def _is_empty(self, start: float) -> bool:
+        return self._next(start) >= start + self._length
+
+    def _next(self, start: float) -> float:
+        """When the first thing after `start` begins."""
+        times = [frame.time for frame in self._seen.items if frame.time >= start]
+        times += [sound.time for sound in self._heard.items if self._heard.ends(sound) > start]
+        return min(times, default=self.until)
+
+    def _window(self, start: float, end: float) -> Iterator[Sample]:
+        seen = self._see(start, end) if self._recipe.looks else Seen()
+        heard = self._hear(start, end) if self._recipe.listens else Heard()
+        yield from samples_of(start, end, seen, heard)
+
+    def _hear(self, start: float, end: float) -> Heard:
+        rate = self._recipe.mfcc.sample_rate
+        window = np.zeros(round((end - start) * rate), np.float32)
+        known = 0
+        for time, samples in self._heard.items:
+            first = round((time - start) * rate)
+            here = slice(max(first, 0), max(min(first + len(samples), len(window)), 0))
+            if here.start < here.stop:
+                window[here] = samples[here.start - first : here.stop - first]
+                known += here.stop - here.start
+        if not known:
+            return Heard(flags=(Flag.NO_AUDIO,), missing=(self._heard.damage or "there is no sound",))
+        return hear(window, self._recipe.mfcc)
+
+    def _see(self, start: float, end: float) -> Seen:
+        frames = [frame for frame in self._seen.items if start <= frame.time < end]
+        if not frames:
+            return Seen(flags=(Flag.NO_VIDEO,), missing=(self._seen.damage or "there is no picture",))
+        counts = Counter(track for frame in frames for track in frame.faces)
+        tracks = [track for track, count in counts.items() if count >= _MOSTLY * len(frames)]
+        if not tracks:
+            return Seen(flags=(Flag.NO_FACE,), missing=("no face is there for half of the time or more",))
+        tracks.sort(key=lambda track: -_size(frames, track))
+        if self._followed in tracks:
+            tracks.remove(self._followed)
+            tracks.insert(0, self._followed)
+        self._followed = tracks[0]
+        flags = (Flag.SEVERAL_FACES,) if len(tracks) > 1 else ()
+        wanted = tracks if self._faces == "all" else tracks[:1]
+        return Seen(tuple(self._face(frames, track, start) for track in wanted), flags)
+
+    def _face(self, frames: list[_Frame], track: int, start: float) -> SeenFace:
+        """The crops next to the middles of even segments, as `cfnsr.media.video.sample_pictures` takes them."""
+        here = [frame for frame in frames if track in frame.faces]
+        times = np.array([frame.time for frame in here])
+        count = self._recipe.faces.frames
+        targets = start + self._length * (np.arange(count) + 0.5) / count
+        chosen = [here[index] for index in _nearest(times, targets)]
+        crop, box = chosen[count // 2].faces[track]
+        return SeenFace(tuple(frame.faces[track][0] for frame in chosen), as_box(box), track, (portrait(crop),))
+
+
+def _frames(pictures: Iterator[Picture], recipe: Recipe) -> Iterator[_Frame]:
+    for picture, boxes in follow_faces(pictures, load_detector(recipe.faces.yunet)):
+        image = picture.bgr() if boxes else None
+        faces = {} if image is None else {track: (cut_face(image, box, recipe), box) for track, box in boxes.items()}
+        yield _Frame(picture.time, faces)
+
+
+def _size(frames: list[_Frame], track: int) -> float:
+    """Mean area of a face, px."""
+    return float(np.mean([np.prod(frame.faces[track][1][2:]) for frame in frames if track in frame.faces]))
+
+
+def _nearest(times: NDArray[np.float64], targets: NDArray[np.float64]) -> NDArray[np.intp]:
+    return np.searchsorted((times[1:] + times[:-1]) / 2, targets)
