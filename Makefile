@@ -4,7 +4,7 @@ PYTHON ?= python3.11
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help install demo test results lint types lock clean
+.PHONY: help install demo test results up down lint types lock clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -35,6 +35,15 @@ test: install lint types  ## everything that CI runs
 results: $(VENV)/.installed  ## docs/results.* from real files: make results RAVDESS=FOLDER
 	@test -d "$(RAVDESS)" || { echo 'name your folder of RAVDESS files: make results RAVDESS=FOLDER'; exit 2; }
 	python -m pipelines.experiments "$(RAVDESS)"
+
+PREFECT_PORT ?= 4200
+MLFLOW_PORT ?= 5000
+
+up: $(VENV)/.installed  ## Prefect server, MLflow server and workers on this machine, flows deployed
+	@python -m pipelines.services up --prefect-port $(PREFECT_PORT) --mlflow-port $(MLFLOW_PORT)
+
+down:  ## end what `make up` has started
+	@python -m pipelines.services down
 
 lint: install  ## style and common mistakes
 	ruff check .

@@ -1,7 +1,9 @@
 """MLflow, as the steps use it: one parent run a training, one child run a fold.
 
 The server is `cfnsr.registry.tracking_uri`. A training run keeps the ids of its MLflow runs in its folder, so that a
-restarted one goes on in the same runs.
+restarted one goes on in the same runs. What is measured goes through an outbox, see `components.outbox`.
+
+`python -m components.tracking deliver` sends what an outage of the server has left there.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import importlib.metadata
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,18 +22,57 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from cfnsr.config import Settings
+from cfnsr.errors import InputError
 from cfnsr.files import write_text
 from cfnsr.registry import tracking_uri
+from components.outbox import Outbox, deliver_all, outbox_folder
 
 if TYPE_CHECKING:
-    pass
+    from lightning.pytorch.loggers import Logger
 
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # one file each: bars only clutter the log
+# MLflow's client tries for minutes; here the outbox and the flow's tasks know better when to try again.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 
 EXPERIMENT = "cfn-sr"
 REGISTERED_MODEL = "cfn-sr"
 PARENT = "train"
 RUN_FILE = "mlflow.json"
+
+
+class ServerAwayError(InputError):
+    """The tracking server, or the store of its artifacts, does not answer. That can pass."""
+
+
+@contextmanager
+def server_needed(root: Path) -> Iterator[None]:
+    """Inside, an outage of the tracking server is told in a sentence.
+
+    Raises:
+        ServerAwayError: instead of what MLflow raises when it can't reach its server.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not _unreachable(error):
+            raise
+        raise ServerAwayError(
+            f"the MLflow server {tracking_uri(root)} does not answer; start it (`make up`) or set MLFLOW_TRACKING_URI, "
+            "then run the same command again: it goes on from there."
+        ) from error
+
+
+def _unreachable(error: Exception) -> bool:
+    from botocore.exceptions import HTTPClientError
+    from mlflow.exceptions import MlflowException, RestException
+
+    if isinstance(error, RestException):
+        return error.error_code == "TEMPORARILY_UNAVAILABLE"
+    if isinstance(error, MlflowException):
+        # The class says nothing; these are the words of mlflow.utils.rest_utils for a server without an answer.
+        return error.error_code == "TEMPORARILY_UNAVAILABLE" or "API request to " in str(error)
+    return isinstance(error, HTTPClientError)
 
 
 @contextmanager
@@ -66,26 +108,39 @@ class RunTracker:
         self.client = MlflowClient(self.server)
 
     def known(self, name: str) -> str | None:
-        """Id of the run that this training has under a name on this server; None if there is none (any more)."""
+        """Id of the run that this training has under a name on this server; None if there is none (any more).
+
+        While the server is away the newest id is taken to be there still.
+        """
         from mlflow.exceptions import MlflowException
 
-        run_id = self._ids().get(name)
-        if run_id is None:
-            return None
-        try:
-            stage = self.client.get_run(run_id).info.lifecycle_stage
-        except MlflowException:
-            return None
-        return run_id if stage == "active" else None
+        for run_id in reversed(self._ids().get(name, [])):
+            try:
+                if self.client.get_run(run_id).info.lifecycle_stage == "active":
+                    return run_id
+            except MlflowException as error:
+                if _unreachable(error):
+                    return run_id
+        return None
 
     def parent(self) -> str:
         """Id of the parent run, made if there is none."""
-        return self.known(PARENT) or self._create(PARENT, f"train {self._settings.profile}", {})
+        return self.known(PARENT) or self._create(PARENT, f"train {self._settings.layout.run.name}", {})
 
     def fold(self, index: int) -> str:
         """Id of a fold's child run, made if there is none."""
         name = f"fold-{index}"
         return self.known(name) or self._create(name, name, {"mlflow.parentRunId": self.parent()})
+
+    def outbox(self, run_id: str) -> Outbox:
+        """Where a run's measurements wait for the server."""
+        return Outbox(outbox_folder(self._settings.layout), self.server, run_id)
+
+    def phase_logger(self, run_id: str, phase: str) -> Logger:
+        """Lightning's way to log the phase of a fold: its metrics go to the run as `<phase>-<metric>`."""
+        from components.phase_logger import PhaseLogger
+
+        return PhaseLogger(self.outbox(run_id), phase)
 
     def describe(self, tags: Mapping[str, str], params: Mapping[str, Any]) -> None:
         """Say what the training is made from. Can be repeated: a kill in between loses nothing."""
@@ -103,17 +158,22 @@ class RunTracker:
 
     @contextmanager
     def running(self, run_id: str) -> Iterator[None]:
-        """The run's status while the block works and after it: FINISHED, FAILED, or KILLED by Ctrl-C."""
-        self.client.update_run(run_id, status="RUNNING")
-        try:
-            yield
-        except KeyboardInterrupt:
-            self.client.set_terminated(run_id, "KILLED")
-            raise
-        except BaseException:
-            self.client.set_terminated(run_id, "FAILED")
-            raise
-        self.client.set_terminated(run_id, "FINISHED")
+        """The run's status while the block works and after it: FINISHED, FAILED, or KILLED by Ctrl-C.
+
+        What the block puts into the run's outbox is delivered meanwhile; the block never waits for the server.
+        """
+        outbox = self.outbox(run_id)
+        with outbox.delivering():
+            outbox.status("RUNNING")
+            try:
+                yield
+            except KeyboardInterrupt:
+                outbox.status("KILLED")
+                raise
+            except BaseException:
+                outbox.status("FAILED")
+                raise
+            outbox.status("FINISHED")
 
     def abandon(self) -> None:
         """Close what is still open: the training is given up for one with other settings, data or code."""
@@ -122,18 +182,16 @@ class RunTracker:
             if run_id is not None and self.client.get_run(run_id).info.status == "RUNNING":
                 self.client.set_terminated(run_id, "KILLED")
 
-    def _ids(self) -> dict[str, str]:
-        return self._servers().get(self.server, {})
-
-    def _servers(self) -> dict[str, dict[str, str]]:
+    def _ids(self) -> dict[str, list[str]]:
+        """Of the runs by their name here, on whichever servers; ids are unique, so only one server knows each."""
         return json.loads(self._file.read_text()) if self._file.exists() else {}
 
     def _create(self, name: str, title: str, tags: Mapping[str, str]) -> str:
         tags = {"mlflow.runName": title, "profile": self._settings.profile, **tags}
         run_id = self.client.create_run(self._experiment(), tags=tags).info.run_id
-        servers = self._servers()
-        servers.setdefault(self.server, {})[name] = run_id
-        write_text(self._file, json.dumps(servers, indent=2) + "\n")
+        ids = self._ids()
+        ids.setdefault(name, []).append(run_id)
+        write_text(self._file, json.dumps(ids, indent=2) + "\n")
         return run_id
 
     def _experiment(self) -> str:
@@ -189,3 +247,28 @@ def _git(root: Path, *arguments: str) -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout.strip()
+
+
+def deliver(settings: Settings) -> None:
+    """Send what an outage has left undelivered.
+
+    Raises:
+        InputError: something could not be delivered.
+    """
+    tracker = RunTracker(settings)
+    delivered, left = deliver_all(settings.layout, tracker.server)
+    if left:
+        raise InputError(
+            f"{left} runs could not be delivered to {tracker.server}: it does not answer, or they are "
+            "another server's; what they measured is kept."
+        )
+    print(f"{delivered} runs delivered to {tracker.server}")
+
+
+if __name__ == "__main__":
+    from components.runner import run_step
+
+    if sys.argv[1:2] != ["deliver"]:
+        sys.exit("usage: python -m components.tracking deliver [--params FILE]")
+    del sys.argv[1]
+    run_step(deliver, __doc__)

@@ -31,10 +31,13 @@ PLUMBING = {
     "cfnsr/registry.py",
     "components/__init__.py",
     "components/compare.py",
+    "components/data_stages.py",
     "components/results.py",
     "components/runner.py",
     "pipelines/__init__.py",
     "pipelines/prefect_setup.py",
+    "pipelines/reports.py",
+    "pipelines/run_settings.py",
 }
 # A stage reads what these have written; that is a dependency as data.
 READERS = {

@@ -1,0 +1,87 @@
+"""What a flow run shows of itself in the Prefect UI: progress while it trains, then the figures and where to look."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from threading import Lock
+from typing import Any
+from uuid import UUID
+
+import pipelines.prefect_setup  # isort: skip  # noqa: F401  before Prefect
+from prefect.artifacts import (
+    create_image_artifact,
+    create_link_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    update_progress_artifact,
+)
+
+from cfnsr.config import Settings
+from components.tracking import REGISTERED_MODEL, RunTracker
+
+FIGURES = {"accuracy": "accuracy (WAR)", "uar": "UAR", "f1": "macro F1", "ece": "ECE"}
+PLOTS = ("curves.png", "confusion.png")
+
+
+class Progress:
+    """A progress bar in the UI: how many folds are trained.
+
+    Args:
+        total: number of folds.
+    """
+
+    def __init__(self, total: int) -> None:
+        self._total, self._done, self._lock = total, 0, Lock()
+        self._artifact = create_progress_artifact(0.0, key="folds", description=f"Folds trained, of {total}")
+
+    def advance(self) -> None:
+        """One more is trained."""
+        assert isinstance(self._artifact, UUID), "the flow is synchronous"
+        with self._lock:
+            self._done += 1
+            update_progress_artifact(self._artifact, progress=100.0 * self._done / self._total)
+
+
+def publish_report(settings: Settings, figures: Mapping[str, Any], version: int | None) -> None:
+    """Leave the table of results, the plots and a link to the MLflow run with the flow run.
+
+    Args:
+        settings: of the run.
+        figures: content of metrics/<profile>.json.
+        version: the registered one, if it was registered.
+    """
+    tracker = RunTracker(settings)
+    create_markdown_artifact(result_table(figures, version), key="results", description=figures["corpus"])
+    if not tracker.server.startswith("http"):  # a database has no page to link to
+        return
+    run_id = tracker.parent()
+    experiment = tracker.client.get_run(run_id).info.experiment_id
+    page = f"{tracker.server}/#/experiments/{experiment}/runs/{run_id}"
+    create_link_artifact(page, key="mlflow-run", link_text="the run in MLflow", description="MLflow run")
+    for name in PLOTS:
+        create_image_artifact(
+            f"{tracker.server}/get-artifact?path=plots/{name}&run_uuid={run_id}",
+            key=name.replace(".", "-"),
+            description=name,
+        )
+
+
+def result_table(figures: Mapping[str, Any], version: int | None) -> str:
+    """The figures of a run in Markdown, named after the corpus and the protocol they are of."""
+    lines = [
+        f"# {figures['corpus']}, {figures['protocol']} protocol",
+        f"{figures['claim']}.",
+        "",
+        "| figure | all test clips | 95 % interval (actors) | mean over folds |",
+        "| --- | --- | --- | --- |",
+    ]
+    for name, label in FIGURES.items():
+        bounds = figures["interval"].get(name)
+        interval = f"{bounds[0]:.3f} to {bounds[1]:.3f}" if bounds else ""
+        lines.append(f"| {label} | {figures['pooled'][name]:.3f} | {interval} | {figures['folds']['mean'][name]:.3f} |")
+    for name, encoder in figures["encoders"].items():
+        lines.append(f"| accuracy, {name} alone | {encoder['pooled']['accuracy']:.3f} | | |")
+    registered = f"registered as {REGISTERED_MODEL} version {version}" if version is not None else "not registered"
+    folds = len(figures["folds"]["each"])
+    lines += ["", f"{figures['clips']} clips, {folds} folds, {figures['parameters']:,} parameters; {registered}."]
+    return "\n".join(lines)
