@@ -23,7 +23,7 @@ def gazes(weights: Path, features: Features, actor: int) -> list[Gaze]:
         actor: whose clips; the first of each emotion is taken.
 
     Returns:
-        One an emotion; none for a network without a cross-modal block.
+        One an emotion; none for a network without a cross-modal block, or with a map of a single position.
     """
     network, config = load_model(weights)
     if not hasattr(network, "cross_modal"):
@@ -34,6 +34,8 @@ def gazes(weights: Path, features: Features, actor: int) -> list[Gaze]:
     output = network.explain(batch["frames"], batch["mfcc"])
     assert output.attention is not None
     weights_over_face = output.attention.mean(dim=1).numpy()  # (N, H', W')
+    if weights_over_face[0].size == 1:
+        return []
     predicted = output.logits.argmax(dim=1).tolist()
     result = []
     for row, (label, clip) in enumerate(zip(clips["label"], clips["clip_id"], strict=True)):

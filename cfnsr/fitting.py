@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -59,16 +60,10 @@ def fit(
         return load_model(weights)[0]
     phase.folder.mkdir(parents=True, exist_ok=True)
     settings = phase.settings
-    # Saved at the very end of an epoch, after its history: a run resumed from there has lost and repeats nothing.
-    keep = ModelCheckpoint(
-        phase.folder,
-        filename="best",
-        monitor=SCORE,
-        mode="max",
-        save_last=True,
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
-    )
+    # Saved at the very end of an epoch, after its history: a run resumed from there has lost and repeats nothing. The
+    # last one has a callback of its own, because `save_last` leaves out epochs that are not the best.
+    keep = partial(ModelCheckpoint, phase.folder, save_on_train_epoch_end=True, enable_version_counter=False)
+    checkpoints = [keep(filename="best", monitor=SCORE, mode="max"), keep(filename="last")]
     averages = [MovingAverage(settings.ema)] if settings.ema else []
     devices = _devices(train)
     trainer = lightning.Trainer(
@@ -81,7 +76,7 @@ def fit(
         precision=_precision(train),
         gradient_clip_val=settings.gradient_clip or None,
         logger=logger,
-        callbacks=[EpochSeed(phase.seed), *averages, History(), PhaseBar(phase.description), *callbacks, keep],
+        callbacks=[EpochSeed(phase.seed), *averages, History(), PhaseBar(phase.description), *callbacks, *checkpoints],
         num_sanity_val_steps=0,
         log_every_n_steps=1,
         enable_progress_bar=False,

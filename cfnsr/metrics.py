@@ -47,24 +47,17 @@ def scores(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -> 
     return Scores(_accuracy(matrix)[0], _uar(matrix)[0], _f1(matrix)[0], float(ece))
 
 
-def reliability(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -> dict[str, NDArray[np.float64]]:
-    """What a reliability diagram shows, over the bins of the ECE that have clips in them.
-
-    Returns:
-        `upper` (the bin's upper edge), `confidence` and `accuracy` (means of the bin's clips) and `clips`.
-    """
+def reliability(
+    probabilities: NDArray[np.floating], labels: NDArray[np.integer]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean confidence and accuracy of each bin of the ECE that has clips in it: the points of a reliability diagram."""
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == labels
     index = np.minimum((confidence * ECE_BINS).astype(int), ECE_BINS - 1)
     clips = np.bincount(index, minlength=ECE_BINS)
     filled = clips > 0
-    sums = {"confidence": confidence, "accuracy": right.astype(float)}
-    means = {
-        name: np.bincount(index, weights=values, minlength=ECE_BINS)[filled] / clips[filled]
-        for name, values in sums.items()
-    }
-    upper = (np.arange(ECE_BINS)[filled] + 1) / ECE_BINS
-    return {"upper": upper, **means, "clips": clips[filled].astype(float)}
+    sums = [np.bincount(index, weights=values, minlength=ECE_BINS) for values in (confidence, right.astype(float))]
+    return sums[0][filled] / clips[filled], sums[1][filled] / clips[filled]
 
 
 def confusion_matrix(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -> NDArray[np.int64]:

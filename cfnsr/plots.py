@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cfnsr.files import atomic_path
-from cfnsr.metrics import reliability, scores
+from cfnsr.metrics import ECE_BINS, reliability, scores
 from cfnsr.ravdess import EMOTIONS
 
 if TYPE_CHECKING:
@@ -93,20 +93,19 @@ def plot_reliability(
         path: PNG to write.
         title: above the plot.
     """
-    figure = _figure(6.2, 6.4)
+    figure = _figure(7.5, 6.8)
     diagram, counts = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [3, 1]})
     diagram.plot([0, 1], [0, 1], color="grey", linestyle=":", linewidth=1, label="as sure as it should be")
     for (name, values), colour in zip(probabilities.items(), ("#b45309", "#047857"), strict=False):
-        bins = reliability(values, labels)
         ece = scores(values, labels).ece
-        diagram.plot(bins["confidence"], bins["accuracy"], "o-", color=colour, label=f"{name}, ECE {ece:.3f}")
-        counts.step([0, *bins["upper"]], [0, *bins["clips"]], where="pre", color=colour)
+        diagram.plot(*reliability(values, labels), "o-", color=colour, label=f"{name}, ECE {ece:.3f}")
+        counts.stairs(*np.histogram(values.max(axis=1), ECE_BINS, range=(0, 1)), color=colour, linewidth=1.4)
     diagram.set(ylabel="share that is right", xlim=(0, 1), ylim=(0, 1.02))
     counts.set(xlabel="confidence", ylabel="clips", ylim=(0, None))
     for axes in (diagram, counts):
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-    diagram.legend(frameon=False, loc="upper left")
+    figure.legend(*diagram.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
     figure.suptitle(title)
     _save(figure, path)
 
@@ -121,12 +120,12 @@ def plot_actors(predictions: pd.DataFrame, path: Path, title: str) -> None:
     """
     table = predictions.assign(right=predictions["actual"] == predictions["predicted"])
     actors = table.groupby(["actor", "sex"])["right"].mean().reset_index()
-    figure = _figure(max(6.0, 0.42 * len(actors) + 2), 4)
+    figure = _figure(max(8.5, 0.42 * len(actors) + 2), 4)
     axes = figure.subplots()
     for sex, colour in (("female", "#7c3aed"), ("male", "#0891b2")):
         group = actors[actors["sex"] == sex]
-        axes.bar(group["actor"].astype(str), group["right"], color=colour, label=f"{sex} actors")
-    axes.set_xticks(range(len(actors)), actors["actor"].astype(str))  # in order, where the groups alternate
+        axes.bar(group.index, group["right"], color=colour, label=f"{sex} actors")
+    axes.set_xticks(actors.index, actors["actor"].astype(str))
     mean = float(table["right"].mean())
     axes.axhline(mean, color="#1f2937", linewidth=1, label=f"all clips, {mean:.1%}")
     axes.axhline(1 / len(EMOTIONS), color="grey", linestyle=":", linewidth=1, label="chance")
@@ -150,7 +149,7 @@ class Gaze:
 
 def plot_attention(gazes: Sequence[Gaze], path: Path, title: str) -> None:
     """Faces, and below each the same face with the cross-modal attention over it, relative to looking everywhere."""
-    figure = _figure(1.7 * len(gazes) + 0.9, 4.4)
+    figure = _figure(max(7.0, 1.7 * len(gazes) + 0.9), 4.4)
     panels = figure.subplots(2, len(gazes), squeeze=False)
     relative = [gaze.attention * gaze.attention.size for gaze in gazes]
     highest = max(float(weights.max()) for weights in relative)

@@ -1,0 +1,47 @@
+"""Two processes on the CPU train as one does with twice the batch."""
+
+import pandas as pd
+import pytest
+import torch
+from feature_files import write_features, write_params
+from gloo_processes import gradients_of_processes, small_network, step_of
+from lightning.pytorch.loggers import CSVLogger
+
+from cfnsr.data import EpochSampler, Features
+from cfnsr.folds import actor_folds
+from cfnsr.training import train_fold
+
+
+def test_two_processes_have_the_gradients_of_one_with_twice_the_batch(tmp_path):
+    alone = step_of(small_network(), 0, 1)
+    together = gradients_of_processes(2, tmp_path)
+    assert set(alone) == set(together)
+    for name, value in alone.items():
+        torch.testing.assert_close(together[name], value, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_loss_of_one_with_twice_the_batch(tmp_path):
+    """Of the video encoder, which has no dropout; at a rate at which rounding does not grow from step to step."""
+    histories = []
+    for devices, batch_size in ((1, 16), (2, 8)):
+        root = tmp_path / str(devices)
+        root.mkdir()
+        phase = {"epochs": 2, "batch_size": batch_size, "lr": 1e-7, "ema": 0.9}
+        settings = write_params(
+            root, model={"modality": "video"}, train={"devices": devices, "pretrain": {"video": phase}}
+        )
+        write_features(settings)
+        features = Features.load(settings.layout)
+        fold = actor_folds(settings.params.dataset.actors, settings.params.train)[0]
+        result = train_fold(features, fold, settings, root / "fold", lambda name, root=root: CSVLogger(root, name))
+        assert result.epoch in (0, 1)
+        histories.append(pd.read_csv(root / "fold" / "history.csv").drop(columns=["seconds", "phase"]))
+    assert len(histories[0]) == 2
+    pd.testing.assert_frame_equal(*histories, rtol=1e-5)
+
+
+def test_the_batches_of_processes_are_together_those_of_one():
+    alone = list(EpochSampler(11, seed=3))
+    parts = [list(EpochSampler(11, seed=3, rank=rank, processes=2)) for rank in range(2)]
+    assert [draw for pair in zip(*parts, strict=True) for draw in pair] == alone[:10]
