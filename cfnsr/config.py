@@ -7,28 +7,23 @@ misspelt key or an impossible value is refused with one sentence that names it.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from copy import deepcopy
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 
 from cfnsr.errors import InputError
 from cfnsr.layout import Layout
+from cfnsr.operations import PromoteSettings, TuneSettings
 from cfnsr.ravdess import ACTORS
+from cfnsr.section import Section
 
 Fusion = Literal["cfn_sr", "no_attention", "no_residual", "concat", "average"]
 Modality = Literal["both", "audio", "video"]
-
-
-class Section(BaseModel):
-    """Base of all sections: unknown keys are errors, values don't change after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class SampleSettings(Section):
@@ -203,6 +198,8 @@ class ProfileSettings(Section):
     mfcc: MfccSettings = MfccSettings()
     model: ModelSettings = ModelSettings()
     train: TrainSettings = TrainSettings()
+    tune: TuneSettings = TuneSettings()
+    promote: PromoteSettings = PromoteSettings()
 
     @model_validator(mode="after")
     def _trainable(self) -> ProfileSettings:
@@ -267,16 +264,17 @@ def load_settings(
 
 
 def _overridden(section: Any, overrides: Mapping[str, Any]) -> Any:
-    changed = deepcopy(section)
     for key, value in overrides.items():
-        *folders, last = key.split(".")
-        inner = changed
-        for folder in folders:
-            if not isinstance(inner.get(folder), dict):
-                inner[folder] = {}  # a name that does not exist is refused with the others
-            inner = inner[folder]
-        inner[last] = value
-    return changed
+        section = _with_value(section, key.split("."), value)
+    return section
+
+
+def _with_value(content: Any, path: Sequence[str], value: Any) -> Any:
+    """A copy along the path; what a YAML alias repeats elsewhere stays as it is. Unknown names are refused later."""
+    if not path:
+        return value
+    inner = content if isinstance(content, dict) else {}
+    return {**inner, path[0]: _with_value(inner.get(path[0]), path[1:], value)}
 
 
 def _with_preset(section: Any, presets: Mapping[str, Any]) -> Any:
@@ -306,6 +304,15 @@ def default_workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def _known_keys(location: Sequence[str]) -> list[str]:
+    """Keys of a section, by its place below the profile; empty if names below it are free."""
+    section: Any = ProfileSettings
+    for part in location:
+        field = getattr(section, "model_fields", {}).get(part)
+        section = field.annotation if field else None
+    return list(getattr(section, "model_fields", ()))
+
+
 def _first_problem(error: ValidationError, profile: str) -> str:
     """One sentence for the first thing pydantic found wrong, naming the key as it stands in the file."""
     # A misspelt key is also a missing one; its own name is what helps.
@@ -313,12 +320,10 @@ def _first_problem(error: ValidationError, profile: str) -> str:
     location = [str(part) for part in problem["loc"]]
     key = ".".join([profile, *location])
     if problem["type"] == "extra_forbidden":
-        section: type[BaseModel] = ProfileSettings
-        for part in location[:-1]:
-            section = section.model_fields[part].annotation  # type: ignore[assignment]
-        known = list(section.model_fields)
+        known = _known_keys(location[:-1])
         close = get_close_matches(location[-1], known, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known keys are {', '.join(known)}."
+        known_keys = f"known keys are {', '.join(known)}." if known else "take it out."
+        hint = f"did you mean {close[0]!r}?" if close else known_keys
         return f"{key} is not a known key; {hint}"
     if problem["type"] == "missing":
         return f"{key} is missing; add it."

@@ -10,7 +10,6 @@ from typing import Any
 
 from cfnsr.config import Settings, load_settings
 from cfnsr.errors import InputError
-from cfnsr.folds import Fold
 
 SECTIONS = ("model", "train")  # of a profile; the others make the data, which all runs of the profile share
 
@@ -62,17 +61,17 @@ def variant(overrides: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(overrides, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def requested_folds(folds: Sequence[Fold], wanted: Sequence[int] | None) -> list[Fold]:
-    """The folds to train, by their numbers; all of them for None.
+def requested_folds(settings: Settings, wanted: Sequence[int] | None) -> set[int]:
+    """The numbers of the folds to train; all of them for None.
 
     Raises:
         InputError: a number that is no fold's, or none at all.
     """
+    known = range(settings.params.train.folds)
     if wanted is None:
-        return list(folds)
-    known = {fold.index: fold for fold in folds}
+        return set(known)
     unknown = sorted(set(wanted) - set(known))
     if unknown or not wanted:
         named = f"there is no fold {unknown[0]}" if unknown else "folds is empty"
         raise InputError(f"{named}; this run has the folds {', '.join(map(str, known))}.")
-    return [known[index] for index in sorted(set(wanted))]
+    return set(wanted)

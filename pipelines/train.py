@@ -98,14 +98,14 @@ def train_cfnsr(
         The registered version; None if there is none.
     """
     settings = requested_settings(params_file, profile, overrides, protocol, seed)
+    wanted = requested_folds(settings, folds)
     if update:
         update_data(settings)
     with train.exclusive(settings):
         planned = plan_run(settings)
-        wanted = requested_folds(planned, folds)
         tracker = RunTracker(settings)
         with tracker.running(tracker.parent()):
-            _train_all(settings, wanted)
+            _train_all(settings, [fold for fold in planned if fold.index in wanted])
             return _finish(settings, planned, register_model)
 
 
