@@ -260,9 +260,10 @@ class Predictor:
         return Prediction(path, ending.duration, answer, flags, tuple(moments))
 
     def _reason(self, missing: tuple[str, ...]) -> str:
+        if len(self.recipe.inputs) > 1:  # it can do with less than both, but not with nothing
+            return " and ".join(missing)
         wanted = {"both": "face and voice together", "audio": "the voice", "video": "the face"}
-        known = " or ".join(wanted[inputs] for inputs in self.recipe.inputs)
-        return f"{' and '.join(missing)}, and this network answers from {known} only"
+        return f"{' and '.join(missing)}, and this network answers from {wanted[self.recipe.inputs[0]]} only"
 
     @property
     def _network(self) -> Backend:
