@@ -1,0 +1,284 @@
+"""Step `promote`: make a registered version the champion, if it is better than the one there is.
+
+    python -m components.promote --version N                    the gate decides
+    python -m components.promote --version N --force --reason TEXT     a person does, and says why
+    python -m components.promote --rollback                     the champion before this one
+
+The gate compares test predictions of the same clips in the same folds by a paired bootstrap over actors; `promote` in
+params.yaml says how much better, and how surely, a version must be. A version of the synthetic corpus never takes the
+place of one of RAVDESS.
+
+What is sure when several promote at once: on one machine they take turns. MLflow can't change an alias on a condition,
+so across machines the champion is read again right before it is changed, and right after; the alias always names one
+version that was judged against a champion, and a promotion that was overtaken ends with an error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+from cfnsr.config import load_settings
+from cfnsr.errors import InputError, exit_with_sentence
+from cfnsr.operations import PromoteSettings
+from cfnsr.registry import tracking_uri
+from components.tracking import REGISTERED_MODEL, server_needed
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+    from cfnsr.metrics import Comparison
+
+ALIAS = "champion"
+PREVIOUS = "previous_champion"
+"""Tag of a champion: the version that it replaced."""
+REGISTRATION = "registration"
+"""Tag that `components.register` sets last."""
+SYNTHETIC = "synthetic sample corpus"
+PREDICTIONS = "plots/predictions.csv"
+"""Artifact of the run behind a version, see `cfnsr.evaluation.read_predictions`."""
+ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the gate says of a version."""
+
+    passed: bool
+    reason: str
+
+
+def promote(params_file: Path, version: int, reason: str = "") -> str:
+    """Make a version the champion.
+
+    Args:
+        params_file: the project's params.yaml.
+        version: of the registered model.
+        reason: promote without the gate, and record this; empty to let the gate decide.
+
+    Returns:
+        A sentence that says what was done and why.
+
+    Raises:
+        InputError: no such version, the gate refuses it, or another promotion came in between. The champion is then as
+            it was, or the other one's.
+    """
+    root = params_file.resolve().parent
+    with _registry(root) as client:
+        candidate = _complete(_version(client, str(version)))
+        limits = load_settings(params_file, candidate.tags.get("profile")).params.promote
+        for _ in range(ATTEMPTS):
+            champion = _champion(client)
+            verdict = judge(client, candidate, champion, limits, forced=bool(reason))
+            if not verdict.passed:
+                raise InputError(f"version {version} does not become champion: {verdict.reason}.")
+            if _number(_champion(client)) == _number(champion):
+                _crown(client, candidate, champion, {"promotion": verdict.reason, "promotion_forced": reason})
+                return f"version {version} is champion: {verdict.reason}"
+        raise InputError("the champion changes all the time; try again when nobody else promotes.")
+
+
+def rollback(params_file: Path) -> str:
+    """Make the version before the present champion the champion again.
+
+    Returns:
+        A sentence that says what was done.
+
+    Raises:
+        InputError: there is no champion, or none before it.
+    """
+    with _registry(params_file.resolve().parent) as client:
+        champion = _champion(client)
+        if champion is None:
+            raise InputError(f"{REGISTERED_MODEL} has no {ALIAS}, so there is nothing to roll back.")
+        if PREVIOUS not in champion.tags:
+            raise InputError(f"nothing says which version was {ALIAS} before version {champion.version}.")
+        before = _version(client, champion.tags[PREVIOUS])
+        if _synthetic(before) and not _synthetic(champion):
+            raise InputError(f"version {before.version} is of the {SYNTHETIC} and can't replace one of RAVDESS.")
+        client.set_registered_model_alias(REGISTERED_MODEL, ALIAS, before.version)
+        client.set_model_version_tag(REGISTERED_MODEL, champion.version, "rolled_back_at", _now())
+        return f"version {before.version} is champion again, in place of version {champion.version}"
+
+
+def judge(
+    client: MlflowClient,
+    candidate: ModelVersion,
+    champion: ModelVersion | None,
+    limits: PromoteSettings,
+    forced: bool = False,
+) -> Verdict:
+    """The gate: may a version replace the champion?
+
+    Raises:
+        InputError: the two can't be compared, because they were not tested on the same clips in the same folds.
+    """
+    if champion is None:
+        return Verdict(True, "there was no champion before it")
+    if _number(champion) == _number(candidate):
+        return Verdict(False, "it is the champion already")
+    if _synthetic(candidate) and not _synthetic(champion):
+        return Verdict(
+            False, f"it is of the {SYNTHETIC}, version {champion.version} of RAVDESS; not even --force helps"
+        )
+    if forced:
+        return Verdict(True, f"forced, in place of version {champion.version}")
+    if _synthetic(champion) and not _synthetic(candidate):
+        return Verdict(True, f"version {champion.version} was of the {SYNTHETIC}")
+    result = _compare(client, candidate, champion)
+    passed = result.difference > limits.margin and result.confidence >= limits.confidence
+    low, high = result.interval
+    return Verdict(
+        passed,
+        f"its accuracy is {result.accuracy_a:.1%}, version {champion.version}'s {result.accuracy_b:.1%} "
+        f"({result.difference:+.1%}, 95 % interval {low:+.1%} to {high:+.1%}, better in {result.confidence:.1%} of the "
+        f"resamplings); asked for are more than {limits.margin:+.1%} and at least {limits.confidence:.1%}",
+    )
+
+
+def _compare(client: MlflowClient, candidate: ModelVersion, champion: ModelVersion) -> Comparison:
+    from cfnsr.evaluation import compare_runs
+
+    for tag, meaning in (("dataset_digest", "data"), ("protocol", "protocol")):
+        if candidate.tags.get(tag) != champion.tags.get(tag):
+            raise InputError(_incomparable(candidate, champion, meaning))
+    ours, theirs = _predictions(client, candidate), _predictions(client, champion)
+    tested = [set(zip(table["clip_id"], table["fold"], strict=True)) for table in (ours, theirs)]
+    if tested[0] != tested[1]:
+        raise InputError(_incomparable(candidate, champion, "folds"))
+    return compare_runs(ours, theirs)
+
+
+def _incomparable(candidate: ModelVersion, champion: ModelVersion, what: str) -> str:
+    return (
+        f"versions {candidate.version} and {champion.version} have not the same {what}, so their figures can't be "
+        "compared: train both on the same, or use --force and say why."
+    )
+
+
+def _predictions(client: MlflowClient, version: ModelVersion) -> pd.DataFrame:
+    import pandas as pd
+    from mlflow.exceptions import MlflowException
+
+    from cfnsr.evaluation import final_network
+
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            return final_network(pd.read_csv(client.download_artifacts(str(version.run_id), PREDICTIONS, folder)))
+        except (MlflowException, OSError):
+            raise InputError(
+                f"the run of version {version.version} has no {PREDICTIONS} any more, so it can't be compared; use "
+                "--force and say why."
+            ) from None
+
+
+def _crown(client: MlflowClient, version: ModelVersion, previous: ModelVersion | None, record: dict[str, str]) -> None:
+    """Record why, then move the alias, and see that it stayed where it was put."""
+    tags = {**record, "promoted_at": _now(), PREVIOUS: _number(previous)}
+    for name, value in tags.items():
+        if value:
+            client.set_model_version_tag(REGISTERED_MODEL, version.version, name, value)
+    client.set_registered_model_alias(REGISTERED_MODEL, ALIAS, version.version)
+    now = _number(_champion(client))
+    if now != _number(version):
+        raise InputError(
+            f"somebody else made version {now} the champion at the same moment; promote again if you must."
+        )
+
+
+@contextmanager
+def _registry(root: Path) -> Iterator[MlflowClient]:
+    """The registry, for one promotion at a time on this machine.
+
+    Raises:
+        InputError: there is none, or nothing is in it.
+    """
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    server = tracking_uri(root)
+    empty = f"the registry {server} has no model {REGISTERED_MODEL}; train one first (`dvc repro`)."
+    if server.startswith("sqlite:///") and not Path(server.removeprefix("sqlite:///")).exists():
+        raise InputError(empty)
+    (root / "runs").mkdir(exist_ok=True)
+    with server_needed(root), FileLock(root / "runs" / ".promotion.lock"):
+        client = MlflowClient(server)
+        try:
+            client.get_registered_model(REGISTERED_MODEL)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            raise InputError(empty) from None
+        yield client
+
+
+def _version(client: MlflowClient, number: str) -> ModelVersion:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_model_version(REGISTERED_MODEL, number)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        versions = client.search_model_versions(f"name = '{REGISTERED_MODEL}'")
+        known = ", ".join(map(str, sorted(int(version.version) for version in versions))) or "none"
+        raise InputError(f"there is no version {number} of {REGISTERED_MODEL}; there are {known}.") from None
+
+
+def _complete(version: ModelVersion) -> ModelVersion:
+    if REGISTRATION not in version.tags:
+        raise InputError(
+            f"the registration of version {version.version} was interrupted; `python -m components.register` ends it."
+        )
+    return version
+
+
+def _champion(client: MlflowClient) -> ModelVersion | None:
+    number = client.get_registered_model(REGISTERED_MODEL).aliases.get(ALIAS)
+    return client.get_model_version(REGISTERED_MODEL, str(number)) if number else None
+
+
+def _number(version: ModelVersion | None) -> str | None:
+    return str(version.version) if version else None  # MLflow's stores don't agree on its type
+
+
+def _synthetic(version: ModelVersion) -> bool:
+    return version.tags.get("corpus") == SYNTHETIC
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--version", type=int, help="that becomes champion")
+    what.add_argument("--rollback", action="store_true", help="back to the champion before the present one")
+    parser.add_argument("--force", action="store_true", help="without the gate; needs --reason")
+    parser.add_argument("--reason", default="", help="why, for the record")
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="settings file (default: params.yaml)")
+    arguments = parser.parse_args()
+    if arguments.force != bool(arguments.reason.strip()):
+        parser.error("--force and --reason TEXT go together")
+    with exit_with_sentence():
+        load_settings(arguments.params)  # says what is wrong with the file, or that it is not here
+        if arguments.rollback:
+            print(rollback(arguments.params))
+        else:
+            print(promote(arguments.params, arguments.version, arguments.reason.strip()))
+
+
+if __name__ == "__main__":
+    main()
