@@ -11,7 +11,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cfnsr.calibration import recalibrated
-from cfnsr.config import Modality
 from cfnsr.errors import InputError
 from cfnsr.metrics import Comparison, bootstrap_intervals, class_recall, compare, confusion_matrix, scores
 from cfnsr.outcome import PREDICTIONS, TEST_SCORE, FoldResult
@@ -35,7 +34,7 @@ def read_predictions(folders: Sequence[Path]) -> pd.DataFrame:
     return predictions
 
 
-def of_network(predictions: pd.DataFrame, network: str, inputs: Modality) -> pd.DataFrame:
+def of_network(predictions: pd.DataFrame, network: str, inputs: str) -> pd.DataFrame:
     """What one network said from these inputs: each clip once."""
     return predictions[(predictions["network"] == network) & (predictions["inputs"] == inputs)]
 
@@ -69,8 +68,8 @@ def report(predictions: pd.DataFrame, results: Sequence[FoldResult]) -> dict[str
     Returns:
         `pooled` (all clips as one set), `interval` (95 %, resampling actors), `ece_calibrated` (ECE after temperature
         scaling; None without validation actors), `folds` (mean and standard deviation of the folds' own figures, and
-        each of them), `recall` by class, `actors` and `sex` (accuracy by group), `confusion` (rows true, columns
-        predicted).
+        each of them), `recall` by class, `actors` (accuracy of each), `sex` (by group: accuracy, its interval, clips
+        and actors), `confusion` (rows true, columns predicted).
     """
     probability, label = probabilities(predictions), predictions["label"].to_numpy()
     matrix = confusion_matrix(probability, label)
@@ -95,7 +94,7 @@ def report(predictions: pd.DataFrame, results: Sequence[FoldResult]) -> dict[str
         },
         "recall": dict(zip(EMOTIONS, class_recall(matrix), strict=True)),
         "actors": _accuracy_by(predictions, "actor"),
-        "sex": _accuracy_by(predictions, "sex"),
+        "sex": {str(name): _group(group) for name, group in predictions.groupby("sex")},
         "confusion": matrix.tolist(),
     }
 
@@ -146,3 +145,14 @@ def _accuracy_by(predictions: pd.DataFrame, column: str) -> dict[str, float]:
     right = probabilities(predictions).argmax(axis=1) == predictions["label"].to_numpy()
     shares = pd.DataFrame({"right": right, "group": predictions[column]}).groupby("group")["right"].mean()
     return {str(name): float(share) for name, share in shares.items()}
+
+
+def _group(predictions: pd.DataFrame) -> dict[str, Any]:
+    probability, label = probabilities(predictions), predictions["label"].to_numpy()
+    actors = predictions["actor"].to_numpy()
+    return {
+        "accuracy": scores(probability, label).accuracy,
+        "interval": list(bootstrap_intervals(probability, label, actors)["accuracy"]),
+        "clips": len(predictions),
+        "actors": len(set(actors)),
+    }

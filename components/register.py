@@ -1,22 +1,26 @@
 """Step `register`: the network of the fold with the best selection score becomes a version of `cfn-sr`.
 
-The version gets the alias `challenger`; weights are safetensors, the pyfunc around them takes videos.
+The version gets the alias `challenger`; weights are safetensors, the pyfunc around them takes videos, and a model card
+lies beside them.
 """
 
 from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cfnsr
 from cfnsr.config import Settings
 from cfnsr.errors import InputError
+from cfnsr.files import write_text
 from cfnsr.folds import SELECTION
 from cfnsr.outcome import WEIGHTS, FoldResult
 from cfnsr.ravdess import EMOTIONS
 from components.evaluate import finished_folds
+from components.model_card import model_card
 from components.runner import run_step
 from components.tracking import REGISTERED_MODEL, RunTracker, mlflow_at
 from components.train import fold_folder, read_key
@@ -29,6 +33,7 @@ ALIAS = "challenger"
 COMPLETE = "registration"
 """Tag that is set last; a version without it was interrupted while it was described."""
 
+CARD = "model_card.md"
 PYFUNC = Path(__file__).with_name("pyfunc.py")
 REQUIREMENTS = (
     *("torch", "torchvision", "torchaudio", "av", "opencv-python-headless", "librosa", "pyarrow", "pydantic"),
@@ -52,7 +57,10 @@ def register(settings: Settings) -> int:
     run_id = tracker.parent()
     version = version_of(tracker, run_id)
     if version is None:
-        _log_model(settings, run_id, fold_folder(settings, best.fold) / WEIGHTS)
+        card = settings.layout.run / CARD
+        origin = _origin(tracker, run_id)
+        write_text(card, model_card(settings, content, best, origin))
+        _log_model(settings, run_id, {"weights": fold_folder(settings, best.fold) / WEIGHTS, "model_card": card})
         version = version_of(tracker, run_id)
         assert version is not None, "log_model registers what it logs"
     if COMPLETE not in version.tags:
@@ -80,7 +88,7 @@ def _metrics(settings: Settings) -> dict[str, Any]:
     return content
 
 
-def _log_model(settings: Settings, run_id: str, weights: Path) -> None:
+def _log_model(settings: Settings, run_id: str, files: Mapping[str, Path]) -> None:
     import mlflow
 
     with mlflow_at(settings.layout.root), mlflow.start_run(run_id=run_id), warnings.catch_warnings():
@@ -89,12 +97,13 @@ def _log_model(settings: Settings, run_id: str, weights: Path) -> None:
         mlflow.pyfunc.log_model(
             name="model",
             python_model=str(PYFUNC),
-            artifacts={"weights": str(weights)},
+            artifacts={name: str(path) for name, path in files.items()},
             code_paths=[str(Path(cfnsr.__file__).parent)],
             pip_requirements=_requirements(),
             signature=_signature(),
             registered_model_name=REGISTERED_MODEL,
         )
+        mlflow.log_artifact(str(files["model_card"]))  # also where the run's other files are shown
 
 
 def _signature() -> ModelSignature:
@@ -122,7 +131,6 @@ def _requirements() -> list[str]:
 
 
 def _tags(content: dict[str, Any], best: FoldResult, tracker: RunTracker, run_id: str) -> dict[str, str]:
-    run_tags = tracker.client.get_run(run_id).data.tags
     low, high = content["interval"]["accuracy"]
     tags = {
         "corpus": content["corpus"],
@@ -135,10 +143,14 @@ def _tags(content: dict[str, Any], best: FoldResult, tracker: RunTracker, run_id
         "test_accuracy": f"{content['pooled']['accuracy']:.4f}",
         "test_accuracy_interval": f"{low:.4f} to {high:.4f}",
     }
-    for name in ("dataset_digest", "dvc_lock_data_sha256", "mlflow.source.git.commit"):
-        if name in run_tags:
-            tags[name.removeprefix("mlflow.source.").replace(".", "_")] = run_tags[name]
-    return tags
+    return tags | _origin(tracker, run_id)
+
+
+def _origin(tracker: RunTracker, run_id: str) -> dict[str, str]:
+    """What the run was made from, as far as it is known."""
+    tags = tracker.client.get_run(run_id).data.tags
+    names = ("dataset_digest", "dvc_lock_data_sha256", "mlflow.source.git.commit", "git_clean")
+    return {name.removeprefix("mlflow.source.").replace(".", "_"): tags[name] for name in names if name in tags}
 
 
 def _description(content: dict[str, Any], best: FoldResult) -> str:

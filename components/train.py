@@ -62,9 +62,8 @@ def train(settings: Settings) -> None:
     with exclusive(settings):
         folds = plan(settings)
         tracker = RunTracker(settings)
-        with tracker.running(tracker.parent()):
-            with ThreadPoolExecutor(settings.params.train.fold_workers) as pool:
-                list(pool.map(partial(train_apart, settings), folds))
+        with tracker.running(tracker.parent()), ThreadPoolExecutor(settings.params.train.fold_workers) as pool:
+            list(pool.map(partial(train_apart, settings), folds))
 
 
 @contextmanager

@@ -137,6 +137,21 @@ def test_the_version_is_described_and_has_the_alias(trained):
     assert scores[int(version.tags["fold"])] == max(scores)
 
 
+def test_the_version_has_a_model_card_with_the_figures_of_the_run(trained):
+    version = client(trained).get_model_version_by_alias("cfn-sr", "challenger")
+    folder = mlflow.artifacts.download_artifacts(
+        run_id=version.run_id, artifact_path="model_card.md", tracking_uri=client(trained).tracking_uri
+    )
+    card = Path(folder).read_text()
+    content = json.loads(trained.layout.metrics.read_text())
+    assert card.startswith("# CFN-SR, trained on the synthetic sample corpus")
+    assert f"| all it takes | {content['pooled']['accuracy']:.1%} |" in card
+    for name, group in content["sex"].items():
+        assert f"| 3 {name} | {group['accuracy']:.1%} |" in card
+    assert "Not for decisions about people" in card
+    assert version.tags["dataset_digest"] in card
+
+
 def test_results_say_where_everything_is(trained, capsys):
     results(trained)
     shown = capsys.readouterr().out
