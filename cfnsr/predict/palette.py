@@ -26,9 +26,9 @@ def colour(emotion: str) -> str:
     return COLOURS.get(emotion, "#6b7280")
 
 
-def clock(seconds: float) -> str:
+def clock(seconds: float, digits: int = 1) -> str:
     """A time of a clip: `1:05.3`, or `1:01:05` from an hour on."""
-    minutes, rest = divmod(round(seconds, 1), 60)
+    minutes, rest = divmod(round(seconds, digits), 60)
     if minutes < 60:
-        return f"{minutes:.0f}:{rest:04.1f}"
+        return f"{minutes:.0f}:{rest:0{3 + digits if digits else 2}.{digits}f}"
     return f"{minutes // 60:.0f}:{minutes % 60:02.0f}:{rest:02.0f}"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -21,23 +22,23 @@ INK, FAINT, PAPER = "#1f2937", "#6b7280", "#ffffff"
 _WIDTH = 11.0  # inches
 _DPI = 140
 _FACES = 12  # at most, over a timeline
+_PEOPLE = 6  # rows at most
+_STEPS = (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400)  # s, between ticks
+_TICKS = 8  # at most
 _LABEL = 0.06  # of the time; a stretch of one emotion that is shorter has no name written on it
 
 
 def draw_prediction(prediction: Prediction, path: Path, synthetic: bool) -> None:
     """Write `path` (PNG): a timeline for each face, or bars for a clip with one answer."""
-    people: dict[int | None, list[Moment]] = {}
     single = len({moment.start for moment in prediction.moments}) == 1
-    for moment in prediction.moments:
-        people.setdefault(_person(moment, prediction), []).append(moment)
+    people = _people(prediction.moments)
     figure = new_figure(_WIDTH, 0.9 + (3.3 if single else 3.9) * len(people))
-    rows = figure.subfigures(len(people), 1, squeeze=False)[:, 0]
-    for row, (number, moments) in zip(rows, people.items(), strict=True):
-        name = f"face {number}" if len(people) > 1 and number else ""
+    panels = figure.subfigures(len(people), 1, squeeze=False)[:, 0]
+    for panel, (name, moments) in zip(panels, people, strict=True):
         if single:
-            _single(row, moments[0], name)
+            _single(panel, moments[0], name)
         else:
-            _timeline(row, moments, prediction.duration, name)
+            _timeline(panel, moments, prediction.duration, name)
     answer = prediction.answer
     title = f"{prediction.clip.name}    {clock(prediction.duration)}    {answer.emotion} {answer.confidence:.0%}"
     finish_figure(figure, path, title, f"said from {INPUTS[answer.inputs]}", synthetic)
@@ -74,13 +75,17 @@ def draw_bars(axes: Axes, answer: Answer) -> None:
     _without_frame(axes)
 
 
-def _person(moment: Moment, prediction: Prediction) -> int | None:
-    """Whose row a moment belongs to: one row for whoever is followed, one for each of the others."""
-    if len({(other.start, other.followed) for other in prediction.moments}) == len(prediction.moments) and all(
-        other.followed for other in prediction.moments
-    ):
-        return None
-    return moment.track
+def _people(moments: Sequence[Moment]) -> list[tuple[str, list[Moment]]]:
+    """Name and moments of each row: one for whoever is followed, or one for each face, those seen longest first."""
+    if all(moment.followed for moment in moments):
+        return [("", list(moments))]
+    counts = Counter(moment.track for moment in moments if moment.track is not None)
+    tracks = [track for track, _ in counts.most_common(_PEOPLE)]
+    rows = [(f"face {track}", [moment for moment in moments if moment.track == track]) for track in tracks]
+    nobody = [moment for moment in moments if moment.track is None]
+    rows[0][1].extend(nobody)
+    rows[0][1].sort(key=lambda moment: moment.start)
+    return rows
 
 
 def _single(figure: Any, moment: Moment, name: str) -> None:
@@ -92,77 +97,105 @@ def _single(figure: Any, moment: Moment, name: str) -> None:
 
 
 def _timeline(figure: Any, moments: Sequence[Moment], duration: float, name: str) -> None:
+    from matplotlib.ticker import MultipleLocator
+
     flags = [flag for flag in Flag if any(flag in moment.flags for moment in moments)]
     heights = (1.15, 3.0, 0.42, 0.2 * len(flags) + 0.02)
     faces, curves, band, notes = figure.subplots(4, 1, height_ratios=heights)
-    edges = _edges(moments, duration)
-    shown = zip((edges[1:] + edges[:-1]) / 2, moments, strict=True)
-    portraits = [(time, moment.portraits[0]) for time, moment in shown if moment.portraits]
+    cells = _cells(moments)
+    portraits = [((cell.begin + cell.end) / 2, cell.moment.portraits[0]) for cell in cells if cell.moment.portraits]
     _faces(faces, _spread(portraits, duration), duration)
     faces.set_title(name, loc="left", fontsize=10, color=INK, fontweight="bold")
-    _probabilities(curves, moments, edges)
-    _band(band, moments, edges, duration)
-    _notes(notes, moments, edges, flags)
+    _probabilities(curves, cells)
+    _band(band, cells, duration)
+    _notes(notes, cells, flags)
     for axes in (faces, curves, band, notes):
         axes.set_xlim(0, duration)
     for axes in (faces, curves, band):
         axes.set_xticks([])
-    notes.xaxis.set_major_formatter(lambda seconds, _: clock(seconds))
+    step = next((step for step in _STEPS if duration / step <= _TICKS), duration)
+    notes.xaxis.set_major_locator(MultipleLocator(step))
+    notes.xaxis.set_major_formatter(lambda seconds, _: clock(seconds, digits=int(step < 1)))
     notes.tick_params(axis="x", labelsize=8.5, labelcolor=FAINT, color=FAINT)
 
 
-def _edges(moments: Sequence[Moment], duration: float) -> np.ndarray:
-    """Where each moment's part of the time axis begins, and the end: between the windows' middles (M + 1)."""
+class _Cell(NamedTuple):
+    """A moment's part of the time axis, in seconds."""
+
+    begin: float
+    end: float
+    moment: Moment
+
+
+def _cells(moments: Sequence[Moment]) -> list[_Cell]:
+    """Windows overlap; on the axis each has the time around its middle, up to its neighbours'."""
     middles = np.array([(moment.start + moment.end) / 2 for moment in moments])
-    return np.concatenate([[min(moments[0].start, middles[0])], (middles[1:] + middles[:-1]) / 2, [moments[-1].end]])
+    hop = float(np.median(np.diff(middles))) if len(middles) > 1 else moments[0].end - moments[0].start
+    apart = np.diff(middles)
+    reach = np.where(apart > 1.5 * hop, hop, apart) / 2  # a face that was away leaves a gap
+    begins = [moments[0].start, *(middles[1:] - reach)]
+    ends = [*(middles[:-1] + reach), moments[-1].end]
+    return [_Cell(*cell) for cell in zip(begins, ends, moments, strict=True)]
 
 
-def _probabilities(axes: Axes, moments: Sequence[Moment], edges: np.ndarray) -> None:
+def _edges(cells: Sequence[_Cell]) -> np.ndarray:
+    """Begin and end of every cell (2 M); what lies between two cells is a gap, often of no width."""
+    return np.array([time for cell in cells for time in (cell.begin, cell.end)])
+
+
+def _probabilities(axes: Axes, cells: Sequence[_Cell]) -> None:
     """Stacked steps, one colour an emotion; white where there is no answer."""
-    labels = next(list(moment.answer.probabilities) for moment in moments if moment.answer)
-    table = np.array(
-        [[moment.answer.probabilities[label] if moment.answer else 0.0 for label in labels] for moment in moments]
-    )  # (M, K)
-    tops = np.cumsum(table, axis=1)
-    for index, label in enumerate(labels):
-        low = tops[:, index] - table[:, index]
-        axes.stairs(tops[:, index], edges, baseline=low, fill=True, color=colour(label), label=label, linewidth=0)
+    labels = next((list(cell.moment.answer.probabilities) for cell in cells if cell.moment.answer), [])
+    low = np.zeros(2 * len(cells) - 1)  # a value for each cell, and one for the gap after it
+    for label in labels:
+        high = low.copy()
+        high[::2] += [cell.moment.answer.probabilities[label] if cell.moment.answer else 0.0 for cell in cells]
+        axes.stairs(high, _edges(cells), baseline=low, fill=True, color=colour(label), label=label, linewidth=0)
+        low = high
     axes.set(ylim=(0, 1), yticks=[0, 0.5, 1])
     axes.set_yticklabels(["0", "50 %", "100 %"], fontsize=8.5, color=FAINT)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="y", color="white", linewidth=0.8, alpha=0.6)
     _without_frame(axes)
     handles, names = axes.get_legend_handles_labels()
-    legend = axes.legend(
+    axes.legend(
         handles[::-1], names[::-1], loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=9.5,
         handlelength=1, handleheight=1, labelcolor=INK, borderaxespad=0.6,
     )  # fmt: skip
-    legend.set_in_layout(True)
 
 
-def _band(axes: Axes, moments: Sequence[Moment], edges: np.ndarray, duration: float) -> None:
+def _band(axes: Axes, cells: Sequence[_Cell], duration: float) -> None:
     """The most probable emotion, paler where the network is less sure."""
-    begin = 0
-    for index, moment in enumerate(moments):
-        if moment.answer:
-            shade = 0.25 + 0.75 * moment.answer.confidence
-            axes.axvspan(edges[index], edges[index + 1], color=colour(moment.answer.emotion), alpha=shade, linewidth=0)
-        following = moments[index + 1] if index + 1 < len(moments) else None
-        if following is None or _name(following) != _name(moment):
-            if edges[index + 1] - edges[begin] >= _LABEL * duration:
-                middle = (edges[begin] + edges[index + 1]) / 2
-                axes.text(middle, 0.5, _name(moment), ha="center", va="center", fontsize=9, color=INK)
-            begin = index + 1
+    from matplotlib.colors import to_rgba
+
+    shades = np.zeros((1, 2 * len(cells) - 1, 4))  # RGBA; gaps stay transparent
+    for index, cell in enumerate(cells):
+        if answer := cell.moment.answer:
+            shades[0, 2 * index] = to_rgba(colour(answer.emotion), 0.25 + 0.75 * answer.confidence)
+    axes.pcolormesh(_edges(cells), [0, 1], shades, linewidth=0)
+    for begin, end, name in _runs(cells):
+        if end - begin >= _LABEL * duration:
+            axes.text((begin + end) / 2, 0.5, name, ha="center", va="center", fontsize=9, color=INK)
     axes.set(ylim=(0, 1), yticks=[])
     _without_frame(axes)
 
 
-def _notes(axes: Axes, moments: Sequence[Moment], edges: np.ndarray, flags: Sequence[Flag]) -> None:
+def _runs(cells: Sequence[_Cell]) -> Iterator[tuple[float, float, str]]:
+    """Begin, end and emotion of neighbours that have the same."""
+    begin = cells[0].begin
+    for cell, following in zip(cells, [*cells[1:], None], strict=True):
+        name = cell.moment.answer.emotion if cell.moment.answer else ""
+        after = following.moment.answer.emotion if following and following.moment.answer else ""
+        if following is None or name != after or following.begin > cell.end + 1e-6:
+            yield begin, cell.end, name
+            begin = following.begin if following else begin
+
+
+def _notes(axes: Axes, cells: Sequence[_Cell], flags: Sequence[Flag]) -> None:
     """A line for each flag, drawn where it holds."""
     for row, flag in enumerate(flags):
-        for index, moment in enumerate(moments):
-            if flag in moment.flags:
-                axes.hlines(row, edges[index], edges[index + 1], color=FAINT, linewidth=5)
+        raised = [cell for cell in cells if flag in cell.moment.flags]
+        axes.hlines([row] * len(raised), [cell.begin for cell in raised], [cell.end for cell in raised], FAINT, lw=5)
     axes.set(ylim=(len(flags) - 0.5, -0.5) if flags else (0, 1), yticks=range(len(flags)))
     axes.set_yticklabels(flags, fontsize=8.5, color=FAINT)
     axes.tick_params(axis="y", length=0)
@@ -190,10 +223,6 @@ def _spread(faces: Sequence[tuple[float, bytes]], duration: float) -> list[tuple
         part = min(int(_FACES * time / duration), _FACES - 1)
         chosen.setdefault(part, ((part + 0.5) * duration / _FACES, face))
     return list(chosen.values())
-
-
-def _name(moment: Moment) -> str:
-    return moment.answer.emotion if moment.answer else ""
 
 
 def _with_flags(name: str, flags: Sequence[Flag]) -> str:

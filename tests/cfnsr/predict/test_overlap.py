@@ -22,7 +22,8 @@ def test_they_are_made_in_another_thread_no_more_than_may_wait():
     for used, number in enumerate(overlapped(make(), 2)):
         assert number == used
         assert len(made) <= used + 4  # two wait, one is used, one is being handed over
-    assert threads and threading.current_thread() not in threads
+    assert threads
+    assert threading.current_thread() not in threads
 
 
 def test_an_error_comes_in_its_place():

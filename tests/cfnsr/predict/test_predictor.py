@@ -1,4 +1,4 @@
-"""What the answers are made of: the training features, the calibration of the inputs used, batches that don't matter."""
+"""What answers are made of: the training features, the calibration of the inputs used, batches that don't matter."""
 
 import threading
 

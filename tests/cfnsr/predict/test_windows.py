@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from media_files import chirp, cut, write_media
+from pictures import picture
 from small_models import small_settings, write_model
 from talking_files import CENTRE, FPS, SIZE, people, write_talk
 from video_files import background, draw_face
 
-from cfnsr.faces.crop import decode_jpeg
+from cfnsr.faces.crop import crop_face, decode_jpeg, encode_jpeg
+from cfnsr.faces.detect import load_detector
 from cfnsr.media.audio import read_audio
 from cfnsr.media.extent import find_extent
 from cfnsr.mfcc import mfcc
@@ -100,7 +102,7 @@ class TestWhatIsInThem:
         clip = write_talk(tmp_path / "darker.mkv", 4.0, frames, audio=None)
         for sample in samples(predictor, clip):
             assert sample.frames.shape == (8, 32, 32, 3)
-            brightness = sample.frames.mean(axis=(1, 2, 3)) / decode_jpeg_of(people(CENTRE), predictor)
+            brightness = sample.frames.mean(axis=(1, 2, 3)) / brightness_of(people(CENTRE), predictor)
             times = (1 - brightness) * 200 / FPS
             expected = sample.moment.start + LENGTH * (np.arange(8) + 0.5) / 8
             assert times == pytest.approx(expected, abs=0.12)
@@ -115,12 +117,8 @@ class TestWhatIsInThem:
             assert width == pytest.approx(SIZE * 1.08, rel=0.1)
 
 
-def decode_jpeg_of(image, predictor):
+def brightness_of(image, predictor):
     """Mean brightness of the crop of this picture's face."""
-    from cfnsr.faces.crop import crop_face, encode_jpeg
-    from cfnsr.faces.detect import load_detector
-    from pictures import picture
-
     shown = picture(image)
     box = load_detector(None)(shown)[0]
     settings = small_settings().params.faces

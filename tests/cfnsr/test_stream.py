@@ -1,0 +1,90 @@
+import numpy as np
+import pytest
+from media_files import chirp, cut, write_media
+from video_files import frame_number, numbered_frames, write_video
+
+from cfnsr.errors import ClipError
+from cfnsr.media.audio import read_audio
+from cfnsr.media.extent import find_extent
+from cfnsr.media.stream import stream_pictures, stream_sound
+
+RATE = 16000
+
+
+def joined(sounds, seconds):
+    """The pieces where their times say, (n,); NaN where there are none."""
+    whole = np.full(round(seconds * RATE), np.nan, np.float32)
+    for time, samples in sounds:
+        begin = round(time * RATE)
+        here = whole[max(begin, 0) : begin + len(samples)]
+        here[:] = samples[max(-begin, 0) :][: len(here)]
+    return whole
+
+
+class TestSound:
+    @pytest.mark.parametrize(
+        ("name", "codec", "rate"),
+        [
+            ("a.wav", "pcm_s16le", 48000),
+            ("a.mp3", "libmp3lame", 44100),
+            ("a.mp4", "aac", 48000),
+            ("a.webm", "libopus", 48000),
+            ("a.wav", "pcm_s16le", 8000),
+        ],
+    )
+    def test_it_is_what_reading_at_once_gives(self, tmp_path, name, codec, rate):
+        path = write_media(tmp_path / name, chirp(4, rate), rate=rate, codec=codec)
+        whole = read_audio(path, RATE)
+        streamed = joined(stream_sound(path, RATE), len(whole) / RATE)
+        assert np.abs(streamed - whole).max() < 1e-6
+
+    def test_a_delayed_track(self, tmp_path):
+        path = write_media(tmp_path / "a.mkv", chirp(1), codec="flac", sound_delay=1.0, picture=2)
+        first, *_ = stream_sound(path, RATE)
+        assert first.time == pytest.approx(1.0, abs=0.002)
+
+    def test_a_file_without_sound(self, tmp_path):
+        path = write_media(tmp_path / "a.mp4", picture=1)
+        with pytest.raises(ClipError, match="has no audio track"):
+            next(stream_sound(path, RATE))
+
+    def test_pieces_are_small(self, tmp_path):
+        path = write_media(tmp_path / "a.wav", chirp(10))
+        assert max(len(sound.samples) for sound in stream_sound(path, RATE)) < RATE
+
+
+class TestPictures:
+    def test_they_keep_their_distance(self, tmp_path):
+        path = write_video(tmp_path / "a.mp4", numbered_frames(50))  # 25 a second
+        numbers = [frame_number(picture.bgr()) for picture in stream_pictures(path, 0.2)]
+        assert numbers == list(range(0, 50, 5))
+
+    def test_all_of_them_if_none_is_too_close(self, tmp_path):
+        path = write_video(tmp_path / "a.mp4", numbered_frames(50))
+        assert len(list(stream_pictures(path, 0.04))) == 50
+
+
+class TestExtent:
+    def test_a_short_file_is_read_to_its_end(self, tmp_path):
+        extent = find_extent(write_media(tmp_path / "a.mp4", chirp(2), picture=2), 6)
+        assert (extent.video, extent.audio, extent.whole, extent.cut_off) == (True, True, True, False)
+        assert extent.seconds == pytest.approx(2, abs=0.1)
+
+    def test_a_long_one_only_as_far_as_it_must(self, tmp_path):
+        extent = find_extent(write_media(tmp_path / "a.mkv", chirp(9), codec="flac", picture=9), 3)
+        assert not extent.whole
+        assert 3 < extent.seconds < 4
+        assert extent.promised == pytest.approx(9, abs=0.1)
+
+    def test_files_with_one_track(self, tmp_path):
+        sound, film = write_media(tmp_path / "a.wav", chirp(1)), write_media(tmp_path / "b.mp4", picture=1)
+        assert (find_extent(sound, 6).video, find_extent(sound, 6).audio) == (False, True)
+        assert (find_extent(film, 6).video, find_extent(film, 6).audio) == (True, False)
+
+    def test_one_that_is_cut_off(self, tmp_path):
+        path = cut(write_media(tmp_path / "a.mp4", picture=4), 0.6)
+        assert find_extent(path, 6).cut_off
+
+    def test_stamps_without_a_container(self, tmp_path):
+        path = write_video(tmp_path / "a.h264", numbered_frames(50))
+        assert find_extent(path, 6).video
