@@ -1,6 +1,7 @@
 """Augmentation for training: of clips (one draw for all frames, so that the face does not jump) and of batches.
 
-Shapes: N clips, T frames, H x W pixels, C coefficients, L MFCC frames.
+Shapes: N clips, T frames, H x W pixels, C coefficients, L MFCC frames, V speeds, J frames of
+shift.
 """
 
 from __future__ import annotations
@@ -32,25 +33,36 @@ class VideoAugment:
 
 
 class AudioAugment:
-    """A random shift in time and SpecAugment masks (Park et al., Interspeech 2019), on standardised MFCC."""
+    """Another speed, a shift in time and SpecAugment's masks (Park et al., Interspeech 2019), drawn for each clip.
 
-    def __init__(self, frames: int, max_shift: float = 0.1, time_mask: float = 0.15, coefficient_mask: int = 2) -> None:
-        self._reach = int(max_shift * frames)
-        self._time_mask = int(time_mask * frames)
-        self._coefficient_mask = coefficient_mask
+    The strengths were chosen on validation actors of RAVDESS, see docs/results.md.
 
-    def __call__(self, mfcc: Tensor) -> Tensor:
-        """Augment `(N, C, L)`, each clip by its own draw; masked places become 0, the mean."""
-        masked = mask_along_axis_iid(self._shifted(mfcc), self._coefficient_mask, 0.0, axis=1)
+    Args:
+        frames: L of what the network gets.
+        perturbed: share of clips at another speed than their own.
+        time_mask: longest mask in time, share of the frames.
+        coefficient_mask: widest mask over coefficients.
+    """
+
+    def __init__(self, frames: int, perturbed: float = 0.5, time_mask: float = 0.15, coefficient_mask: int = 2) -> None:
+        self._frames, self._perturbed = frames, perturbed
+        self._time_mask, self._coefficient_mask = int(time_mask * frames), coefficient_mask
+
+    def cut(self, views: Tensor) -> Tensor:
+        """`(N, V, C, L + 2 J)`, see `cfnsr.mfcc.views`, to `(N, C, L)`: one speed and one shift a clip."""
+        clips, speeds, coefficients, length = views.shape
+        speed = torch.zeros(clips, dtype=torch.long)
+        if speeds > 1:
+            other = torch.randint(1, speeds, (clips,))
+            speed = torch.where(torch.rand(clips) < self._perturbed, other, speed)
+        begin = torch.randint(0, length - self._frames + 1, (clips, 1))
+        window = (begin + torch.arange(self._frames))[:, None].expand(-1, coefficients, -1)  # (N, C, L)
+        return views[torch.arange(clips), speed].gather(2, window)
+
+    def masked(self, mfcc: Tensor) -> Tensor:
+        """`(N, C, L)`, standardised, with masks of 0, the mean, over time and coefficients."""
+        masked = mask_along_axis_iid(mfcc, self._coefficient_mask, 0.0, axis=1)
         return mask_along_axis_iid(masked, self._time_mask, 0.0, axis=2)
-
-    def _shifted(self, mfcc: Tensor) -> Tensor:
-        clips, _, length = mfcc.shape
-        shift = torch.randint(-self._reach, self._reach + 1, (clips, 1))
-        source = torch.arange(length) - shift  # (N, L)
-        inside = (source >= 0) & (source < length)
-        taken = mfcc.gather(2, source.clamp(0, length - 1)[:, None].expand_as(mfcc))
-        return taken * inside[:, None]
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,16 @@ class MfccSettings(Section):
     n_fft: PositiveInt = 2048  # samples
     hop: PositiveInt = 512  # samples
     n_mels: PositiveInt = 128
+    # For training with augment_audio, each clip is also kept as it sounds at these speeds (pitch and tempo together), a
+    # little longer on both sides, so that a training clip can be cut from it with any shift.
+    speeds: tuple[PositiveFloat, ...] = (1.0, 0.9, 1.1, 0.8, 1.2)
+    shift: float = Field(0.25, ge=0)  # s
     max_bad_share: float = Field(0.05, ge=0, le=1)
+
+    @property
+    def shift_frames(self) -> int:
+        """The shift in MFCC frames."""
+        return round(self.shift * self.sample_rate / self.hop)
 
     @property
     def frames(self) -> int:
@@ -107,6 +116,8 @@ class MfccSettings(Section):
             raise ValueError(f"coefficients ({self.coefficients}) must not be more than n_mels ({self.n_mels})")
         if self.n_fft < self.hop:
             raise ValueError(f"n_fft ({self.n_fft}) must not be less than hop ({self.hop}), or samples are skipped")
+        if self.speeds and self.speeds[0] != 1.0:
+            raise ValueError("speeds must begin with 1.0, the clip as it is, or be empty")
         return self
 
 
@@ -145,7 +156,7 @@ class PhaseSettings(Section):
     ema: float = Field(0.0, ge=0, lt=1)  # decay a step of the weights' moving average, which is what is kept; 0: none
     mixup: float = Field(0.0, ge=0)  # alpha of the Beta distribution that mixes clips; 0: none
     augment_video: bool = False  # mirror, rotation, crop and colour, one draw a clip
-    augment_audio: bool = False  # shift in time and SpecAugment; needs train.standardize_mfcc
+    augment_audio: bool = False  # speed, shift in time and SpecAugment; needs train.standardize_mfcc and mfcc.speeds
 
 
 class FusionSettings(PhaseSettings):
@@ -205,6 +216,8 @@ class ProfileSettings(Section):
     def _trainable(self) -> ProfileSettings:
         train = self.train
         phases = {"audio": train.pretrain.audio, "video": train.pretrain.video, "both": train.fusion}
+        if (train.pretrain.audio.augment_audio or train.fusion.augment_audio) and not self.mfcc.speeds:
+            raise ValueError("augment_audio needs mfcc.speeds: at least [1.0]")
         last = phases[self.model.modality]
         if last.epochs == 0 and last.checkpoint is None:
             raise ValueError(f"the phase that trains model.modality {self.model.modality} has 0 epochs")

@@ -18,13 +18,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from cfnsr.augment import AudioAugment, VideoAugment
-from cfnsr.config import Modality, PhaseSettings, TrainSettings
+from cfnsr.config import MfccSettings, Modality, PhaseSettings, TrainSettings
 from cfnsr.errors import InputError
 from cfnsr.faces.store import read_faces
 from cfnsr.folds import Fold
 from cfnsr.layout import Layout
 from cfnsr.manifest import faults, read_manifest
-from cfnsr.mfcc import read_mfcc
+from cfnsr.mfcc import read_mfcc, read_views
 from cfnsr.normalize import Normalization
 from cfnsr.packed import left_out
 from cfnsr.ravdess import EMOTIONS
@@ -87,6 +87,10 @@ class Features:
             wanted &= self.clips["has_audio"]
         return self.clips[wanted]
 
+    def views(self, clips: Sequence[str], settings: MfccSettings) -> NDArray[np.float16]:
+        """What training clips are cut from, see `cfnsr.mfcc.views`, in the order of `clips`."""
+        return read_views(self.layout.mfcc, clips, settings)
+
     def frames(self, clip_id: str) -> NDArray[np.uint8]:
         """Face crops of a clip, `(T, H, W, 3)` RGB."""
         return read_faces(self.layout.faces, clip_id).frames
@@ -106,7 +110,8 @@ class Draw(NamedTuple):
 class ClipDataset(Dataset[Batch]):
     """Clips of some actors, for one modality or both, read a batch at a time.
 
-    `dataset.batch([index, …])` are clips as they are; `dataset.batch([Draw(…), …])` are augmented as `phase` says.
+    `dataset.batch([index, …])` are clips as they are; `dataset.batch([Draw(…), …])` are augmented as `phase` says, the
+    sound from the views that section `mfcc` describes.
     """
 
     def __init__(
@@ -116,6 +121,7 @@ class ClipDataset(Dataset[Batch]):
         modality: Modality,
         normalization: Normalization,
         phase: PhaseSettings | None = None,
+        mfcc: MfccSettings | None = None,
     ) -> None:
         clips = features.having(modality)
         self.clips = clips[clips["actor"].isin(actors)].reset_index(drop=True)
@@ -138,6 +144,8 @@ class ClipDataset(Dataset[Batch]):
         if modality != "video":
             self._mfcc = normalization.mfcc(torch.tensor(np.stack([features.mfcc[clip] for clip in self._ids])))
             if phase is not None and phase.augment_audio:
+                assert mfcc is not None, "settings refuse augment_audio without mfcc.speeds"
+                self._views = torch.from_numpy(features.views(self._ids, mfcc))
                 self._augment_audio = AudioAugment(self._mfcc.shape[-1])
 
     def __len__(self) -> int:
@@ -162,10 +170,12 @@ class ClipDataset(Dataset[Batch]):
                     frames = [self._augmented(*pair) for pair in zip(frames, draws, strict=True)]
                 batch["frames"] = self._normalization.frames(torch.stack(frames))
             if self._mfcc is not None:
-                batch["mfcc"] = self._mfcc[index]
                 if draws and self._augment_audio is not None:
                     torch.manual_seed(draws[0].seed)
-                    batch["mfcc"] = self._augment_audio(batch["mfcc"])
+                    cut = self._augment_audio.cut(self._views[index].float())
+                    batch["mfcc"] = self._augment_audio.masked(self._normalization.mfcc(cut))
+                else:
+                    batch["mfcc"] = self._mfcc[index]
         return batch
 
     def _augmented(self, frames: Tensor, draw: Draw) -> Tensor:
@@ -226,10 +236,11 @@ class FoldData(lightning.LightningDataModule):
         normalization: Normalization,
         seed: int,
         settings: TrainSettings,
+        mfcc: MfccSettings,
     ) -> None:
         super().__init__()
         self._phase, self._seed, self._workers = phase, seed, settings.loader_workers
-        self.train = ClipDataset(features, fold.train, modality, normalization, phase)
+        self.train = ClipDataset(features, fold.train, modality, normalization, phase, mfcc)
         self.selection = ClipDataset(features, fold.selection, modality, normalization)
         # Where the test actors choose the epoch anyway, as published, there is nobody left to watch.
         watched = fold.test if settings.watch_test and fold.validation else ()

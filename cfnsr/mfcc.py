@@ -1,10 +1,11 @@
 """Mel-frequency cepstral coefficients of a clip's sound: the published audio feature, 13 x 212.
 
-Shapes: C coefficients, F frames, n samples.
+Shapes: C coefficients, F frames, n samples; V speeds, J frames of shift.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ SCHEMA = pa.schema(
         ("reason", pa.string()),  # why the clip is left out; empty: usable
         ("source", pa.string()),  # kind of file the sound came from: mp4, wav or flac
         ("mfcc", pa.list_(pa.list_(pa.float32()))),  # (C, F); null where the clip is left out
+        ("views", pa.binary()),  # (V, C, F + 2 J) as float16 bytes, for training; null without `mfcc.speeds`
     ]
 )
 """Columns of `mfcc.parquet`."""
@@ -48,8 +50,6 @@ def mfcc(audio: NDArray[np.float32], settings: MfccSettings) -> NDArray[np.float
     Raises:
         ClipError: there is no sound or it is silent.
     """
-    from librosa.feature import mfcc as librosa_mfcc  # slow to import
-
     offset = round(settings.offset * settings.sample_rate)
     length = round(settings.duration * settings.sample_rate)
     begin = offset if audio.size >= 2 * offset else 0
@@ -57,15 +57,34 @@ def mfcc(audio: NDArray[np.float32], settings: MfccSettings) -> NDArray[np.float
     peak = float(np.abs(window).max(initial=0))
     if peak < SILENCE:
         raise ClipError(f"the sound is silent (peak {peak:.1g} of full scale)")
-    coefficients = librosa_mfcc(
-        y=np.pad(window, (0, length - window.size)),
-        sr=settings.sample_rate,
-        n_mfcc=settings.coefficients,
-        n_fft=settings.n_fft,
-        hop_length=settings.hop,
-        n_mels=settings.n_mels,
-    )
-    return np.asarray(coefficients, np.float32)
+    return _coefficients(np.pad(window, (0, length - window.size)), settings)
+
+
+def views(audio: NDArray[np.float32], settings: MfccSettings) -> NDArray[np.float16]:
+    """The clip as a training clip is cut from it: at each of `settings.speeds`, with J frames more on both sides.
+
+    Speed perturbation (Ko et al., Interspeech 2015) changes pitch and tempo together, as other speakers do.
+
+    Args:
+        audio: see `mfcc`; what lies beyond its ends is silence.
+        settings: section `mfcc`.
+
+    Returns:
+        (V, C, F + 2 J). Half precision is finer than what training adds to it.
+    """
+    from librosa import resample
+
+    length = (settings.frames - 1 + 2 * settings.shift_frames) * settings.hop
+    result = []
+    for speed in settings.speeds:
+        rate = round(settings.sample_rate / speed)  # played at the usual rate, it is so much faster
+        sound = audio if speed == 1 else resample(audio, orig_sr=settings.sample_rate, target_sr=rate)
+        begin = round(settings.offset / speed * settings.sample_rate) - settings.shift_frames * settings.hop
+        window = sound[max(begin, 0) : begin + length]
+        before = max(-begin, 0)
+        padded = np.pad(window, (before, length - before - window.size))
+        result.append(_coefficients(padded, settings))
+    return np.stack(result).astype(np.float16)
 
 
 def mfcc_of_file(path: Path, settings: MfccSettings) -> NDArray[np.float32]:
@@ -75,6 +94,32 @@ def mfcc_of_file(path: Path, settings: MfccSettings) -> NDArray[np.float32]:
         ClipError: the file can't be read, has no sound, or is silent.
     """
     return mfcc(read_audio(path, settings.sample_rate, duration=settings.offset + settings.duration), settings)
+
+
+def features_of_file(path: Path, settings: MfccSettings) -> tuple[NDArray[np.float32], NDArray[np.float16] | None]:
+    """What the stage `mfcc` keeps of a media file: `mfcc`, and `views` if `settings.speeds` asks for them.
+
+    Raises:
+        ClipError: the file can't be read, has no sound, or is silent.
+    """
+    # A fast view needs more of the clip than its own length.
+    longest = (settings.duration + 2 * settings.shift) * max(settings.speeds, default=1.0)
+    audio = read_audio(path, settings.sample_rate, duration=settings.offset + longest)
+    return mfcc(audio, settings), views(audio, settings) if settings.speeds else None
+
+
+def _coefficients(window: NDArray[np.float32], settings: MfccSettings) -> NDArray[np.float32]:
+    from librosa.feature import mfcc as librosa_mfcc  # slow to import
+
+    coefficients = librosa_mfcc(
+        y=window,
+        sr=settings.sample_rate,
+        n_mfcc=settings.coefficients,
+        n_fft=settings.n_fft,
+        hop_length=settings.hop,
+        n_mels=settings.n_mels,
+    )
+    return np.asarray(coefficients, np.float32)
 
 
 def read_mfcc(path: Path) -> dict[str, NDArray[np.float32]]:
@@ -95,3 +140,11 @@ def read_mfcc(path: Path) -> dict[str, NDArray[np.float32]]:
     column = usable["mfcc"].combine_chunks()  # list<list<float>>
     matrices = column.flatten().flatten().to_numpy().reshape(usable.num_rows, len(column[0]), -1)  # (N, C, F)
     return dict(zip(usable["clip_id"].to_pylist(), matrices, strict=True))
+
+
+def read_views(path: Path, clips: Sequence[str], settings: MfccSettings) -> NDArray[np.float16]:
+    """The `views` of clips of `mfcc.parquet`, (clips, V, C, F + 2 J) in the order of `clips`."""
+    table = pq.read_table(path, columns=["clip_id", "views"], filters=[("clip_id", "in", list(clips))])
+    content = dict(zip(table["clip_id"].to_pylist(), table["views"].to_pylist(), strict=True))
+    shape = (len(settings.speeds), settings.coefficients, settings.frames + 2 * settings.shift_frames)
+    return np.stack([np.frombuffer(content[clip], np.float16).reshape(shape) for clip in clips])

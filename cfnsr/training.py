@@ -79,7 +79,7 @@ def train_fold(
             for encoder, pretrained in trained.items():
                 getattr(network, encoder).load_state_dict(getattr(pretrained, encoder).state_dict())
         if phase.epochs:
-            data = FoldData(features, fold, phase, modality, normalization, seed, params.train)
+            data = FoldData(features, fold, phase, modality, normalization, seed, params.train, params.mfcc)
             description = f"fold {fold.index} {name}"
             last = callbacks if modality == params.model.modality else ()
             named = Phase(name, phase, folder / name, seed, description)

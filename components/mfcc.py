@@ -10,7 +10,7 @@ from typing import Any
 from cfnsr.config import MfccSettings, Settings, default_workers
 from cfnsr.files import code_digest
 from cfnsr.manifest import read_manifest
-from cfnsr.mfcc import SCHEMA, mfcc_of_file
+from cfnsr.mfcc import SCHEMA, features_of_file
 from cfnsr.packed import check_bad_share, extract_by_actor, features_key, left_out, merge_packed, read_key
 from components.runner import run_step
 
@@ -62,7 +62,12 @@ def mfcc(settings: Settings) -> None:
 
 def extract(task: MfccTask) -> dict[str, Any]:
     """Columns of one clip; runs in a worker process."""
-    return {"source": task.path.suffix[1:].lower(), "mfcc": list(mfcc_of_file(task.path, task.settings))}
+    matrix, training = features_of_file(task.path, task.settings)
+    return {
+        "source": task.path.suffix[1:].lower(),
+        "mfcc": list(matrix),
+        "views": None if training is None else training.tobytes(),
+    }
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ _PHASE = {"epochs": 2, "batch_size": 8, "optimizer": "adamw", "lr": 0.003, "augm
 PROFILE = {
     "dataset": {"source": "sample", "actors": [1, 2, 3, 4, 5, 6]},
     "faces": {"frames": FRAMES, "size": SIZE},
-    "mfcc": {"sample_rate": 16000, "offset": 0.0, "duration": 1.1, "n_fft": 512, "hop": 256, "n_mels": 40},
+    "mfcc": {"sample_rate": 16000, "offset": 0.0, "duration": 1.1, "n_fft": 512, "hop": 256, "n_mels": 40}
+    | {"speeds": [1.0, 0.9], "shift": 0.1},
     "model": {
         "layers": [1, 1, 1, 1],
         "width": 8,
@@ -53,6 +54,7 @@ def write_params(root: Path, **sections: dict) -> Settings:
 def write_features(settings: Settings) -> None:
     """clips.csv, faces/ and mfcc.parquet for the profile's actors, 16 takes each."""
     layout, length = settings.layout, settings.params.mfcc.frames
+    more = 2 * settings.params.mfcc.shift_frames
     layout.faces.mkdir(parents=True)
     lines, voices = [], []
     for actor in settings.params.dataset.actors:
@@ -61,7 +63,8 @@ def write_features(settings: Settings) -> None:
         for take in takes:
             rng = np.random.default_rng([actor, take.emotion, take.statement])
             half, quarter = divmod(take.label, 4)
-            mfcc = rng.normal(0, 1, (13, length)) + 2 * half
+            views = (rng.normal(0, 1, (2, 13, length + more)) + 2 * half).astype(np.float16)
+            mfcc = views[0, :, more // 2 : more // 2 + length].astype(float)
             frame = rng.integers(0, 60, (FRAMES, SIZE, SIZE, 3))
             frame[:, 8 * quarter : 8 * quarter + 8] += 150
             jpegs = [cv2.imencode(".jpg", picture.astype(np.uint8))[1].tobytes() for picture in frame]
@@ -77,7 +80,15 @@ def write_features(settings: Settings) -> None:
                     "height": SIZE,
                 }
             )
-            voices.append({"clip_id": take.clip_id, "reason": "", "source": "mp4", "mfcc": mfcc.tolist()})
+            voices.append(
+                {
+                    "clip_id": take.clip_id,
+                    "reason": "",
+                    "source": "mp4",
+                    "mfcc": mfcc.tolist(),
+                    "views": views.tobytes(),
+                }
+            )
             name = f"{actor_folder(actor)}/01-{take.clip_id}.mp4"
             lines.append(
                 f"{take.clip_id},{actor},{take.sex},1,{EMOTIONS[take.label]},{take.label},1,{take.statement},1,True,True,"

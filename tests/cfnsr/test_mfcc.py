@@ -7,7 +7,7 @@ from media_files import chirp, silence, write_media
 
 from cfnsr.config import MfccSettings
 from cfnsr.errors import ClipError, InputError
-from cfnsr.mfcc import SCHEMA, SILENCE, mfcc, mfcc_of_file, read_mfcc
+from cfnsr.mfcc import SCHEMA, SILENCE, features_of_file, mfcc, mfcc_of_file, read_mfcc, read_views, views
 from cfnsr.packed import write_packed
 
 PUBLISHED = MfccSettings()
@@ -152,3 +152,52 @@ class TestReading:
         (tmp_path / "mfcc.parquet").write_text("something else")
         with pytest.raises(InputError, match="is not an MFCC file"):
             read_mfcc(tmp_path / "mfcc.parquet")
+
+
+class TestViews:
+    def test_the_first_is_the_clip_itself_with_more_on_both_sides(self):
+        audio = noise(5)
+        first, exact = views(audio, PUBLISHED)[0].astype(np.float32), mfcc(audio, PUBLISHED)
+        more = PUBLISHED.shift_frames
+        assert first.shape == (13, 212 + 2 * more)
+        cut = first[:, more : more + 212]
+        # But for the frames at the edges, whose neighbours the published window does not have, and half precision.
+        assert np.abs(cut - exact)[:, 3:-3].max() < 0.6
+        assert np.abs(exact).max() > 200
+
+    def test_others_sound_faster_and_higher(self):
+        """A tone at twice the speed is the tone an octave higher."""
+        settings = SMALL.model_copy(update={"speeds": (1.0, 2.0)})
+        time = np.arange(16000 * 8) / 16000
+        low, high = (np.sin(2 * np.pi * hertz * time).astype(np.float32) for hertz in (440, 880))
+        doubled, expected = views(low, settings)[1], views(high, settings)[0]
+        more = settings.shift_frames
+        assert np.abs(doubled - expected)[1:, more + 2 : -more].astype(float).max() < 2
+
+    def test_beyond_the_ends_of_a_clip_is_silence(self):
+        settings = SMALL.model_copy(update={"speeds": (1.0,), "shift": 0.5})
+        (view,) = views(noise(1.0, 16000), settings)
+        assert view.shape == (13, settings.frames + 2 * settings.shift_frames)
+        assert view[0, 5] < view[0, settings.shift_frames + 20]
+        assert view[0, -5] < view[0, settings.shift_frames + 20]
+
+    def test_they_are_read_in_the_order_asked_for(self, tmp_path):
+        write_media(tmp_path / "clip.wav", chirp(4))
+        rows = []
+        for clip, speed in (("a", 1.0), ("b", 0.5)):
+            settings = SMALL.model_copy(update={"speeds": (1.0, speed)})
+            matrix, training = features_of_file(tmp_path / "clip.wav", settings)
+            row = {"clip_id": clip, "reason": "", "source": "wav", "mfcc": list(matrix), "views": training.tobytes()}
+            rows.append(row)
+        write_packed(tmp_path / "mfcc.parquet", rows, SCHEMA, "key")
+        kept = read_views(tmp_path / "mfcc.parquet", ["b", "a"], settings)
+        assert kept.shape == (2, 2, 13, settings.frames + 2 * settings.shift_frames)
+        assert np.array_equal(kept[0], training)
+        assert np.array_equal(kept[0, 0], kept[1, 0])
+        assert not np.array_equal(kept[0, 1], kept[1, 1])
+
+    def test_none_are_kept_without_speeds(self, tmp_path):
+        write_media(tmp_path / "clip.wav", chirp(4))
+        matrix, training = features_of_file(tmp_path / "clip.wav", SMALL.model_copy(update={"speeds": ()}))
+        assert training is None
+        assert np.array_equal(matrix, mfcc_of_file(tmp_path / "clip.wav", SMALL))

@@ -46,8 +46,22 @@ def test_a_clip_is_augmented_with_one_draw_for_all_frames():
 @pytest.mark.parametrize("seed", range(5))
 def test_audio_augmentation_keeps_the_shape_and_hides_some(seed):
     torch.manual_seed(seed)
-    mfcc = torch.ones(13, 126)
-    augmented = AudioAugment(126)(mfcc)
-    assert augmented.shape == mfcc.shape
-    assert set(augmented.unique().tolist()) <= {0.0, 1.0}
-    assert 0.5 < augmented.mean() <= 1
+    mfcc = torch.ones(4, 13, 126)
+    masked = AudioAugment(126).masked(mfcc)
+    assert masked.shape == mfcc.shape
+    assert set(masked.unique().tolist()) == {0.0, 1.0}
+    assert 0.5 < masked.mean() <= 1
+    assert len({clip.sum().item() for clip in masked}) > 1  # each clip has masks of its own
+
+
+def test_training_clips_are_cut_at_every_shift_and_half_of_them_at_another_speed():
+    torch.manual_seed(0)
+    clips, speeds, frames, shift = 4000, 3, 50, 5
+    place = torch.arange(frames + 2 * shift).float()
+    views = (1000 * torch.arange(speeds)[:, None, None] + place).expand(clips, speeds, 13, -1)
+    cut = AudioAugment(frames).cut(views)
+    assert cut.shape == (clips, 13, frames)
+    assert (cut[:, 0].diff(dim=1) == 1).all()  # a whole piece, in order
+    speed, begin = cut[:, 0, 0].long() // 1000, cut[:, 0, 0].long() % 1000
+    assert torch.bincount(speed).div(clips).tolist() == pytest.approx([0.5, 0.25, 0.25], abs=0.03)
+    assert torch.bincount(begin).div(clips).tolist() == pytest.approx([1 / 11] * 11, abs=0.02)

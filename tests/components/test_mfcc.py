@@ -18,7 +18,7 @@ from components.manifest import manifest
 from components.mfcc import mfcc
 
 PROJECT = Path(__file__).resolve().parents[2]
-SMALL = {"sample_rate": 8000, "offset": 0.0, "duration": 1.0, "n_fft": 256, "hop": 64, "n_mels": 20}
+SMALL = {"sample_rate": 8000, "offset": 0.0, "duration": 1.0, "n_fft": 256, "hop": 64, "n_mels": 20, "speeds": []}
 
 
 def configure(root, **mfcc_values):
