@@ -186,9 +186,13 @@ class RunTracker:
         """Of the runs by their name here, on whichever servers; ids are unique, so only one server knows each."""
         return json.loads(self._file.read_text()) if self._file.exists() else {}
 
-    def _create(self, name: str, title: str, tags: Mapping[str, str]) -> str:
+    def create(self, title: str, tags: Mapping[str, str]) -> str:
+        """Make a run that no training keeps. Returns its id."""
         tags = {"mlflow.runName": title, "profile": self._settings.profile, **tags}
-        run_id = self.client.create_run(self._experiment(), tags=tags).info.run_id
+        return str(self.client.create_run(self._experiment(), tags=tags).info.run_id)
+
+    def _create(self, name: str, title: str, tags: Mapping[str, str]) -> str:
+        run_id = self.create(title, tags)
         ids = self._ids()
         ids.setdefault(name, []).append(run_id)
         write_text(self._file, json.dumps(ids, indent=2) + "\n")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pipelines.prefect_setup  # isort: skip  # noqa: F401  before Prefect
@@ -18,6 +19,9 @@ from prefect.artifacts import (
 
 from cfnsr.config import Settings
 from components.tracking import REGISTERED_MODEL, RunTracker
+
+if TYPE_CHECKING:
+    from optuna import Study
 
 FIGURES = {"accuracy": "accuracy (WAR)", "uar": "UAR", "f1": "macro F1", "ece": "ECE"}
 PLOTS = ("curves.png", "confusion.png")
@@ -85,3 +89,28 @@ def result_table(figures: Mapping[str, Any], version: int | None) -> str:
     folds = len(figures["folds"]["each"])
     lines += ["", f"{figures['clips']} clips, {folds} folds, {figures['parameters']:,} parameters; {registered}."]
     return "\n".join(lines)
+
+
+def publish_search(study: Study, folder: Path) -> None:
+    """Leave the trials of a search with the flow run.
+
+    Args:
+        study: all trials ended.
+        folder: of its plots.
+    """
+    names = sorted({name for trial in study.trials for name in trial.params})
+    lines = [
+        f"# Search: best validation accuracy {study.best_value:.3f} in trial {study.best_trial.number}",
+        "",
+        f"| trial | state | validation accuracy | {' | '.join(names)} |",
+        f"| --- | --- | --- |{' --- |' * len(names)}",
+    ]
+    for trial in study.trials:
+        value = f"{trial.value:.3f}" if trial.value is not None else ""
+        cells = (_short(trial.params.get(name, "")) for name in names)
+        lines.append(f"| {trial.number} | {trial.state.name.lower()} | {value} | {' | '.join(cells)} |")
+    create_markdown_artifact("\n".join([*lines, "", f"Plots: {folder}"]), key="search", description=study.study_name)
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

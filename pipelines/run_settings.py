@@ -20,6 +20,7 @@ def requested_settings(
     overrides: Mapping[str, Any] | None = None,
     protocol: str | None = None,
     seed: int | None = None,
+    trials: int | None = None,
 ) -> Settings:
     """The settings of a run that somebody asked for.
 
@@ -32,6 +33,7 @@ def requested_settings(
         overrides: by dotted key below the profile, such as `{"train.fusion.lr": 3e-4}`.
         protocol: short for the override `train.protocol`.
         seed: short for the override `train.seed`.
+        trials: in place of `tune.trials`; a search's length changes nothing about a run.
 
     Raises:
         InputError: an unknown profile or key, an impossible value, a key of the data's sections, or a key asked for
@@ -49,7 +51,9 @@ def requested_settings(
                 f"overrides: {key} can't be changed for one run; keys below model and train can. The data's sections "
                 "are changed in params.yaml, because all runs of a profile share its data."
             )
-    plain = load_settings(params_file, profile)
+    search = {"tune.trials": trials} if trials is not None else {}
+    plain = load_settings(params_file, profile, search)
+    wanted |= search
     changed = load_settings(params_file, profile, wanted)
     if changed.params == plain.params:
         return plain

@@ -1,0 +1,35 @@
+"""Giving up a trial that lags behind the others, in the middle of a fold or between two."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import lightning
+import optuna
+
+from cfnsr.task import SCORE
+
+
+class GiveUp(lightning.Callback):
+    """Reports a trial after each epoch of a fold's last phase, and raises `optuna.TrialPruned` when it lags behind.
+
+    What is reported is the mean of the finished folds' scores and the best of this fold so far, at the step
+    `fold * epochs + epoch`: what the trial's result would be if this fold got no better.
+
+    Args:
+        trial: the trial.
+        finished: scores of the folds that are finished.
+    """
+
+    def __init__(self, trial: optuna.Trial, finished: Sequence[float]) -> None:
+        self._trial, self._finished, self._best = trial, tuple(finished), 0.0
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """See class."""
+        assert trainer.max_epochs is not None
+        self._best = max(self._best, float(trainer.callback_metrics[SCORE]))
+        fold = len(self._finished)
+        mean = (sum(self._finished) + self._best) / (fold + 1)
+        self._trial.report(mean, fold * trainer.max_epochs + trainer.current_epoch)
+        if self._trial.should_prune():
+            raise optuna.TrialPruned

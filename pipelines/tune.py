@@ -1,0 +1,78 @@
+"""Flow `tune-cfnsr`: search the training settings, then train and register with the best ones.
+
+Started more than once, the runs work on the same study, and one of them trains at the end. Killed and started again, it
+goes on with the study, and with the fold that it was in.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pipelines.prefect_setup  # isort: skip  # noqa: F401  before Prefect
+import optuna
+from prefect import flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+from cfnsr.config import Settings
+from components import tune
+from components.study import SharedStudy
+from components.tracking import server_needed
+from pipelines.reports import publish_search
+from pipelines.run_settings import requested_settings
+from pipelines.train import train_cfnsr, update_data
+
+VERSION = "version"
+"""The study's attribute with what its best settings were registered as."""
+
+
+@flow(name="tune-cfnsr", flow_run_name="tune")
+def tune_cfnsr(
+    profile: str | None = None,
+    trials: int | None = None,
+    train_best: bool = True,
+    update: bool = True,
+    params_file: Path = Path("params.yaml"),
+) -> dict[str, object]:
+    """Search what `tune.search` names, then train and register with the best settings.
+
+    Args:
+        profile: None takes the one that params.yaml names.
+        trials: how many the study is to have, those of earlier runs included; None for `tune.trials`.
+        train_best: train all folds with the best settings and register the network.
+        update: bring the data stages up to date first.
+        params_file: the settings; the folder it lies in is the project's root.
+
+    Returns:
+        The best trial's overrides.
+    """
+    settings = requested_settings(params_file, profile, trials=trials)
+    tune.check_space(settings)
+    if update:
+        update_data(settings)
+    shared = tune.open_study(settings)
+    best = tune.search(settings, shared, _as_task)
+    with shared.once:
+        if VERSION not in shared.study.user_attrs:
+            _conclude(settings, shared, best, train_best)
+    return best
+
+
+@task(task_run_name="trial {number}", cache_policy=NO_CACHE)
+def run_trial(number: int, settings: Settings, trial: optuna.Trial, study_run: str) -> float | None:
+    """Train the folds of a trial. Returns the mean of their scores; None if it was given up."""
+    return tune.run_trial(settings, trial, study_run)
+
+
+def _as_task(settings: Settings, trial: optuna.Trial, study_run: str) -> float | None:
+    return run_trial(trial.number, settings, trial, study_run)
+
+
+def _conclude(settings: Settings, shared: SharedStudy, best: dict[str, object], train_best: bool) -> None:
+    """What one worker does when all trials are done."""
+    with server_needed(settings.layout.root):
+        folder = tune.finish(settings, shared, best)
+    get_run_logger().info("the best of %d trials: %s; plots in %s", len(shared.study.trials), best, folder)
+    publish_search(shared.study, folder)
+    if train_best:
+        version = train_cfnsr(settings.profile, best, update=False, params_file=settings.params_file)
+        shared.study.set_user_attr(VERSION, version)
