@@ -30,7 +30,7 @@ DEFAULT = Options()
 Step = Sample | Ending | Failure
 """What the preparing thread hands over: a clip's samples, then its end, or why it can't be used."""
 
-_LIVE = Path("camera")
+_NO_FILE = Path()
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,8 +141,12 @@ class Predictor:
             options: windows and faces.
             drop: leave out windows that the network is too slow for, so that the answers don't fall behind.
         """
-        steps: Iterator[tuple[Path, Step]] = ((_LIVE, step) for step in live_samples(pictures, self.recipe, options))
+        steps: Iterator[tuple[Path, Step]] = ((_NO_FILE, step) for step in live_samples(pictures, self.recipe, options))
         yield from self._moments(overlapped(steps, 1, drop=drop), batch_size=1)
+
+    def answer(self, samples: Iterable[Sample]) -> Iterator[Moment]:
+        """Moments of samples that are prepared already."""
+        yield from self._moments((_NO_FILE, sample) for sample in samples)
 
     def explain(self, clip: str | Path, options: Options = DEFAULT) -> Explanation:
         """Predict a clip, and look into the network where it is surest.

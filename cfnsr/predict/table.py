@@ -28,7 +28,7 @@ class _Stretch:
 def print_prediction(prediction: Prediction, synthetic: bool) -> None:
     """A clip's answer, and its timeline if it is longer than one window."""
     console = Console()
-    console.print(_headline(prediction))
+    console.print(_headline(prediction), soft_wrap=True)
     console.print(_bars(prediction.answer))
     if len(prediction.moments) > 1:
         console.print(_timeline(prediction.moments))

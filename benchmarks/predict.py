@@ -1,0 +1,171 @@
+"""How fast clips are predicted, where the time goes, and how much memory a long file takes.
+
+    python -m benchmarks.predict CLIP [--model FILE] [--seconds 60] [--rounds 3] [--minutes 60]
+
+CLIP is a few seconds of somebody talking, for example of RAVDESS. It is looped to make files of any length: at its own
+size to measure speed, at 320 pixels to measure memory. Speed is that of the paper's network, with random weights unless
+`--model` names a file; memory is measured with a small one for the same inputs, so that nothing hides what the inputs
+take. "One after the other" is the same code, all windows prepared before the network begins; rounds alternate, so that
+whatever else the machine does hits both alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import torch
+
+from cfnsr import CFNSR, Predictor
+from cfnsr.checkpoint import save_model
+from cfnsr.config import FacesSettings, MfccSettings
+from cfnsr.media.audio import read_audio
+from cfnsr.media.extent import find_extent
+from cfnsr.media.video import read_frames
+from cfnsr.normalize import Normalization
+from cfnsr.predict import Options
+from cfnsr.predict.samples import Sample
+from cfnsr.predict.windows import sliding_samples
+from cfnsr.ravdess import EMOTIONS
+
+SMALL = 320  # pixels, the longer side of the files that memory is measured with
+RATE = 48_000  # Hz
+BLOCK = 1024  # samples
+HOP = 5.0  # s, of the windows that memory is measured with
+SMALL_NETWORK = {"layers": (1, 1, 1, 1), "width": 8, "cardinality": 4, "audio_width": 8, "transformer_layers": 1}
+
+PEAK = """
+import re, sys
+from pathlib import Path
+from cfnsr.predict import Options, Predictor
+
+count = len(Predictor.from_pretrained(sys.argv[1])(sys.argv[2], Options(hop=float(sys.argv[3]))).moments)
+print(count, re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+"""
+
+
+def loop(clip: Path, path: Path, seconds: float, longest: int | None = None) -> Path:
+    """The clip again and again, as H.264 and AAC."""
+    frames = [frame for _, frame in read_frames(clip)]
+    rate = len(frames) / find_extent(clip, 1e9).seconds
+    scale = min(1.0, (longest or 10**9) / max(frames[0].width, frames[0].height))
+    width, height = (round(side * scale / 2) * 2 for side in (frames[0].width, frames[0].height))
+    pictures = [frame.reformat(width, height, "yuv420p") for frame in frames]
+    sound = read_audio(clip, RATE)
+    with av.open(str(path), "w") as container:
+        video: Any = container.add_stream("libx264", rate=Fraction(rate).limit_denominator(1001))
+        video.width, video.height, video.pix_fmt, video.options = width, height, "yuv420p", {"preset": "veryfast"}
+        audio: Any = container.add_stream("aac", rate=RATE, layout="mono")
+        heard = 0
+        for number in range(round(seconds * rate)):
+            picture = pictures[number % len(pictures)]
+            picture.pts, picture.time_base = number, Fraction(1 / rate).limit_denominator(100_000)
+            container.mux(video.encode(picture))
+            while heard < (number + 1) / rate * RATE:  # side by side, as cameras write them
+                block = np.take(sound, range(heard, heard + BLOCK), mode="wrap")[None]
+                wave = av.AudioFrame.from_ndarray(np.ascontiguousarray(block), format="fltp", layout="mono")
+                wave.sample_rate, wave.time_base, wave.pts = RATE, Fraction(1, RATE), heard
+                container.mux(audio.encode(wave))
+                heard += BLOCK
+        container.mux(chain(video.encode(), audio.encode()))
+    return path
+
+
+def random_network(path: Path, **size: Any) -> Path:
+    torch.manual_seed(0)
+    config = {
+        "labels": list(EMOTIONS),
+        "faces": FacesSettings().model_dump(mode="json", exclude={"yunet"}),
+        "detector": "haar",
+        "mfcc": MfccSettings().model_dump(mode="json"),
+        "normalization": Normalization((0.0,) * 13, (1.0,) * 13).to_dict(),
+    }
+    save_model(path, CFNSR(**size), config)
+    return path
+
+
+def prepared(predictor: Predictor, clip: Path) -> Iterator[Sample]:
+    """What the preparing thread does, here and now."""
+    for step in sliding_samples(clip, find_extent(clip, 0.0), predictor.recipe, Options()):
+        if isinstance(step, Sample):
+            yield step
+
+
+def speed(predictor: Predictor, clip: Path, seconds: float, rounds: int) -> None:
+    parts: dict[str, list[float]] = {"prepare": [], "network": [], "one after the other": [], "overlapped": []}
+    for number in range(rounds):
+        started = time.perf_counter()
+        samples = list(prepared(predictor, clip))
+        ready = time.perf_counter()
+        answered = sum(1 for _ in predictor.answer(samples))
+        done = time.perf_counter()
+        count = sum(1 for _ in predictor.timeline(clip))
+        overlapped = time.perf_counter() - done
+        assert count == answered
+        for name, value in zip(parts, (ready - started, done - ready, done - started, overlapped), strict=True):
+            parts[name].append(value)
+        print(f"round {number + 1}: in turn {done - started:.1f} s, overlapped {overlapped:.1f} s", flush=True)
+    median = {name: statistics.median(values) for name, values in parts.items()}
+    print(f"file:                {seconds:.0f} s, {count} windows, {torch.get_num_threads()} threads for the network")
+    print(f"decode, faces, MFCC: {median['prepare']:.2f} s, {median['prepare'] / count:.3f} s a window")
+    print(f"network:             {median['network']:.2f} s, {median['network'] / count:.3f} s a window")
+    print(f"one after the other: {median['one after the other']:.2f} s")
+    print(f"overlapped:          {median['overlapped']:.2f} s, {seconds / median['overlapped']:.2f} times real time")
+    ratios = [after / at_once for after, at_once in zip(parts["one after the other"], parts["overlapped"], strict=True)]
+    print(f"ratio:               {statistics.median(ratios):.2f} (lowest round {min(ratios):.2f})")
+
+
+def memory(clip: Path, folder: Path, minutes: list[float]) -> None:
+    model, peaks = random_network(folder / "small.safetensors", **SMALL_NETWORK), []
+    for length in minutes:
+        file = loop(clip, folder / f"{length:g}.mp4", 60 * length, SMALL)
+        command = [sys.executable, "-c", PEAK, str(model), str(file), str(HOP)]
+        count, peak = map(int, subprocess.run(command, check=True, capture_output=True, text=True).stdout.split())
+        peaks.append(peak / 1024)
+        print(f"peak memory:         {peaks[-1]:.0f} MB for {length:g} minutes ({count} windows)", flush=True)
+    print(f"ratio:               {peaks[-1] / peaks[0]:.2f}")
+
+
+def cold_start(model: Path, clip: Path) -> None:
+    seconds = []
+    for _ in range(3):
+        started = time.perf_counter()
+        command = [sys.executable, "-m", "cfnsr.cli", "predict", str(clip), "--model", str(model), "--no-picture"]
+        subprocess.run(command, check=True, capture_output=True)
+        seconds.append(time.perf_counter() - started)
+    print(f"cold start:          {statistics.median(seconds):.1f} s for `cfnsr predict {clip.name}` (median of 3)")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("clip", type=Path, help="a few seconds of somebody talking")
+    parser.add_argument("--model", type=Path, help="safetensors file (default: the paper's network, random weights)")
+    parser.add_argument("--seconds", type=float, default=60, help="of the file for speed (default: 60)")
+    parser.add_argument("--rounds", type=int, default=3, help="(default: 3)")
+    parser.add_argument("--minutes", type=float, default=60, help="of the long file for memory (default: 60)")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        model = arguments.model or random_network(folder / "model.safetensors")
+        cold_start(model, arguments.clip)
+        with Predictor.from_pretrained(model) as predictor:
+            file = loop(arguments.clip, folder / "speed.mp4", arguments.seconds)
+            for _ in predictor.predict_many([arguments.clip]):  # warm-up: libraries loaded, librosa compiled
+                pass
+            speed(predictor, file, arguments.seconds, arguments.rounds)
+        memory(arguments.clip, folder, [2, arguments.minutes])
+
+
+if __name__ == "__main__":
+    main()
