@@ -161,7 +161,8 @@ def test_predict_uses_the_registered_model(project, demo):
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     assert answer["emotion"] in EMOTIONS
-    assert sum(answer[emotion] for emotion in EMOTIONS) == pytest.approx(1, abs=1e-5)
+    assert set(answer["probabilities"]) == set(EMOTIONS)
+    assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-5)
 
 
 def test_the_champion_is_whoever_has_the_alias(project, demo):
