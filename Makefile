@@ -4,7 +4,7 @@ PYTHON ?= python3.11
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help install demo test results up down lint types lock clean
+.PHONY: help install demo test results up status down lint types lock clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,6 +41,9 @@ MLFLOW_PORT ?= 5000
 
 up: $(VENV)/.installed  ## Prefect server, MLflow server and workers on this machine, flows deployed
 	@python -m pipelines.services up --prefect-port $(PREFECT_PORT) --mlflow-port $(MLFLOW_PORT)
+
+status:  ## are the servers and the workers that `make up` started still running
+	@python -m pipelines.services status
 
 down:  ## end what `make up` has started
 	@python -m pipelines.services down

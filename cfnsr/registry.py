@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from cfnsr.errors import InputError
@@ -14,6 +16,43 @@ DATABASE = "mlflow.db"
 def tracking_uri(root: Path) -> str:
     """Where runs are logged and models registered: MLFLOW_TRACKING_URI, or else `mlflow.db` in the project's root."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root.resolve() / DATABASE}"
+
+
+class ServerAwayError(InputError):
+    """The tracking server, or the store of its artifacts, does not answer. That can pass."""
+
+
+@contextmanager
+def server_needed(root: Path) -> Iterator[None]:
+    """Inside, an outage of the tracking server is told in a sentence.
+
+    Raises:
+        ServerAwayError: instead of what MLflow raises when it can't reach its server.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        if not unreachable(error):
+            raise
+        raise ServerAwayError(
+            f"the MLflow server {tracking_uri(root)} does not answer; start it (`make up`) or set MLFLOW_TRACKING_URI, "
+            "then run the same command again: it goes on from there."
+        ) from error
+
+
+def unreachable(error: Exception) -> bool:
+    """Whether it says that the tracking server, or the store of its artifacts, does not answer."""
+    from botocore.exceptions import HTTPClientError
+    from mlflow.exceptions import MlflowException, RestException
+
+    if isinstance(error, RestException):
+        return error.error_code == "TEMPORARILY_UNAVAILABLE"
+    if isinstance(error, MlflowException):
+        # The class says nothing; these are the words of mlflow.utils.rest_utils for a server without an answer.
+        return error.error_code == "TEMPORARILY_UNAVAILABLE" or "API request to " in str(error)
+    return isinstance(error, HTTPClientError)
 
 
 def fetch_model(uri: str, root: Path = Path()) -> Path:
@@ -39,7 +78,8 @@ def fetch_model(uri: str, root: Path = Path()) -> Path:
             "MLFLOW_TRACKING_URI to your MLflow server."
         )
     try:
-        return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, tracking_uri=server))
+        with server_needed(root):
+            return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, tracking_uri=server))
     except MlflowException as error:
         raise InputError(
             f"{uri} is not in the registry ({error.message}); train a model with `dvc repro`, or set the alias in the "

@@ -29,8 +29,8 @@ from filelock import FileLock
 from cfnsr.config import load_settings
 from cfnsr.errors import InputError, exit_with_sentence
 from cfnsr.operations import PromoteSettings
-from cfnsr.registry import tracking_uri
-from components.tracking import REGISTERED_MODEL, server_needed
+from cfnsr.registry import server_needed, tracking_uri
+from components.tracking import REGISTERED_MODEL
 
 if TYPE_CHECKING:
     import pandas as pd

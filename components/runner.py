@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cfnsr.config import Settings, load_settings
 from cfnsr.errors import exit_with_sentence
+from cfnsr.registry import server_needed
 
 
 def run_step(step: Callable[[Settings], None], description: str | None) -> None:
@@ -25,5 +26,6 @@ def run_step(step: Callable[[Settings], None], description: str | None) -> None:
     with exit_with_sentence():
         settings = load_settings(arguments.params, arguments.profile)
         started = time.monotonic()
-        step(settings)
+        with server_needed(settings.layout.root):
+            step(settings)
         print(f"{step.__name__}: done in {time.monotonic() - started:.1f} s")

@@ -24,7 +24,7 @@ import yaml
 from cfnsr.config import Settings
 from cfnsr.errors import InputError
 from cfnsr.files import write_text
-from cfnsr.registry import tracking_uri
+from cfnsr.registry import tracking_uri, unreachable
 from components.outbox import Outbox, deliver_all, outbox_folder
 
 if TYPE_CHECKING:
@@ -39,40 +39,6 @@ EXPERIMENT = "cfn-sr"
 REGISTERED_MODEL = "cfn-sr"
 PARENT = "train"
 RUN_FILE = "mlflow.json"
-
-
-class ServerAwayError(InputError):
-    """The tracking server, or the store of its artifacts, does not answer. That can pass."""
-
-
-@contextmanager
-def server_needed(root: Path) -> Iterator[None]:
-    """Inside, an outage of the tracking server is told in a sentence.
-
-    Raises:
-        ServerAwayError: instead of what MLflow raises when it can't reach its server.
-    """
-    try:
-        yield
-    except Exception as error:
-        if not _unreachable(error):
-            raise
-        raise ServerAwayError(
-            f"the MLflow server {tracking_uri(root)} does not answer; start it (`make up`) or set MLFLOW_TRACKING_URI, "
-            "then run the same command again: it goes on from there."
-        ) from error
-
-
-def _unreachable(error: Exception) -> bool:
-    from botocore.exceptions import HTTPClientError
-    from mlflow.exceptions import MlflowException, RestException
-
-    if isinstance(error, RestException):
-        return error.error_code == "TEMPORARILY_UNAVAILABLE"
-    if isinstance(error, MlflowException):
-        # The class says nothing; these are the words of mlflow.utils.rest_utils for a server without an answer.
-        return error.error_code == "TEMPORARILY_UNAVAILABLE" or "API request to " in str(error)
-    return isinstance(error, HTTPClientError)
 
 
 @contextmanager
@@ -119,7 +85,7 @@ class RunTracker:
                 if self.client.get_run(run_id).info.lifecycle_stage == "active":
                     return run_id
             except MlflowException as error:
-                if _unreachable(error):
+                if unreachable(error):
                     return run_id
         return None
 

@@ -17,8 +17,9 @@ from cfnsr.errors import InputError
 from cfnsr.files import write_text
 from cfnsr.operations import Choice, Range
 from cfnsr.outcome import WEIGHTS
+from cfnsr.registry import ServerAwayError, server_needed
 from components import train
-from components.tracking import RunTracker, ServerAwayError, server_needed
+from components.tracking import RunTracker
 
 if TYPE_CHECKING:
     import optuna

@@ -1,4 +1,4 @@
-"""The servers of one machine: `python -m pipelines.services up` starts them, `down` ends exactly these.
+"""The servers of one machine: `python -m pipelines.services up` starts them, `status` looks at them, `down` ends them.
 
 Prefect server, MLflow server (on the same mlflow.db that the steps use without it), a worker of the pool `local`, and a
 worker of the pool `gpu` for each GPU. What they write lies in `.services/`; `prefect.toml` tells every `prefect`
@@ -146,6 +146,21 @@ def down(machine: Machine) -> list[str]:
     return list(processes)
 
 
+def check(machine: Machine) -> list[str]:
+    """Names of the services.
+
+    Raises:
+        InputError: one of them is not running; flow runs may wait for it forever.
+    """
+    known, alive = _record(machine), _running(machine)
+    if not known:
+        raise InputError("no services of this project are running, so no worker either; `make up` starts them.")
+    dead = [name for name in known if name not in alive]
+    if dead:
+        raise InputError(f"{', '.join(dead)} ended; {machine.folder} has the logs, `make down up` starts all again.")
+    return list(alive)
+
+
 def _end(process: psutil.Process) -> None:
     try:
         everyone = [process, *process.children(recursive=True)]
@@ -243,20 +258,23 @@ def _gpus() -> int:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["up", "down"])
+    parser.add_argument("what", choices=["up", "status", "down"])
     parser.add_argument("--prefect-port", type=int, default=4200)
     parser.add_argument("--mlflow-port", type=int, default=5000)
     arguments = parser.parse_args()
     machine = Machine(Path.cwd(), arguments.prefect_port, arguments.mlflow_port)
     with exit_with_sentence():
-        if arguments.what == "down":
-            ended = down(machine)
-            print(f"ended: {', '.join(ended)}" if ended else "none of this project's services was running")
-            return
-        up(machine)
-        print(f"Prefect   http://{HOST}:{machine.prefect_port}")
-        print(f"MLflow    {machine.mlflow}")
-        print("Next      prefect deployment run train-cfnsr/local --param profile=sample --watch")
+        match arguments.what:
+            case "down":
+                ended = down(machine)
+                print(f"ended: {', '.join(ended)}" if ended else "none of this project's services was running")
+            case "status":
+                print(f"running: {', '.join(check(machine))}")
+            case "up":
+                up(machine)
+                print(f"Prefect   http://{HOST}:{machine.prefect_port}")
+                print(f"MLflow    {machine.mlflow}")
+                print("Next      prefect deployment run train-cfnsr/local --param profile=sample --watch")
 
 
 if __name__ == "__main__":

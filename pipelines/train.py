@@ -19,10 +19,11 @@ from cfnsr.config import Settings
 from cfnsr.errors import InputError, sentence
 from cfnsr.folds import Fold
 from cfnsr.outcome import FoldResult
+from cfnsr.registry import ServerAwayError, server_needed
 from components import data_stages, evaluate, train
 from components.register import ALIAS, register
 from components.runner import run_step
-from components.tracking import REGISTERED_MODEL, RunTracker, ServerAwayError, server_needed
+from components.tracking import REGISTERED_MODEL, RunTracker
 from pipelines.reports import Progress, publish_report
 from pipelines.run_settings import requested_folds, requested_settings
 

@@ -14,9 +14,9 @@ from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from cfnsr.config import Settings
+from cfnsr.registry import server_needed
 from components import tune
 from components.study import SharedStudy
-from components.tracking import server_needed
 from pipelines.reports import publish_search
 from pipelines.run_settings import requested_settings
 from pipelines.train import train_cfnsr, update_data

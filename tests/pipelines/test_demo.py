@@ -7,43 +7,21 @@ import base64
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import mlflow
 import pandas as pd
 import pytest
+from project_copy import copy_project, environment, run
 
 from cfnsr.ravdess import EMOTIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 CLIP = "data/sample/raw/Actor_01/01-01-03-02-01-01-01.mp4"
 pytestmark = pytest.mark.slow
-
-
-def environment(project: Path) -> dict[str, str]:
-    """With the project's .venv activated, as `source .venv/bin/activate` does it."""
-    variables = {**os.environ, "PATH": f"{project / '.venv/bin'}{os.pathsep}{os.environ['PATH']}"}
-    for name in ("MLFLOW_TRACKING_URI", "PYTHONPATH"):
-        variables.pop(name, None)
-    return variables
-
-
-def run(project: Path, command: str, timeout: float = 900) -> subprocess.CompletedProcess[str]:
-    """A shell command in the project, to its end."""
-    return subprocess.run(
-        ["bash", "-c", command],
-        cwd=project,
-        env=environment(project),
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
 
 
 def start(project: Path, command: str) -> subprocess.Popen[bytes]:
@@ -61,16 +39,7 @@ def start(project: Path, command: str) -> subprocess.Popen[bytes]:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
     """A copy of the project's files as git knows them, with this environment as its .venv."""
-    folder = tmp_path_factory.mktemp("newcomer") / "cfnsr"
-    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
-    for name in tracked.decode().split("\0"):
-        if name and (ROOT / name).exists():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
-    (folder / ".venv").symlink_to(sys.prefix)
-    author = "git -c user.name=newcomer -c user.email=newcomer@example.org"
-    assert run(folder, f"git init -q && git add -A && {author} commit -qm start").returncode == 0
-    return folder
+    return copy_project(tmp_path_factory.mktemp("newcomer") / "cfnsr")
 
 
 @pytest.fixture(scope="module")

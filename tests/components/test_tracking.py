@@ -1,0 +1,155 @@
+"""Tracking while the MLflow server goes away and comes back: a real server, killed in the middle of training."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import pytest
+from feature_files import write_features, write_params
+from mlflow_server import MlflowServer
+from running_programs import running, wait_for
+
+from cfnsr.errors import InputError
+from cfnsr.registry import ServerAwayError, server_needed
+from components.evaluate import evaluate
+from components.outbox import Outbox, outbox_folder
+from components.register import register
+from components.tracking import RunTracker, deliver
+
+ROOT = Path(__file__).resolve().parents[2]
+PHASE = {"epochs": 2, "batch_size": 8, "lr": 0.003}
+LONG = {"epochs": 12, "batch_size": 8, "lr": 0.003}
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    server = MlflowServer(tmp_path / "server")
+    server.start()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    yield server
+    server.kill()
+
+
+@pytest.mark.slow
+def test_training_goes_on_without_the_server_and_nothing_measured_is_lost(tmp_path, server):
+    settings = write_params(
+        tmp_path, train={"folds": 2, "pretrain": {"audio": PHASE, "video": PHASE}, "fusion": LONG, "watch_test": False}
+    )
+    write_features(settings)
+    run = settings.layout.run
+    command = [sys.executable, "-m", "components.train", "--params", str(settings.params_file)]
+    with running(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}) as training:
+        wait_for(training, lambda: (run / "fold-0" / "fusion" / "last.ckpt").exists())
+        server.kill()
+        said = training.communicate(timeout=300)[0]
+    assert training.returncode == 0, said
+    assert "the MLflow server is away: what was measured is kept" in said
+    assert (run / "fold-1" / "fold.json").exists()
+    kept = list(outbox_folder(settings.layout).glob("*.jsonl"))
+    assert kept
+
+    with pytest.raises(InputError, match=f"could not be delivered to {server.url}"):
+        deliver(settings)
+    with pytest.raises(ServerAwayError, match="does not answer"), server_needed(tmp_path):
+        evaluate(settings)
+
+    server.start()
+    done = subprocess.run(
+        [sys.executable, "-m", "components.tracking", "deliver", "--params", str(settings.params_file)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"{len(kept)} runs delivered to {server.url}" in done.stdout
+    assert not list(outbox_folder(settings.layout).glob("*.jsonl"))
+
+    tracker = RunTracker(settings)
+    for fold in range(2):
+        history = pd.read_csv(run / f"fold-{fold}" / "history.csv")
+        fusion = history[history["phase"] == "fusion"]
+        logged = tracker.client.get_metric_history(tracker.fold(fold), "fusion-validation/accuracy")
+        assert sorted(metric.value for metric in logged) == pytest.approx(sorted(fusion["validation/accuracy"]))
+    for run_id in (tracker.parent(), tracker.fold(0), tracker.fold(1)):
+        assert tracker.client.get_run(run_id).info.status == "FINISHED"
+    ids = json.loads((run / "mlflow.json").read_text())
+    assert {name: len(each) for name, each in ids.items()} == {"train": 1, "fold-0": 1, "fold-1": 1}
+    evaluate(settings)
+    assert register(settings) == 1
+
+
+def test_what_is_kept_is_delivered_once_and_in_order(tmp_path, server):
+    client = mlflow.MlflowClient(server.url)
+    run_id = client.create_run("0").info.run_id
+    outbox = Outbox(tmp_path / "outbox", server.url, run_id)
+    server.kill()
+    for step in range(3):
+        outbox.metrics({"loss": 1.0 - step / 10}, step)
+    outbox.status("FINISHED")
+    assert not outbox.deliver()
+    server.start()
+    (tmp_path / "copy").mkdir()
+    copy = tmp_path / "copy" / f"{run_id}.jsonl"
+    copy.write_bytes((tmp_path / "outbox" / f"{run_id}.jsonl").read_bytes())
+    assert outbox.deliver()
+    assert Outbox(copy.parent, server.url, run_id).deliver()  # as after a kill between sending and dropping
+    assert [(metric.step, metric.value) for metric in client.get_metric_history(run_id, "loss")] == [
+        (0, 1.0),
+        (1, 0.9),
+        (2, 0.8),
+    ]
+    assert client.get_run(run_id).info.status == "FINISHED"
+    assert outbox.deliver()  # there is nothing
+
+
+def test_what_is_measured_during_a_delivery_is_kept(tmp_path):
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    run_id = client.create_run("0").info.run_id
+    outbox = Outbox(tmp_path / "outbox", f"sqlite:///{tmp_path}/mlflow.db", run_id)
+    with outbox.delivering():
+        for step in range(300):
+            outbox.metrics({"loss": float(step)}, step)
+            if step % 100 == 50:
+                outbox.deliver()
+    assert len(client.get_metric_history(run_id, "loss")) == 300
+
+
+def test_a_run_that_the_server_does_not_know_keeps_its_measurements(tmp_path, server):
+    settings = write_params(tmp_path)
+    Outbox(outbox_folder(settings.layout), server.url, "f" * 32).metrics({"loss": 1.0})
+    with pytest.raises(InputError, match="1 runs could not be delivered"):
+        deliver(settings)
+    assert (outbox_folder(settings.layout) / f"{'f' * 32}.jsonl").exists()
+
+
+def test_a_server_that_is_away_at_the_start_is_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    settings = write_params(tmp_path)
+    write_features(settings)
+    command = [sys.executable, "-m", "components.train", "--params", str(settings.params_file)]
+    started = time.monotonic()
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2, f"{time.monotonic() - started}: {done.stderr}"
+    assert "error: the MLflow server http://127.0.0.1:1 does not answer" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_same_runs_are_found_with_and_without_the_server(tmp_path, server, monkeypatch):
+    settings = write_params(tmp_path)
+    with_server = RunTracker(settings).parent()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{server.folder}/mlflow.db")
+    assert RunTracker(settings).parent() == with_server
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/another.db")
+    other = RunTracker(settings).parent()
+    assert other != with_server
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
+    assert RunTracker(settings).parent() == with_server

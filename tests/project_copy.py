@@ -1,0 +1,56 @@
+"""A copy of the project as git knows it, to work in as a newcomer does."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+from feature_files import PROFILE
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def copy_project(folder: Path) -> Path:
+    """The tracked files, committed again, with this environment as .venv."""
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
+    for name in tracked.decode().split("\0"):
+        if name and (ROOT / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    (folder / ".venv").symlink_to(sys.prefix)
+    author = "git -c user.name=newcomer -c user.email=newcomer@example.org"
+    assert run(folder, f"git init -q && git add -A && {author} commit -qm start").returncode == 0
+    return folder
+
+
+def make_small(folder: Path) -> None:
+    """Let the copy's profile `sample` be one whose stages take seconds."""
+    content = yaml.safe_load((folder / "params.yaml").read_text())
+    dataset = {**PROFILE["dataset"], "sample": {"seconds": 1.2, "width": 160, "height": 128}}
+    content["sample"] = {**PROFILE, "dataset": dataset, "manifest": {"max_bad_share": 0.05}}
+    (folder / "params.yaml").write_text(yaml.safe_dump(content))
+
+
+def environment(project: Path) -> dict[str, str]:
+    """With the project's .venv activated, as `source .venv/bin/activate` does it."""
+    variables = {**os.environ, "PATH": f"{project / '.venv/bin'}{os.pathsep}{os.environ['PATH']}"}
+    for name in ("MLFLOW_TRACKING_URI", "PYTHONPATH"):
+        variables.pop(name, None)
+    return variables
+
+
+def run(project: Path, command: str, timeout: float = 900) -> subprocess.CompletedProcess[str]:
+    """A shell command in the project, to its end."""
+    return subprocess.run(
+        ["bash", "-c", command],
+        cwd=project,
+        env=environment(project),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
