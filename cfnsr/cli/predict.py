@@ -54,12 +54,13 @@ def predict(
             _watch(predictor, source, options, as_json)
             return
         show_picture = len(chosen) == 1 and not as_json if picture is None else picture
-        failed = 0
+        outcomes = _explained(predictor, chosen, options) if explain else _predicted(predictor, chosen, options)
         with ExitStack() as files:
             write = _Outputs(files, predictor, timeline, out, as_json, show_picture)
-            outcomes = _explained(predictor, chosen, options) if explain else _predicted(predictor, chosen, options)
-            for outcome in outcomes:
-                failed += write(outcome)
+            failed = sum(not write(outcome) for outcome in outcomes)
+    if not as_json:
+        for path in filter(None, (out, timeline)):
+            typer.echo(f"written: {path}")
     if failed:
         where = f"the column `error` of {out} says why" if out else "the lines above say why"
         raise InputError(f"{failed} of {len(chosen)} clips could not be used; {where}.")
@@ -85,7 +86,7 @@ class _Outputs:
         self._json, self._picture, self._synthetic = as_json, picture, predictor.recipe.synthetic
 
     def __call__(self, outcome: Prediction | Failure) -> bool:
-        """Whether the clip could not be used."""
+        """Show it; False for a clip that could not be used."""
         from cfnsr.predict import Failure
         from cfnsr.predict.export import as_json
         from cfnsr.predict.picture import draw_prediction
@@ -98,7 +99,7 @@ class _Outputs:
         if isinstance(outcome, Failure):
             if not self._json and not self._results:
                 typer.echo(f"{outcome.clip}: {outcome.reason}")
-            return True
+            return False
         if self._timeline:
             self._timeline(outcome)
         if not self._json and not self._results:
@@ -108,7 +109,7 @@ class _Outputs:
             draw_prediction(outcome, path, self._synthetic)
             if not self._json:
                 typer.echo(f"picture: {path}")
-        return False
+        return True
 
 
 def _predicted(predictor: Predictor, clips: list[Path], options: Options) -> Iterator[Prediction | Failure]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import Protocol
 
 import cv2
@@ -43,6 +44,7 @@ class HaarDetector:
 
     def __init__(self) -> None:
         self._cascade = cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_default.xml")
+        self._alone = Lock()  # OpenCV's detectors keep what they work on in themselves
 
     def __call__(self, picture: Picture, near: NDArray[np.float32] | None = None) -> Boxes:
         """See `Detector`."""
@@ -55,13 +57,14 @@ class HaarDetector:
             left, right = max(int(x - _AROUND * width), 0), int(x + (1 + _AROUND) * width)
             top, bottom = max(int(y - _AROUND * height), 0), int(y + (1 + _AROUND) * height)
             smallest, largest = (round(size * min(width, height)) for size in _SIZES)
-        found = self._cascade.detectMultiScale(
-            luma[top:bottom, left:right],
-            scaleFactor=self._STEP,
-            minNeighbors=self._NEIGHBOURS,
-            minSize=(smallest, smallest),
-            maxSize=(largest, largest),
-        )
+        with self._alone:
+            found = self._cascade.detectMultiScale(
+                luma[top:bottom, left:right],
+                scaleFactor=self._STEP,
+                minNeighbors=self._NEIGHBOURS,
+                minSize=(smallest, smallest),
+                maxSize=(largest, largest),
+            )
         boxes = np.array(found, np.float32).reshape(-1, 4)
         corner = np.array([left, top, 0, 0], np.float32)
         return _largest_first((boxes + corner) * scale)
@@ -80,6 +83,7 @@ class YunetDetector:
         """
         if not model.is_file():
             raise InputError(f"The YuNet file {model} is missing; put it there, or set faces.yunet to null for Haar.")
+        self._alone = Lock()
         try:
             self._network = cv2.FaceDetectorYN.create(str(model), "", (_LONGEST, _LONGEST), self._SCORE)
         except cv2.error:
@@ -92,8 +96,9 @@ class YunetDetector:
         """See `Detector`."""
         image = picture.bgr(_LONGEST)  # (H, W, 3)
         scale = picture.width / image.shape[1]
-        self._network.setInputSize((image.shape[1], image.shape[0]))
-        _, found = self._network.detect(image)  # (K, 15): box, five landmarks, score; None without a face
+        with self._alone:
+            self._network.setInputSize((image.shape[1], image.shape[0]))
+            _, found = self._network.detect(image)  # (K, 15): box, five landmarks, score; None without a face
         boxes = np.zeros((0, 4)) if found is None else found[:, :4] * scale
         boxes = boxes[np.minimum(boxes[:, 2], boxes[:, 3]) >= _SMALLEST * min(picture.width, picture.height)]
         if near is not None:

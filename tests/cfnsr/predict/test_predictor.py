@@ -1,6 +1,7 @@
 """What answers are made of: the training features, the calibration of the inputs used, batches that don't matter."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -167,6 +168,16 @@ def test_the_timeline_comes_as_it_is_answered(home):
     assert (first.start, first.answer.inputs) == (0.0, "both")
     moments.close()  # whoever stops listening leaves no thread behind
     assert not [thread for thread in threading.enumerate() if thread.name == "prepare"]
+
+
+def test_one_predictor_serves_many_threads(home, clips):
+    predictor = Predictor.from_pretrained(home / "model.safetensors")
+    files = [*clips, home / "long.mp4", home / "face.mp4"] * 3
+    alone = [predictor(file).probabilities for file in files]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda file: predictor(file).probabilities, files))
+    for one, other in zip(alone, together, strict=True):
+        assert one == pytest.approx(other, abs=1e-5)
 
 
 def test_a_bad_files_timeline(home):
