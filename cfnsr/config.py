@@ -6,6 +6,7 @@ misspelt key or an impossible value is refused with one sentence that names it.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,11 @@ from cfnsr.section import Section
 
 Fusion = Literal["cfn_sr", "no_attention", "no_residual", "concat", "average"]
 Modality = Literal["both", "audio", "video"]
+
+PITCH_TRACKS = 3
+"""What `cfnsr.pitch` adds to the MFCC: pitch, pitch relative to the clip's own, harmonicity."""
+LOWEST_PITCH = 70.0
+"""Hz; deep voices lie above."""
 
 
 class SampleSettings(Section):
@@ -85,6 +91,7 @@ class FacesSettings(Section):
 class MfccSettings(Section):
     """Stage `mfcc`. The defaults are the published feature: 13 x 212."""
 
+    kind: Literal["published", "rich"] = "published"  # rich: from where speech begins, with three tracks of pitch
     coefficients: PositiveInt = 13
     sample_rate: PositiveInt = 44100  # Hz
     offset: float = Field(0.5, ge=0)  # s
@@ -97,6 +104,11 @@ class MfccSettings(Section):
     speeds: tuple[PositiveFloat, ...] = (1.0, 0.9, 1.1, 0.8, 1.2)
     shift: float = Field(0.25, ge=0)  # s
     max_bad_share: float = Field(0.05, ge=0, le=1)
+
+    @property
+    def channels(self) -> int:
+        """Rows of the matrix: the coefficients and, for `rich`, the tracks of pitch."""
+        return self.coefficients + (PITCH_TRACKS if self.kind == "rich" else 0)
 
     @property
     def shift_frames(self) -> int:
@@ -116,6 +128,9 @@ class MfccSettings(Section):
             raise ValueError(f"coefficients ({self.coefficients}) must not be more than n_mels ({self.n_mels})")
         if self.n_fft < self.hop:
             raise ValueError(f"n_fft ({self.n_fft}) must not be less than hop ({self.hop}), or samples are skipped")
+        if self.kind == "rich" and self.n_fft * LOWEST_PITCH < 2 * self.sample_rate:
+            shortest = math.ceil(2 * self.sample_rate / LOWEST_PITCH)
+            raise ValueError(f"kind: rich needs n_fft of at least {shortest}, two periods of a low voice")
         if self.speeds and self.speeds[0] != 1.0:
             raise ValueError("speeds must begin with 1.0, the clip as it is, or be empty")
         return self

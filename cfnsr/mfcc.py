@@ -1,4 +1,4 @@
-"""Mel-frequency cepstral coefficients of a clip's sound: the published audio feature, 13 x 212.
+"""Mel-frequency cepstral coefficients of a clip's sound: the published audio feature, 13 x 212, and a richer one.
 
 Shapes: C coefficients, F frames, n samples; V speeds, J frames of shift.
 """
@@ -22,6 +22,13 @@ SILENCE = 1e-3
 """Peak (of full scale 1) below which a clip counts as silent: -60 dB. The quietest of RAVDESS's 1440 speech takes peaks
 at 6.1e-3 in the published window; the dither of 16-bit files stays below 1e-4."""
 
+SPEECH_DB = 30.0
+"""Kind `rich`: speech begins with the first frame whose power is so close to that of the loudest."""
+LEAD = 8
+"""Frames that the window of kind `rich` begins before the speech."""
+LONGEST = 10.0
+"""s of a clip in which kind `rich` looks for the speech; takes of RAVDESS are at most 5.3 s long."""
+
 SCHEMA = pa.schema(
     [
         ("clip_id", pa.string()),
@@ -37,15 +44,18 @@ SCHEMA = pa.schema(
 def mfcc(audio: NDArray[np.float32], settings: MfccSettings) -> NDArray[np.float32]:
     """The MFCC of a clip.
 
-    From `settings.offset` on, `settings.duration` long, padded with zeros at the end where the clip is shorter (the
-    published feature). A clip so short that the offset would cut off more than it leaves is taken from its start.
+    `published`: from `settings.offset` on, `settings.duration` long, padded with zeros at the end where the clip is
+    shorter. A clip so short that the offset would cut off more than it leaves is taken from its start.
+
+    `rich`: as long, but from where the speech begins, with the tracks of `cfnsr.pitch` below the coefficients.
 
     Args:
         audio: the clip from its beginning, mono (n,), between -1 and 1, at `settings.sample_rate`.
         settings: section `mfcc`.
 
     Returns:
-        (C, F) = (settings.coefficients, settings.frames), in librosa's scale (mel power in dB, orthonormal DCT).
+        (C, F) = (settings.channels, settings.frames); coefficients in librosa's scale (mel power in dB, orthonormal
+        DCT).
 
     Raises:
         ClipError: there is no sound or it is silent.
@@ -53,10 +63,12 @@ def mfcc(audio: NDArray[np.float32], settings: MfccSettings) -> NDArray[np.float
     offset = round(settings.offset * settings.sample_rate)
     length = round(settings.duration * settings.sample_rate)
     begin = offset if audio.size >= 2 * offset else 0
-    window = audio[begin : begin + length]
+    window = audio if settings.kind == "rich" else audio[begin : begin + length]
     peak = float(np.abs(window).max(initial=0))
     if peak < SILENCE:
         raise ClipError(f"the sound is silent (peak {peak:.1g} of full scale)")
+    if settings.kind == "rich":
+        return _from_onset(audio, settings, shift=0)
     return _coefficients(np.pad(window, (0, length - window.size)), settings)
 
 
@@ -79,12 +91,34 @@ def views(audio: NDArray[np.float32], settings: MfccSettings) -> NDArray[np.floa
     for speed in settings.speeds:
         rate = round(settings.sample_rate / speed)  # played at the usual rate, it is so much faster
         sound = audio if speed == 1 else resample(audio, orig_sr=settings.sample_rate, target_sr=rate)
+        if settings.kind == "rich":
+            result.append(_from_onset(sound, settings, settings.shift_frames, speed))
+            continue
         begin = round(settings.offset / speed * settings.sample_rate) - settings.shift_frames * settings.hop
-        window = sound[max(begin, 0) : begin + length]
+        window = sound[max(begin, 0) : max(begin + length, 0)]
         before = max(-begin, 0)
         padded = np.pad(window, (before, length - before - window.size))
         result.append(_coefficients(padded, settings))
     return np.stack(result).astype(np.float16)
+
+
+def _from_onset(
+    sound: NDArray[np.float32], settings: MfccSettings, shift: int, speed: float = 1.0
+) -> NDArray[np.float32]:
+    """`(C, F + 2 shift)` of kind `rich`, around the window that begins where the speech does."""
+    from librosa.effects import trim
+
+    from cfnsr.pitch import pitch
+
+    hop, frames = settings.hop, settings.frames
+    before, after = (LEAD + shift) * hop, (frames + shift) * hop  # so that the window fits wherever the speech begins
+    padded = np.pad(sound, (before, after))
+    _, (onset, _) = trim(padded, top_db=SPEECH_DB, frame_length=settings.n_fft, hop_length=hop)
+    begin = int(onset) // hop - LEAD - shift
+    tracks = pitch(padded, settings.sample_rate, settings.n_fft, hop, speed)
+    rows = np.concatenate([_coefficients(padded, settings), tracks])
+    begin = min(max(begin, 0), rows.shape[1] - frames - 2 * shift)
+    return rows[:, begin : begin + frames + 2 * shift]
 
 
 def mfcc_of_file(path: Path, settings: MfccSettings) -> NDArray[np.float32]:
@@ -93,7 +127,7 @@ def mfcc_of_file(path: Path, settings: MfccSettings) -> NDArray[np.float32]:
     Raises:
         ClipError: the file can't be read, has no sound, or is silent.
     """
-    return mfcc(read_audio(path, settings.sample_rate, duration=settings.offset + settings.duration), settings)
+    return mfcc(read_audio(path, settings.sample_rate, duration=seconds_needed(settings)), settings)
 
 
 def features_of_file(path: Path, settings: MfccSettings) -> tuple[NDArray[np.float32], NDArray[np.float16] | None]:
@@ -102,10 +136,16 @@ def features_of_file(path: Path, settings: MfccSettings) -> tuple[NDArray[np.flo
     Raises:
         ClipError: the file can't be read, has no sound, or is silent.
     """
-    # A fast view needs more of the clip than its own length.
-    longest = (settings.duration + 2 * settings.shift) * max(settings.speeds, default=1.0)
-    audio = read_audio(path, settings.sample_rate, duration=settings.offset + longest)
+    audio = read_audio(path, settings.sample_rate, duration=seconds_needed(settings))
     return mfcc(audio, settings), views(audio, settings) if settings.speeds else None
+
+
+def seconds_needed(settings: MfccSettings) -> float:
+    """Seconds of a clip that its features may depend on."""
+    if settings.kind == "rich":
+        return LONGEST
+    # A fast view needs more of the clip than its own length.
+    return settings.offset + (settings.duration + 2 * settings.shift) * max(settings.speeds, default=1.0)
 
 
 def _coefficients(window: NDArray[np.float32], settings: MfccSettings) -> NDArray[np.float32]:
@@ -146,5 +186,5 @@ def read_views(path: Path, clips: Sequence[str], settings: MfccSettings) -> NDAr
     """The `views` of clips of `mfcc.parquet`, (clips, V, C, F + 2 J) in the order of `clips`."""
     table = pq.read_table(path, columns=["clip_id", "views"], filters=[("clip_id", "in", list(clips))])
     content = dict(zip(table["clip_id"].to_pylist(), table["views"].to_pylist(), strict=True))
-    shape = (len(settings.speeds), settings.coefficients, settings.frames + 2 * settings.shift_frames)
+    shape = (len(settings.speeds), settings.channels, settings.frames + 2 * settings.shift_frames)
     return np.stack([np.frombuffer(content[clip], np.float16).reshape(shape) for clip in clips])

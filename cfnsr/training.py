@@ -199,7 +199,7 @@ def _normalization(features: Features, fold: Fold, settings: Settings) -> Normal
     voices = features.having("audio")
     voices = voices[voices["actor"].isin(fold.train)]
     mfccs = (features.mfcc[clip] for clip in voices["clip_id"])
-    return Normalization.fit(mfccs, settings.params.mfcc.coefficients, settings.params.train.standardize_mfcc)
+    return Normalization.fit(mfccs, settings.params.mfcc.channels, settings.params.train.standardize_mfcc)
 
 
 def _history(folder: Path, fold: Fold) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from cfnsr.mfcc import SCHEMA, features_of_file
 from cfnsr.packed import check_bad_share, extract_by_actor, features_key, left_out, merge_packed, read_key
 from components.runner import run_step
 
-CODE = ("cfnsr/media", "cfnsr/mfcc.py")
+CODE = ("cfnsr/media", "cfnsr/mfcc.py", "cfnsr/pitch.py")
 """What decides about the feature besides settings and clips; dvc.yaml names the same."""
 
 

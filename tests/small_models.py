@@ -48,7 +48,7 @@ def write_model(
     for name, weight in network.named_parameters():  # fresh classifiers hardly tell clips apart
         if name.endswith("classifier.weight"):
             torch.nn.init.normal_(weight, std=0.5)
-    rows = settings.params.mfcc.coefficients
+    rows = settings.params.mfcc.channels
     statistics = Normalization((0.0,) * rows, tuple(np.linspace(100, 10, rows).tolist()))
     temperatures = temperature or dict.fromkeys(EVERY_WAY if modality == "both" else (modality,), 1.0)
     config: dict[str, Any] = model_config(settings, Fold(0, (1,), (2,), (3,)), statistics, temperatures)

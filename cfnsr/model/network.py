@@ -116,7 +116,7 @@ class CFNSR(nn.Module):
         arguments = model.model_dump()
         if modality is not None:
             arguments["modality"] = modality
-        return cls(**arguments, coefficients=mfcc.coefficients, mfcc_frames=mfcc.frames)
+        return cls(**arguments, coefficients=mfcc.channels, mfcc_frames=mfcc.frames)
 
     @property
     def parameter_count(self) -> int:

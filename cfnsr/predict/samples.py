@@ -23,7 +23,7 @@ from cfnsr.faces.track import follow_face, interpolate, look_numbers
 from cfnsr.media.audio import read_audio
 from cfnsr.media.extent import Extent
 from cfnsr.media.video import Picture, sample_pictures
-from cfnsr.mfcc import mfcc
+from cfnsr.mfcc import mfcc, seconds_needed
 from cfnsr.predict.answer import Flag, Moment
 from cfnsr.predict.recipe import Recipe
 
@@ -158,7 +158,7 @@ def _hear(path: Path, extent: Extent, settings: MfccSettings) -> Heard:
     if not extent.audio:
         return Heard(flags=(Flag.NO_AUDIO,), missing=("it has no audio track",))
     try:
-        sound = read_audio(path, settings.sample_rate, duration=settings.offset + settings.duration)
+        sound = read_audio(path, settings.sample_rate, duration=seconds_needed(settings))
     except ClipError as error:
         return Heard(flags=(Flag.NO_AUDIO,), missing=(str(error),))
     return hear(sound, settings)
