@@ -91,7 +91,8 @@ class FacesSettings(Section):
 class MfccSettings(Section):
     """Stage `mfcc`. The defaults are the published feature: 13 x 212."""
 
-    kind: Literal["published", "rich"] = "published"  # rich: from where speech begins, with three tracks of pitch
+    # aligned: the same from where the speech begins; rich: that with three tracks of pitch
+    kind: Literal["published", "aligned", "rich"] = "published"
     coefficients: PositiveInt = 13
     sample_rate: PositiveInt = 44100  # Hz
     offset: float = Field(0.5, ge=0)  # s

@@ -14,6 +14,8 @@ class Layout:
     profile: str
     variant: str = ""
     """Of the profile's settings; it shares the profile's data and has runs, figures and plots of its own."""
+    mfcc_name: str = "mfcc.parquet"
+    """A variant with another section `mfcc` needs a file of its own."""
 
     @property
     def data(self) -> Path:
@@ -38,7 +40,7 @@ class Layout:
     @property
     def mfcc(self) -> Path:
         """One Parquet file, a row a clip."""
-        return self.data / "mfcc.parquet"
+        return self.data / self.mfcc_name
 
     @property
     def run(self) -> Path:

@@ -23,11 +23,11 @@ SILENCE = 1e-3
 at 6.1e-3 in the published window; the dither of 16-bit files stays below 1e-4."""
 
 SPEECH_DB = 30.0
-"""Kind `rich`: speech begins with the first frame whose power is so close to that of the loudest."""
+"""Speech begins with the first frame whose power is so close to that of the loudest (kinds `aligned` and `rich`)."""
 LEAD = 8
-"""Frames that the window of kind `rich` begins before the speech."""
+"""Frames by which the window begins before the speech."""
 LONGEST = 10.0
-"""s of a clip in which kind `rich` looks for the speech; takes of RAVDESS are at most 5.3 s long."""
+"""s of a clip in which the speech is looked for; takes of RAVDESS are at most 5.3 s long."""
 
 SCHEMA = pa.schema(
     [
@@ -47,7 +47,7 @@ def mfcc(audio: NDArray[np.float32], settings: MfccSettings) -> NDArray[np.float
     `published`: from `settings.offset` on, `settings.duration` long, padded with zeros at the end where the clip is
     shorter. A clip so short that the offset would cut off more than it leaves is taken from its start.
 
-    `rich`: as long, but from where the speech begins, with the tracks of `cfnsr.pitch` below the coefficients.
+    `aligned`: as long, but from where the speech begins. `rich`: that with the tracks of `cfnsr.pitch` below it.
 
     Args:
         audio: the clip from its beginning, mono (n,), between -1 and 1, at `settings.sample_rate`.
@@ -63,11 +63,11 @@ def mfcc(audio: NDArray[np.float32], settings: MfccSettings) -> NDArray[np.float
     offset = round(settings.offset * settings.sample_rate)
     length = round(settings.duration * settings.sample_rate)
     begin = offset if audio.size >= 2 * offset else 0
-    window = audio if settings.kind == "rich" else audio[begin : begin + length]
+    window = audio[begin : begin + length] if settings.kind == "published" else audio
     peak = float(np.abs(window).max(initial=0))
     if peak < SILENCE:
         raise ClipError(f"the sound is silent (peak {peak:.1g} of full scale)")
-    if settings.kind == "rich":
+    if settings.kind != "published":
         return _from_onset(audio, settings, shift=0)
     return _coefficients(np.pad(window, (0, length - window.size)), settings)
 
@@ -91,7 +91,7 @@ def views(audio: NDArray[np.float32], settings: MfccSettings) -> NDArray[np.floa
     for speed in settings.speeds:
         rate = round(settings.sample_rate / speed)  # played at the usual rate, it is so much faster
         sound = audio if speed == 1 else resample(audio, orig_sr=settings.sample_rate, target_sr=rate)
-        if settings.kind == "rich":
+        if settings.kind != "published":
             result.append(_from_onset(sound, settings, settings.shift_frames, speed))
             continue
         begin = round(settings.offset / speed * settings.sample_rate) - settings.shift_frames * settings.hop
@@ -105,7 +105,7 @@ def views(audio: NDArray[np.float32], settings: MfccSettings) -> NDArray[np.floa
 def _from_onset(
     sound: NDArray[np.float32], settings: MfccSettings, shift: int, speed: float = 1.0
 ) -> NDArray[np.float32]:
-    """`(C, F + 2 shift)` of kind `rich`, around the window that begins where the speech does."""
+    """`(C, F + 2 shift)` around the window that begins where the speech does."""
     from librosa.effects import trim
 
     from cfnsr.pitch import pitch
@@ -115,8 +115,9 @@ def _from_onset(
     padded = np.pad(sound, (before, after))
     _, (onset, _) = trim(padded, top_db=SPEECH_DB, frame_length=settings.n_fft, hop_length=hop)
     begin = int(onset) // hop - LEAD - shift
-    tracks = pitch(padded, settings.sample_rate, settings.n_fft, hop, speed)
-    rows = np.concatenate([_coefficients(padded, settings), tracks])
+    rows = _coefficients(padded, settings)
+    if settings.kind == "rich":
+        rows = np.concatenate([rows, pitch(padded, settings.sample_rate, settings.n_fft, hop, speed)])
     begin = min(max(begin, 0), rows.shape[1] - frames - 2 * shift)
     return rows[:, begin : begin + frames + 2 * shift]
 
@@ -142,7 +143,7 @@ def features_of_file(path: Path, settings: MfccSettings) -> tuple[NDArray[np.flo
 
 def seconds_needed(settings: MfccSettings) -> float:
     """Seconds of a clip that its features may depend on."""
-    if settings.kind == "rich":
+    if settings.kind != "published":
         return LONGEST
     # A fast view needs more of the clip than its own length.
     return settings.offset + (settings.duration + 2 * settings.shift) * max(settings.speeds, default=1.0)

@@ -125,7 +125,7 @@ def _data(settings: Settings, content: Mapping[str, Any], fold: FoldResult) -> s
     ]
     if settings.params.model.modality != "audio":
         lines.append(f"- Faces: {faces.frames} crops of {faces.size} x {faces.size} pixels over the clip.")
-    begin = "where the speech begins" if mfcc.kind == "rich" else f"{mfcc.offset} s"
+    begin = f"{mfcc.offset} s" if mfcc.kind == "published" else "where the speech begins"
     if settings.params.model.modality != "video":
         lines.append(
             f"- Voice: {mfcc.channels} x {mfcc.frames} of {mfcc.duration} s from {begin} on, kind `{mfcc.kind}`, "
