@@ -54,8 +54,9 @@ def sliding_samples(path: Path, extent: Extent, recipe: Recipe, options: Options
     sounds = stream_sound(path, recipe.mfcc.sample_rate) if recipe.listens and extent.audio else None
     slide = _Slide(pictures, sounds, recipe, length, options.faces)
     yield from slide.samples(options.hop)
-    flags = (Flag.CUT_OFF,) if slide.damaged or slide.until < extent.promised - TOLERANCE else ()
-    yield Ending(slide.until, flags)
+    # A track that the network has no use for is not read, and the header's promise may be that track's.
+    unread = (extent.video and not recipe.looks) or (extent.audio and not recipe.listens)
+    yield Ending(slide.until, (Flag.CUT_OFF,) if slide.is_short_of(0.0 if unread else extent.promised) else ())
 
 
 def live_samples(pictures: Iterator[Picture], recipe: Recipe, options: Options) -> Iterator[Sample | Ending]:
@@ -83,6 +84,8 @@ class _Buffer(Generic[Item]):
     """s; at least so much of what came last is kept."""
     until: float = 0.0
     """Where what was read ends, in s."""
+    last: float = 0.0
+    """Seconds by which the last item moved that on; a picture is shown for about as long."""
     damage: str = ""
 
     def __post_init__(self) -> None:
@@ -99,7 +102,8 @@ class _Buffer(Generic[Item]):
                 self.source, self.damage = None, str(error)
             else:
                 self.items.append(item)
-                self.until = max(self.until, self.ends(item))
+                self.last = max(self.ends(item) - self.until, 0.0)
+                self.until += self.last
             while self.items and self.ends(self.items[0]) < min(start, self.until - self.length):
                 self.items.popleft()
 
@@ -127,10 +131,11 @@ class _Slide:
         """Seconds that were read."""
         return max(self._seen.until, self._heard.until)
 
-    @property
-    def damaged(self) -> bool:
-        """A track could not be read to its end."""
-        return bool(self._seen.damage or self._heard.damage)
+    def is_short_of(self, promised: float) -> bool:
+        """Whether a track could not be read to its end, or all ended before the time the header promised, in s."""
+        buffers = (self._seen, self._heard)
+        reached = max(buffer.until + buffer.last for buffer in buffers)
+        return any(buffer.damage for buffer in buffers) or reached < promised - TOLERANCE
 
     def samples(self, hop: float) -> Iterator[Sample]:
         """Those of all windows."""

@@ -123,6 +123,12 @@ class TestMissingModalities:
         with pytest.raises(ClipError, match="answers from the voice only"):
             ears(home / "face.mp4")
 
+    def test_a_track_that_is_not_used_may_be_longer(self, tmp_path):
+        clip = write_talk(tmp_path / "talk.mkv", 3.0, sound=chirp(5))
+        eyes = Predictor.from_pretrained(write_model(tmp_path / "video.safetensors", modality="video"))
+        assert eyes(clip).flags == ()
+        assert eyes(clip).duration == pytest.approx(3, abs=0.1)
+
     def test_each_window_is_answered_from_what_it_has(self, home, tmp_path):
         """Sound for nearly two seconds, then none."""
         sound = np.concatenate([chirp(1.9), silence(2.1)], axis=1)

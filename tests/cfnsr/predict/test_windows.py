@@ -72,6 +72,12 @@ class TestWhereTheyLie:
         assert {moment.answer.inputs for moment in moments} == {"video"}
         assert moments[-1].end == pytest.approx(3602, abs=0.1)
 
+    def test_a_slow_frame_rate_is_no_damage(self, predictor, tmp_path):
+        clip = write_talk(tmp_path / "slow.mkv", 6.0, audio=None, times=np.arange(0, 6, 0.75))
+        prediction = predictor(clip)
+        assert prediction.flags == (Flag.NO_AUDIO,)
+        assert len(prediction.moments) >= 4
+
     def test_a_file_that_breaks_off_is_answered_up_to_there(self, predictor, tmp_path):
         clip = write_talk(tmp_path / "talk.mkv", 6.0, audio="pcm_s16le")
         whole, rest = predictor(clip), predictor(cut(clip, 0.6))
