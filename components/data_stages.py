@@ -21,6 +21,7 @@ Logger = logging.Logger | logging.LoggerAdapter[logging.Logger]
 GOALS = ("faces", "mfcc")  # stages of dvc.yaml; DVC runs what they depend on
 STEPS = ("download", "manifest", "faces", "mfcc")  # in their order, without DVC
 PROGRESS_EVERY = 10.0  # s; a progress bar's updates between two lines of the log
+LAST_LINES = 6  # shown of a failure that no line calls an error
 PATIENCE = 20.0  # s that an interrupted DVC has to put its stages down
 
 
@@ -59,8 +60,8 @@ def _run(module: list[str], root: Path, logger: Logger) -> None:
             said.append(line)
         code = process.wait()
     if code:
-        errors = [line for line in said if line.lower().startswith("error: ")] or said[-1:] or [": it said nothing"]
-        raise InputError(f"the data stages failed: {errors[0].split(': ', 1)[-1]}")
+        errors = [line.split(": ", 1)[1] for line in said if line.lower().startswith("error: ")]
+        raise InputError(f"the data stages failed: {errors[0] if errors else ' '.join(said[-LAST_LINES:])}")
 
 
 def _lines(output: IO[str]) -> Iterator[str]:

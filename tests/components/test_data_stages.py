@@ -1,0 +1,79 @@
+"""The data stages, started by a flow: their output as it comes, their failure as a sentence."""
+
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from feature_files import write_params
+from running_programs import running, wait_for
+
+from cfnsr.config import Settings, load_settings
+from cfnsr.errors import InputError
+from components.data_stages import update_data
+
+ROOT = Path(__file__).resolve().parents[2]
+logger = logging.getLogger("test")
+
+PROGRESS = r"""python -c "print('first'); [print('bar', n, end='\r') for n in range(999)]; print(); print('last')" """
+
+
+def project(root: Path, **commands: str) -> Settings:
+    """A DVC project whose stages `faces` and `mfcc` are these commands."""
+    settings = write_params(root)
+    stages = {name: {"cmd": commands.get(name, "true"), "always_changed": True} for name in ("faces", "mfcc")}
+    (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+    subprocess.run([sys.executable, "-m", "dvc", "init", "-q", "--no-scm"], cwd=root, check=True)
+    return settings
+
+
+def test_the_output_comes_line_by_line_and_a_bar_does_not_flood_the_log(tmp_path, caplog):
+    settings = project(tmp_path, mfcc=PROGRESS)
+    with caplog.at_level(logging.INFO):
+        update_data(settings, logger)
+    lines = [record.message for record in caplog.records]
+    assert [line for line in lines if line in ("first", "last")] == ["first", "last"]
+    assert [line for line in lines if line.startswith("bar")] == ["bar 998"]
+    assert "Running stage 'faces':" in lines
+
+
+def test_a_stage_that_fails_is_told_in_its_own_sentence(tmp_path):
+    settings = project(tmp_path, faces="echo 'error: there is no face here.' && exit 2")
+    with pytest.raises(InputError, match=r"^the data stages failed: there is no face here\.$"):
+        update_data(settings, logger)
+
+
+def test_what_dvc_itself_does_not_like_is_told(tmp_path):
+    settings = project(tmp_path)
+    (tmp_path / "dvc.yaml").write_text("stages: {faces: {cmd: [}}")
+    with pytest.raises(InputError, match=r"the data stages failed: .*dvc\.yaml"):
+        update_data(settings, logger)
+
+
+def test_another_profile_than_the_files_runs_its_steps_without_dvc(tmp_path, caplog):
+    settings = project(tmp_path)
+    content = yaml.safe_load(settings.params_file.read_text())
+    content["other"] = {**content["small"], "dataset": {"source": "local", "path": "nowhere"}}
+    settings.params_file.write_text(yaml.safe_dump(content))
+    with caplog.at_level(logging.INFO), pytest.raises(InputError, match=r"the data stages failed: .*nowhere"):
+        update_data(load_settings(settings.params_file, "other"), logger)
+    assert "so the stages of other run without DVC" in caplog.text
+
+
+def test_a_stage_does_not_outlive_the_flow_that_was_interrupted(tmp_path):
+    project(tmp_path, faces="python -c \"import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(600)\"")
+    code = (
+        "import logging; from cfnsr.config import load_settings; from components.data_stages import update_data;"
+        "update_data(load_settings(), logging.getLogger())"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    pid = tmp_path / "pid"
+    with running([sys.executable, "-c", code], cwd=tmp_path, env=environment) as flow:
+        wait_for(flow, lambda: pid.exists() and bool(pid.read_text()))
+        flow.send_signal(2)
+        flow.communicate(timeout=120)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
