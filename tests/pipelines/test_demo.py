@@ -176,6 +176,14 @@ ELSEWHERE = {
     "make test": "what runs this test",
     "source .venv/bin/activate": "run() does it",
     "mlflow ui --backend-store-uri sqlite:///mlflow.db": "test_the_mlflow_ui_opens",
+    "make up": "test_services.py, on free ports",
+    "make status": "test_services.py",
+    "prefect deployment run train-cfnsr/local --param profile=sample --watch": "test_services.py",
+    """prefect deployment run train-cfnsr/local --param 'overrides={"train.fusion.lr": 0.002}' --watch""": "the same",
+    "prefect deployment run tune-cfnsr/local --param trials=12 --watch": "test_tune_flow.py, in a process of its own",
+    "python -m components.promote --version 1": "test_promote.py",
+    'python -m components.promote --version 2 --force --reason "the first one was a trial"': "test_promote.py",
+    "python -m components.promote --rollback": "test_promote.py",
 }
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
-import pandas as pd
 import psutil
 import pytest
 import requests
@@ -62,6 +61,22 @@ def team(tmp_path_factory) -> Iterator[Team]:
         run(root, f"{MAKE} down")
 
 
+def test_the_flows_are_deployed_to_pools_that_respect_the_gpus(team):
+    flows = {flow["id"]: flow["name"] for flow in team.prefect("flows")}
+    deployed = {
+        f"{flows[each['flow_id']]}/{each['name']}": each["work_pool_name"] for each in team.prefect("deployments")
+    }
+    assert deployed == {
+        "train-cfnsr/local": "local",
+        "train-cfnsr/gpu": "gpu",
+        "tune-cfnsr/local": "local",
+        "promote-cfnsr/local": "local",
+    }
+    limits = {pool["name"]: pool["concurrency_limit"] for pool in team.prefect("work_pools")}
+    assert limits["gpu"] >= 1
+    assert limits["local"] is None
+
+
 @pytest.fixture(scope="module")
 def trained(team) -> str:
     """What the command of the README shows, for the first run."""
@@ -97,13 +112,21 @@ def test_started_again_it_reuses_the_finished_folds_and_the_version(team, traine
     assert len(team.client.search_model_versions("name = 'cfn-sr'")) == 1
 
 
-def test_promotion_makes_it_champion_and_everybody_loads_it_by_its_alias(team, trained, monkeypatch):
+LOAD = """
+import mlflow, pandas, sys
+model = mlflow.pyfunc.load_model("models:/cfn-sr@champion")
+print(model.predict(pandas.DataFrame({"path": [sys.argv[1]]}))["emotion"][0])
+"""
+
+
+def test_promotion_makes_it_champion_and_everybody_loads_it_by_its_alias(team, trained):
     done = run(team.root, "prefect deployment run promote-cfnsr/local --param version=1 --watch")
     assert done.returncode == 0, done.stdout + done.stderr
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", team.mlflow)
-    model = mlflow.pyfunc.load_model("models:/cfn-sr@champion")
     clip = next((team.root / "data/sample/raw/Actor_01").glob("*.mp4"))
-    assert model.predict(pd.DataFrame({"path": [str(clip)]}))["emotion"][0] in EMOTIONS
+    (team.root / "tmp").mkdir()
+    (team.root / "tmp/load.py").write_text(LOAD)
+    loaded = run(team.root, f"MLFLOW_TRACKING_URI={team.mlflow} python tmp/load.py {clip}")
+    assert loaded.stdout.split()[-1] in EMOTIONS, loaded.stderr[-3000:]
     # The database behind the server is the one that the commands use without it.
     assert run(team.root, f"cfnsr predict {clip} --model models:/cfn-sr@champion").returncode == 0
     again = run(team.root, "python -m components.promote --version 1")
