@@ -43,10 +43,10 @@ def clips(home):
     return [clip_path(home, Take(1, 1, emotion, 2, 1, 1)) for emotion in (3, 5)]
 
 
-def as_in_training(model, clip):
+def as_in_training(model, clip, **sections):
     """Probabilities from what the data stages would have cached of the clip."""
     network, config = load_model(model)
-    params, scale = small_settings().params, Normalization.from_dict(config["normalization"])
+    params, scale = small_settings(**sections).params, Normalization.from_dict(config["normalization"])
     row = extract_faces(FaceTask(clip.name, 1, "", clip, None, params.faces))
     frames = torch.stack([torch.from_numpy(decode_jpeg(content)).permute(2, 0, 1) for content in row["frames"]])
     mfcc = torch.from_numpy(mfcc_of_file(clip, params.mfcc))
@@ -64,6 +64,16 @@ def test_a_clip_of_the_training_length_is_answered_as_in_training(home, clips):
         assert answer.confidence == max(answer.probabilities.values())
         assert len(answer.moments) == 1
     assert answers[0].probabilities != pytest.approx(answers[1].probabilities, abs=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["aligned", "rich"])
+def test_features_of_other_kinds(home, clips, tmp_path, kind):
+    sections = {"mfcc": {"kind": kind}}
+    model = write_model(tmp_path / "model.safetensors", **sections)
+    predictor = Predictor.from_pretrained(model)
+    answer = predictor(clips[0])
+    assert answer.probabilities == pytest.approx(as_in_training(model, clips[0], **sections), abs=1e-6)
+    assert {moment.answer.inputs for moment in predictor(home / "long.mp4").moments} == {"both"}
 
 
 def test_confidence_is_that_of_the_inputs_that_were_used(home, tmp_path):
