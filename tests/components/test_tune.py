@@ -1,0 +1,105 @@
+"""Trials as they are trained: given up when they lag behind, found again after a kill."""
+
+import os
+import sys
+from pathlib import Path
+
+import mlflow
+import optuna
+import pytest
+import yaml
+from feature_files import PROFILE, write_features, write_params
+from optuna.trial import TrialState
+from running_programs import kill, running, wait_for
+
+from cfnsr.config import Settings, load_settings
+from cfnsr.errors import InputError
+from cfnsr.outcome import WEIGHTS
+from components import tune
+from components.study import first_number
+
+ROOT = Path(__file__).resolve().parents[2]
+EPOCH = {"epochs": 1, "batch_size": 8, "lr": 0.003}
+PHASE = {"epochs": 3, "batch_size": 8, "lr": 0.003}
+TRAIN = {**PROFILE["train"], "folds": 2, "pretrain": {"audio": EPOCH, "video": EPOCH}, "fusion": PHASE}
+LEARNING_RATE = {"train.fusion.lr": {"kind": "float", "low": 1e-4, "high": 1e-2, "log": True}}
+
+
+def project(root: Path, search: dict = LEARNING_RATE, **tune_settings: int) -> Settings:
+    write_params(root)
+    tuned = {"startup_trials": 2, "warmup_epochs": 0, "search": search, **tune_settings}
+    content = {"profile": "small", "small": {**PROFILE, "train": TRAIN, "tune": tuned}}
+    (root / "params.yaml").write_text(yaml.safe_dump(content))
+    return load_settings(root / "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("search", "sentence"),
+    [
+        ({}, "small.tune.search in params.yaml is empty"),
+        ({"faces.size": {"kind": "int", "low": 32, "high": 64}}, "faces.size can't be searched"),
+        ({"train.fusion.lrr": {"kind": "float", "low": 1, "high": 2}}, "small.train.fusion.lrr is not a known key"),
+        ({"train.fusion.lr": {"kind": "float", "low": -1, "high": 2}}, "small.train.fusion.lr is -1"),
+        ({"train.seed": {"kind": "categorical", "choices": [1, "two"]}}, "small.train.seed is 'two'"),
+    ],
+)
+def test_an_impossible_search_space_is_a_sentence(tmp_path, search, sentence):
+    with pytest.raises(InputError, match=sentence):
+        tune.check_space(project(tmp_path, search))
+
+
+def test_another_search_space_is_another_study_and_more_trials_are_not(tmp_path):
+    write_features(project(tmp_path))
+    studies = [tune.open_study(project(tmp_path, trials=trials)).folder for trials in (3, 9)]
+    wider = {"train.fusion.lr": {**LEARNING_RATE["train.fusion.lr"], "high": 0.1}}
+    assert studies[0] == studies[1] != tune.open_study(project(tmp_path, wider)).folder
+
+
+@pytest.mark.slow
+def test_a_trial_that_lags_behind_is_given_up_in_the_middle_of_a_fold(tmp_path):
+    settings = project(tmp_path, trials=3)
+    write_features(settings)
+    shared = tune.open_study(settings)
+    perfect = {
+        "value": 1.0,
+        "intermediate_values": dict.fromkeys(range(6), 1.0),
+        "params": {"train.fusion.lr": 1e-3},
+        "distributions": {"train.fusion.lr": optuna.distributions.FloatDistribution(1e-4, 1e-2, log=True)},
+    }
+    for _ in range(2):
+        shared.study.add_trial(optuna.create_trial(**perfect))
+    assert tune.search(settings, shared) == {"train.fusion.lr": 1e-3}
+    trial = shared.study.trials[-1]
+    assert trial.state == TrialState.PRUNED
+    assert list(trial.intermediate_values) == [0]  # one epoch, which was not perfect
+
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name("cfn-sr").experiment_id])
+    (run,) = [run for run in runs if run.info.run_name == "trial 2"]
+    assert (run.info.status, run.data.tags["pruned"]) == ("KILLED", "in fold 0")
+    assert not list((tmp_path / "runs").rglob(WEIGHTS))
+
+
+@pytest.mark.slow
+def test_a_search_that_was_killed_goes_on_in_the_fold_that_it_was_in(tmp_path):
+    settings = project(tmp_path, trials=1)
+    write_features(settings)
+    code = (
+        "from cfnsr.config import load_settings; from components import tune; from pathlib import Path\n"
+        f"settings = load_settings(Path({str(settings.params_file)!r}))\n"
+        "tune.search(settings, tune.open_study(settings))"
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with running([sys.executable, "-c", code], cwd=ROOT, env=environment) as worker:
+        wait_for(worker, lambda: bool(list((tmp_path / "runs").glob("*/fold-1/audio/last.ckpt"))))
+        kill(worker)
+    (first_fold,) = (tmp_path / "runs").glob("*/fold-0/fold.json")
+    finished = first_fold.stat().st_mtime_ns
+
+    shared = tune.open_study(settings)
+    tune.search(settings, shared)
+    lost, again = shared.study.trials
+    assert (lost.state, again.state) == (TrialState.FAIL, TrialState.COMPLETE)
+    assert (first_number(again), again.params) == (lost.number, lost.params)
+    assert first_fold.stat().st_mtime_ns == finished
+    assert len(list((tmp_path / "runs").glob("small-tune-*/fold-*"))) == 2
