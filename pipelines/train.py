@@ -69,7 +69,7 @@ def register_run(settings: Settings) -> int:
         return register(settings)
 
 
-@flow(name="train-cfnsr", flow_run_name="train")
+@flow(name="train-cfnsr", flow_run_name="train", log_prints=True)
 def train_cfnsr(
     profile: str | None = None,
     overrides: dict[str, Any] | None = None,

@@ -59,5 +59,5 @@ def test_a_fold_that_fails_does_not_lose_the_others(tmp_path, workers):
     folds[1].parent.unlink()
     done = run_flow(tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "registered as cfn-sr version 1" in done.stdout
+    assert "registered as cfn-sr version 1" in done.stdout + done.stderr
     assert {index: folds[index].stat().st_mtime_ns for index in (0, 2)} == finished
