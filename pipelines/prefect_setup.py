@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from cfnsr.errors import sentence
+from cfnsr.errors import InputError, sentence
 
 # No usage statistics, and time enough for Prefect's own API to start on a slow machine.
 os.environ.setdefault("DO_NOT_TRACK", "1")
@@ -25,3 +27,21 @@ def _without_traceback(record: logging.LogRecord) -> bool:
 
 for _name in ("prefect.flow_runs", "prefect.task_runs"):
     logging.getLogger(_name).addFilter(_without_traceback)
+
+
+@contextmanager
+def prefect_server_needed() -> Iterator[None]:
+    """Inside, a Prefect server that is set but away is told in a sentence.
+
+    Raises:
+        InputError: instead of what Prefect raises, which has no class of its own.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "Failed to reach API" not in str(error):
+            raise
+        raise InputError(
+            f"the Prefect server does not answer ({error}): `make up` starts it again, and after `make down` flows run "
+            "without it."
+        ) from None

@@ -24,6 +24,7 @@ from components import data_stages, evaluate, train
 from components.register import ALIAS, register
 from components.runner import run_step
 from components.tracking import REGISTERED_MODEL, RunTracker
+from pipelines.prefect_setup import prefect_server_needed
 from pipelines.reports import Progress, publish_report
 from pipelines.run_settings import requested_folds, requested_settings
 
@@ -160,7 +161,8 @@ def _finish(settings: Settings, planned: list[Fold], register_model: bool) -> in
 
 def train_here(settings: Settings) -> None:
     """Run the flow in this process, as a stage of DVC, which has brought the data up to date."""
-    train_cfnsr(settings.profile, update=False, params_file=settings.params_file)
+    with prefect_server_needed():
+        train_cfnsr(settings.profile, update=False, params_file=settings.params_file)
 
 
 if __name__ == "__main__":

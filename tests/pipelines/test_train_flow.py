@@ -40,6 +40,15 @@ def test_an_error_in_all_folds_ends_with_their_sentences(tmp_path):
     assert "Traceback" not in done.stdout + done.stderr
 
 
+def test_a_prefect_server_that_is_away_is_a_sentence(tmp_path, monkeypatch):
+    write_params(tmp_path)
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:1/api")
+    done = run_flow(tmp_path)
+    assert done.returncode == 2
+    assert "the Prefect server does not answer (Failed to reach API at http://127.0.0.1:1/api/)" in done.stderr
+    assert done.stderr.rstrip().splitlines()[-1].startswith("error: ")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_fold_that_fails_does_not_lose_the_others(tmp_path, workers):
