@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from filelock import FileLock
 
 from cfnsr.config import Settings
 from cfnsr.errors import InputError
@@ -159,9 +160,11 @@ class RunTracker:
 
     def _create(self, name: str, title: str, tags: Mapping[str, str]) -> str:
         run_id = self.create(title, tags)
-        ids = self._ids()
-        ids.setdefault(name, []).append(run_id)
-        write_text(self._file, json.dumps(ids, indent=2) + "\n")
+        run = self._settings.layout.run
+        with FileLock(run.with_name(f"{run.name}.ids.lock")):  # folds side by side are processes of their own
+            ids = self._ids()
+            ids.setdefault(name, []).append(run_id)
+            write_text(self._file, json.dumps(ids, indent=2) + "\n")
         return run_id
 
     def _experiment(self) -> str:

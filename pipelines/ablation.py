@@ -130,12 +130,12 @@ def page(rows: Sequence[Mapping[str, Any]], profile: str) -> str:
     lines = [
         f"# What each part of the network is worth: {first['corpus']}",
         "",
-        f"Made by `python -m pipelines.ablation --profile {profile}`; docs/ablation-{profile}.json has the same figures.",
+        f"Made by `python -m pipelines.ablation --profile {profile}`, with the same figures in ablation-{profile}.json.",
         "",
         f"{first['protocol'].capitalize()} protocol, {first['folds']} folds by actor, seed {first['seed']},"
         f" {first['clips']} test clips. The fused networks all",
         "begin with the same pretrained encoders. Intervals are 95 % and resample actors; the difference to the paper's",
-        f"fusion, `{REFERENCE}`, is paired: both are scored on the same resampled actors. Seconds are of the network's own",
+        f"fusion, `{REFERENCE}`, is paired: both are scored on the same resampled actors. Seconds are of a network's own",
         "phase.",
         "",
         "| network | accuracy | 95 % | mean ± std over folds | difference | parameters | seconds |",
@@ -145,10 +145,16 @@ def page(rows: Sequence[Mapping[str, Any]], profile: str) -> str:
         (low, high), (worse, better) = each["interval"], each["difference_interval"]
         compared = "-" if each["name"] == REFERENCE else f"{each['difference']:+.1%} ({worse:+.1%} to {better:+.1%})"
         spread = "" if each["accuracy_std"] is None else f" ± {each['accuracy_std']:.1%}"
-        lines.append(
-            f"| {each['name']} | {each['accuracy']:.1%} | {low:.1%} to {high:.1%} | {each['accuracy_mean']:.1%}{spread} "
-            f"| {compared} | {each['parameters']:,} | {each['seconds']:.0f} |"
-        )
+        cells = [
+            each["name"],
+            f"{each['accuracy']:.1%}",
+            f"{low:.1%} to {high:.1%}",
+            f"{each['accuracy_mean']:.1%}{spread}",
+            compared,
+            f"{each['parameters']:,}",
+            f"{each['seconds']:.0f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
     if first["corpus"] != "RAVDESS":
         lines += ["", "The corpus is synthetic: the table shows that the parts work, not how they do on people."]
     return "\n".join(lines) + "\n"

@@ -25,6 +25,8 @@ from cfnsr.outcome import HISTORY, SCORE
 from components import download, evaluate, faces, manifest, mfcc, train
 
 PROFILE = "ravdess"
+UNSEEN = (0, 2, 4)
+"""Folds whose test actors had no part in the choice of recipes: it was made on these folds' validation actors."""
 
 
 def run_experiments(root: Path, clips: Path, names: Sequence[str] = ()) -> list[dict[str, Any]]:
@@ -94,6 +96,7 @@ def _row(seeds: Sequence[Settings], contents: Sequence[Mapping[str, Any]]) -> di
         "by_seed": [content["pooled"]["accuracy"] for content in contents],
         "ece": _mean([content["pooled"]["ece"] for content in contents]),
         "ece_calibrated": _mean([content["ece_calibrated"] for content in contents]),
+        "unseen": _mean([_accuracy_of_folds(content, UNSEEN) for content in contents]),
         "validation_accuracy": _mean([_validation_accuracy(settings) for settings in seeds]),
         **_over_seeds(seeds),
     }
@@ -118,6 +121,11 @@ def _over_seeds(seeds: Sequence[Settings]) -> dict[str, Any]:
         figures["ensemble"] = scores(voted, label).accuracy
         figures["ensemble_interval"] = list(bootstrap_intervals(voted, label, actor)["accuracy"])
     return figures
+
+
+def _accuracy_of_folds(content: Mapping[str, Any], folds: Sequence[int]) -> float:
+    each = [fold for fold in content["folds"]["each"] if fold["fold"] in folds]
+    return sum(fold["accuracy"] * fold["clips"] for fold in each) / sum(fold["clips"] for fold in each)
 
 
 def _validation_accuracy(settings: Settings) -> float:
@@ -147,17 +155,17 @@ def page(rows: Sequence[Mapping[str, Any]]) -> str:
         "same training, which is what the published protocol would report, and the mean of its last ten epochs. The",
         "ensemble is the mean of the seeds' probabilities.",
         "",
-        "| experiment | accuracy | 95 % | by seed | UAR | ensemble | ECE, scaled | (best test epoch) | (last ten) "
-        "| parameters | seconds |",
-        "| --- " * 11 + "|",
+        "| experiment | accuracy | 95 % | by seed | unseen | UAR | ensemble | ECE, scaled | (best test epoch) "
+        "| (last ten) | parameters | seconds |",
+        "| --- " * 12 + "|",
     ]
     lines += [_honest(row) for row in rows if row["protocol"] == "honest"]
     lines += [
         "",
-        "How choices were made: recipes, features and their settings were compared by the accuracy on the folds'",
-        "validation actors at the last epoch, in loops that had no access to the fold's test actors. Folds were looked",
-        "at together, and every actor validates one fold and is tested in another: the choice among a few dozen",
-        "recipes can have adapted a little to all 24 actors, though never to a test result.",
+        "How choices were made: about thirty recipes and features were compared by the accuracy at the last epoch on",
+        "the *validation* actors of folds 0, 2 and 4, in loops that never loaded a fold's test actors. Those validation",
+        "actors are the test actors of folds 1, 3 and 5, so the choice can have adapted a little to them, though to no",
+        "test result. The test actors of folds 0, 2 and 4 had no part in it: *unseen* is the accuracy on them alone.",
         "",
         "## Published protocol",
         "",
@@ -175,11 +183,20 @@ def _honest(row: Mapping[str, Any]) -> str:
     ensemble = "-"
     if "ensemble" in row:
         ensemble = f"{row['ensemble']:.1%} ({_range(row['ensemble_interval'])})"
-    return (
-        f"| {row['about']} | **{row['accuracy']:.1%}** | {_range(row['interval'])} | {_seeds(row)} | {row['uar']:.1%} "
-        f"| {ensemble} | {row['ece']:.3f}, {row['ece_calibrated']:.3f} | {row['best_test_epoch']:.1%} "
-        f"| {row['last_epochs']:.1%} | {_made(row)} |"
-    )
+    cells = [
+        row["about"],
+        f"**{row['accuracy']:.1%}**",
+        _range(row["interval"]),
+        _seeds(row),
+        f"{row['unseen']:.1%}",
+        f"{row['uar']:.1%}",
+        ensemble,
+        f"{row['ece']:.3f}, {row['ece_calibrated']:.3f}",
+        f"{row['best_test_epoch']:.1%}",
+        f"{row['last_epochs']:.1%}",
+        _made(row),
+    ]
+    return f"| {' | '.join(cells)} |"
 
 
 def _published(row: Mapping[str, Any]) -> str:

@@ -311,10 +311,26 @@ def test_runs_on_other_clips_are_not_compared(trained, tmp_path):
     assert "has no finished fold in it" in compare(trained.layout.run, tmp_path).stderr
 
 
-def start(settings: Settings) -> subprocess.Popen:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+def start(settings: Settings, **variables: str) -> subprocess.Popen:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **variables}
     command = [sys.executable, "-m", "components.train", "--params", str(settings.layout.root / "params.yaml")]
     return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+@pytest.mark.slow
+def test_folds_side_by_side_end_as_folds_one_after_the_other(tmp_path):
+    settings = {}
+    for workers in (1, 2):
+        (tmp_path / str(workers)).mkdir()
+        settings[workers] = write_params(tmp_path / str(workers), train={"folds": 2, "fold_workers": workers})
+        write_features(settings[workers])
+        assert start(settings[workers], CFNSR_WORKERS="2").wait(timeout=300) == 0
+    _, children = runs(settings[2])
+    assert {run.info.run_name for run in children} == {"fold-0", "fold-1"}
+    assert {run.info.status for run in children} == {"FINISHED"}
+    for index in range(2):
+        folders = [each.layout.run / f"fold-{index}" for each in settings.values()]
+        pd.testing.assert_frame_equal(*(pd.read_csv(folder / "predictions.csv") for folder in folders))
 
 
 @pytest.mark.slow

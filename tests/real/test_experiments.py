@@ -19,26 +19,39 @@ def project(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("project")
     shutil.copy(PROJECT / "params.yaml", root)
     experiments = yaml.safe_load((PROJECT / "experiments.yaml").read_text())
-    for experiment in experiments.values():
-        experiment["overrides"]["train.pretrain.audio"]["epochs"] = 1
-        experiment["overrides"]["train.folds"] = 2
-    (root / "experiments.yaml").write_text(yaml.safe_dump(experiments))
+    shortened = {name: experiments[name] for name in ("audio-published", "audio-rich")}
+    for experiment in shortened.values():
+        experiment["overrides"] |= {"train.pretrain.audio.epochs": 1, "train.folds": 2}
+        # A few actors, so that seconds are enough.
+        experiment["overrides"] |= {"train.actors_per_fold": 1, "train.validation_actors": 1, "mfcc.speeds": [1.0, 0.9]}
+        experiment["seeds"] = [0, 1]
+    shortened["audio-published"]["seeds"] = [3]
+    (root / "experiments.yaml").write_text(yaml.safe_dump(shortened))
+    clips = root / "clips"
+    for actor in (1, 2, 3):
+        shutil.copytree(RAVDESS / f"Actor_{actor:02d}", clips / f"Actor_{actor:02d}")
+    for video in clips.rglob("*.mp4"):
+        video.unlink()
     return root
 
 
 def test_every_experiment_ends_in_the_table(project):
-    rows = {row["name"]: row for row in run_experiments(project, RAVDESS)}
-    published, honest = rows["audio-published"], rows["audio-honest"]
-    assert published["parameters"] == honest["parameters"] == 34_024
-    assert published["clips"] == honest["clips"] == 2 * 4 * 60
+    rows = {row["name"]: row for row in run_experiments(project, project / "clips")}
+    published, rich = rows["audio-published"], rows["audio-rich"]
+    assert published["parameters"] == 34_024
+    assert rich["parameters"] == 34_024 + 3 * 7 * 32
+    assert published["clips"] == rich["clips"] == 2 * 60
     assert published["best_test_epoch"] == published["last_epochs"]  # one epoch is both
-    low, high = honest["interval"]
-    assert low <= honest["accuracy"] <= high
+    assert rich["seeds"] == [0, 1]
+    assert rich["accuracy"] == pytest.approx(sum(rich["by_seed"]) / 2)
+    low, high = rich["interval"]
+    assert low <= rich["accuracy"] <= high
+    assert 0 <= rich["ensemble"] <= 1
     text = page(json.loads(json.dumps(list(rows.values()))))
-    assert f"{honest['accuracy']:.1%} | {low:.1%} to {high:.1%}" in text
-    assert f"{published['best_test_epoch']:.1%}" in text
+    assert f"**{rich['accuracy']:.1%}** | {low:.1%} to {high:.1%}" in text
+    assert f"| {published['best_test_epoch']:.1%} | 3: {published['best_test_epoch']:.1%} |" in text
 
 
 def test_an_unknown_experiment_gets_a_sentence(project):
     with pytest.raises(InputError, match=r"no experiment 'audio-honset'; experiments\.yaml has .*audio-published"):
-        run_experiments(project, RAVDESS, ["audio-honset"])
+        run_experiments(project, project / "clips", ["audio-honset"])
