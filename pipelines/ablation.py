@@ -130,13 +130,13 @@ def page(rows: Sequence[Mapping[str, Any]], profile: str) -> str:
     lines = [
         f"# What each part of the network is worth: {first['corpus']}",
         "",
-        f"Made by `python -m pipelines.ablation --profile {profile}`, with the same figures in ablation-{profile}.json.",
+        f"Made by `python -m pipelines.ablation --profile {profile}`; ablation-{profile}.json has the same figures.",
         "",
         f"{first['protocol'].capitalize()} protocol, {first['folds']} folds by actor, seed {first['seed']},"
         f" {first['clips']} test clips. The fused networks all",
-        "begin with the same pretrained encoders. Intervals are 95 % and resample actors; the difference to the paper's",
-        f"fusion, `{REFERENCE}`, is paired: both are scored on the same resampled actors. Seconds are of a network's own",
-        "phase.",
+        "begin with the same pretrained encoders. Intervals are 95 % and resample actors; the difference to the",
+        f"paper's fusion, `{REFERENCE}`, is paired: both are scored on the same resampled actors. Seconds are of a",
+        "network's own phase.",
         "",
         "| network | accuracy | 95 % | mean ± std over folds | difference | parameters | seconds |",
         "| --- | --- | --- | --- | --- | --- | --- |",

@@ -163,9 +163,10 @@ def page(rows: Sequence[Mapping[str, Any]]) -> str:
     lines += [
         "",
         "How choices were made: about thirty recipes and features were compared by the accuracy at the last epoch on",
-        "the *validation* actors of folds 0, 2 and 4, in loops that never loaded a fold's test actors. Those validation",
-        "actors are the test actors of folds 1, 3 and 5, so the choice can have adapted a little to them, though to no",
-        "test result. The test actors of folds 0, 2 and 4 had no part in it: *unseen* is the accuracy on them alone.",
+        "the *validation* actors of folds 0, 2 and 4, in loops that never loaded a fold's test actors. Those",
+        "validation actors are the test actors of folds 1, 3 and 5, so the choice can have adapted a little to them,",
+        "though to no test result. The test actors of folds 0, 2 and 4 had no part in it: *unseen* is the accuracy on",
+        "them alone.",
         "",
         "## Published protocol",
         "",

@@ -178,3 +178,38 @@ def test_a_variant_shares_the_data_and_has_runs_of_its_own():
     assert variant.run.name == "ravdess-short"
     assert variant.metrics.name == "ravdess-short.json"
     assert len({profile.run, variant.run, profile.plots, variant.plots, profile.metrics, variant.metrics}) == 6
+
+
+class TestPresets:
+    def test_a_preset_fills_what_the_profile_leaves_out(self):
+        sample = load_settings(PROJECT / "params.yaml", "sample").params.train
+        modern = load_settings(PROJECT / "params.yaml", "ravdess").params.train
+        assert sample.fusion.ema == modern.fusion.ema > 0
+        assert sample.fusion.epochs != modern.fusion.epochs
+
+    def test_another_preset_by_override(self):
+        train = load_settings(PROJECT / "params.yaml", "ravdess", {"train.preset": "published"}).params.train
+        assert train.fusion.optimizer == "adam"
+        assert train.folds == 6
+
+    def test_an_override_goes_before_the_preset_and_leaves_its_other_keys(self):
+        overrides = {"train.preset": "published", "train.fusion.lr": 3e-4}
+        fusion = load_settings(PROJECT / "params.yaml", "ravdess", overrides).params.train.fusion
+        assert (fusion.lr, fusion.optimizer) == (3e-4, "adam")
+
+    def test_an_unknown_preset(self):
+        with pytest.raises(InputError, match=r"preset is 'modem'; params\.yaml has the presets published, modern"):
+            load_settings(PROJECT / "params.yaml", "ravdess", {"train.preset": "modem"})
+
+    @pytest.mark.parametrize(
+        ("overrides", "sentence"),
+        [
+            ({"train.standardize_mfcc": False}, "augment_audio needs standardize_mfcc: true"),
+            ({"mfcc.speeds": []}, r"augment_audio needs mfcc\.speeds: at least \[1\.0\]"),
+            ({"mfcc.speeds": [0.9]}, r"speeds must begin with 1\.0"),
+            ({"train.fusion.epochs": 0}, "the phase that trains model.modality both has 0 epochs"),
+        ],
+    )
+    def test_settings_that_do_not_fit_together(self, overrides, sentence):
+        with pytest.raises(InputError, match=sentence):
+            load_settings(PROJECT / "params.yaml", "ravdess", overrides)

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from imports import reachable
 
-from cfnsr.config import ProfileSettings
+from cfnsr.config import ProfileSettings, load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 DVC = yaml.safe_load((ROOT / "dvc.yaml").read_text())
@@ -45,7 +45,7 @@ PLUMBING = {
 READERS = {
     "faces": {"cfnsr/manifest.py"},
     "mfcc": {"cfnsr/manifest.py"},
-    "train": {"cfnsr/manifest.py", "cfnsr/packed.py", "cfnsr/mfcc.py", "cfnsr/faces", "cfnsr/media"},
+    "train": {"cfnsr/manifest.py", "cfnsr/packed.py", "cfnsr/mfcc.py", "cfnsr/pitch.py", "cfnsr/faces", "cfnsr/media"},
 }
 
 
@@ -70,23 +70,42 @@ def test_every_source_a_stage_depends_on_exists(stage):
 
 def test_every_section_of_the_settings_belongs_to_a_stage():
     named = {param.removeprefix("${profile}.") for stage in DVC["stages"].values() for param in stage["params"]}
-    assert named | {"tune", "promote"} == set(ProfileSettings.model_fields)
+    assert named | {"tune", "promote"} == set(ProfileSettings.model_fields) | {"presets"}
 
 
 @pytest.mark.parametrize("profile", ["sample", "ravdess"])
 def test_every_setting_is_spelled_out(profile):
-    """But for the download sources that a profile does not use."""
-    spelled = PARAMS[profile]
-    settings = ProfileSettings.model_validate(spelled).model_dump(mode="json")
-    assert {name: spelled[name] for name in spelled if name != "dataset"} == {
-        name: settings[name] for name in settings if name != "dataset"
-    }
+    """But for the download sources that a profile does not use, and what its training preset says."""
+    spelled = {name: section for name, section in PARAMS[profile].items() if name != "dataset"}
+    settings = load_settings(ROOT / "params.yaml", profile).params.model_dump(mode="json", exclude={"dataset"})
+    recipe = PARAMS["presets"][spelled["train"]["preset"]]
+    assert set(spelled) == set(settings)
+    for name, section in spelled.items():
+        if name == "train":
+            assert set(section) | set(recipe) == set(settings["train"])
+            assert all(section[key] == settings["train"][key] for key in set(section) - {"pretrain", "fusion"})
+        else:
+            assert section == settings[name]
 
 
-def test_the_ravdess_profile_is_the_papers():
-    settings = ProfileSettings.model_validate(PARAMS["ravdess"])
+@pytest.mark.parametrize("preset", ["published", "modern"])
+def test_every_setting_of_a_preset_is_spelled_out(preset):
+    spelled = PARAMS["presets"][preset]
+    settings = load_settings(ROOT / "params.yaml", "ravdess", {"train.preset": preset}).params.train
+    assert spelled == settings.model_dump(mode="json", include=set(spelled))
+
+
+def test_the_network_of_the_ravdess_profile_is_the_papers():
+    settings = load_settings(ROOT / "params.yaml", "ravdess").params
     default = ProfileSettings.model_validate({"dataset": {"source": "zenodo"}})
     assert settings.model == default.model
-    assert (settings.mfcc.coefficients, settings.mfcc.frames) == (13, 212)
+    assert (settings.mfcc.kind, settings.mfcc.coefficients, settings.mfcc.frames) == ("published", 13, 212)
     assert (settings.faces.frames, settings.faces.size) == (30, 224)
-    assert (settings.train.fusion.epochs, settings.train.fusion.batch_size, settings.train.fusion.lr) == (70, 16, 1e-3)
+
+
+def test_the_published_preset_is_the_papers_recipe():
+    train = load_settings(ROOT / "params.yaml", "ravdess", {"train.preset": "published"}).params.train
+    for phase in (train.pretrain.audio, train.pretrain.video, train.fusion):
+        assert (phase.epochs, phase.batch_size, phase.optimizer, phase.lr) == (70, 16, "adam", 1e-3)
+        assert (phase.ema, phase.mixup, phase.label_smoothing, phase.weight_decay, phase.augment_audio) == (0, 0, 0, 0, 0)
+    assert not train.standardize_mfcc
