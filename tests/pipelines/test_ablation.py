@@ -1,0 +1,48 @@
+"""The ablation flow on a small set of features: every variant with the same folds, from the same encoders."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from feature_files import write_features, write_params
+
+from pipelines.ablation import page
+
+ROOT = Path(__file__).resolve().parents[2]
+ONE_EPOCH = {"epochs": 1, "batch_size": 8, "lr": 0.003}
+RUN = """
+import json, sys
+from pathlib import Path
+from pipelines.ablation import ablate_cfnsr
+rows = ablate_cfnsr(update=False, params_file=Path(sys.argv[1]))
+Path(sys.argv[2]).write_text(json.dumps(rows))
+"""
+
+
+@pytest.mark.slow
+def test_every_variant_has_its_row(tmp_path, monkeypatch):
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
+    train = {"folds": 2, "pretrain": {"audio": ONE_EPOCH, "video": ONE_EPOCH}, "fusion": ONE_EPOCH}
+    settings = write_params(tmp_path, train=train)
+    write_features(settings)
+    command = [sys.executable, "-c", RUN, str(settings.params_file), str(tmp_path / "rows.json")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    rows = {row["name"]: row for row in json.loads((tmp_path / "rows.json").read_text())}
+    assert {row["clips"] for row in rows.values()} == {64}
+    assert rows["cfn_sr"]["difference"] == 0
+    assert rows["cfn_sr"]["parameters"] > rows["no_attention"]["parameters"] > rows["concat"]["parameters"]
+    assert rows["audio encoder alone"]["parameters"] < rows["video encoder alone"]["parameters"]
+    assert rows["average"]["difference"] == pytest.approx(rows["average"]["accuracy"] - rows["cfn_sr"]["accuracy"])
+    text = page(list(rows.values()), "small")
+    assert "The corpus is synthetic" in text
+    for name, row in rows.items():
+        assert f"| {name} | {row['accuracy']:.1%} |" in text
+    # All fused networks began with the very same encoders.
+    runs = sorted(path.parent for path in settings.layout.run.parent.glob("small*/fold-0/predictions.csv"))
+    assert len(runs) == 5
+    encoders = [pd.read_csv(run / "predictions.csv").query("network == 'audio'")["happy"].tolist() for run in runs]
+    assert all(each == encoders[0] for each in encoders)
