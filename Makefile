@@ -4,7 +4,7 @@ PYTHON ?= python3.11
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help install demo test results up status down lint types lock clean
+.PHONY: help install demo test test-services kubeflow results up status down lint types lock clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,21 @@ demo: $(VENV)/.installed  ## the sample profile from clips to a registered model
 test: install lint types  ## everything that CI runs
 	pytest --cov --cov-report=term
 
+test-services: install  ## only the tests against real servers: PostgreSQL, S3, MLflow, Prefect
+	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || \
+		{ echo 'PostgreSQL is not installed; on Debian: apt-get install postgresql'; exit 2; }
+	pytest -m services
+
+# Its libraries can't be installed beside the rest.
+$(VENV)-kubeflow/.installed: requirements-kubeflow.txt
+	test -x $(VENV)-kubeflow/bin/python || $(PYTHON) -m venv $(VENV)-kubeflow
+	$(VENV)-kubeflow/bin/pip install --quiet --disable-pip-version-check -r requirements-kubeflow.txt
+	touch $@
+
+kubeflow: $(VENV)-kubeflow/.installed  ## compile the Kubeflow pipeline to kubeflow.yaml
+	$(VENV)-kubeflow/bin/python -m pipelines.kubeflow kubeflow.yaml
+	@echo 'kubeflow.yaml is ready to be uploaded; docs/scaling.md says how'
+
 results: $(VENV)/.installed  ## docs/results.* from real files: make results RAVDESS=FOLDER
 	@test -d "$(RAVDESS)" || { echo 'name your folder of RAVDESS files: make results RAVDESS=FOLDER'; exit 2; }
 	python -m pipelines.experiments "$(RAVDESS)"
@@ -58,8 +73,10 @@ types: install  ## static types
 lock: install  ## resolve the pinned requirements again from pyproject.toml
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check uv
 	uv pip compile pyproject.toml --universal -p 3.11 --upgrade --no-emit-index-url --no-annotate --no-header -o requirements.txt
-	uv pip compile pyproject.toml --universal --extra dev --extra postgres -c requirements.txt -p 3.11 \
-		--no-emit-index-url --no-annotate --no-header -o requirements-dev.txt
+	uv pip compile pyproject.toml --universal --extra dev --extra postgres --extra kubernetes -c requirements.txt \
+		-p 3.11 --no-emit-index-url --no-annotate --no-header -o requirements-dev.txt
+	sed -n 's/^kubeflow = \["\(.*\)"\].*/\1/p' pyproject.toml | uv pip compile - --universal -p 3.11 --upgrade \
+		--no-emit-index-url --no-annotate --no-header -o requirements-kubeflow.txt
 
 clean:  ## remove what the runs made, not .venv and not the DVC cache
 	rm -rf data runs plots metrics mlartifacts mlflow.db

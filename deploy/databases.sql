@@ -1,0 +1,3 @@
+CREATE DATABASE mlflow;
+CREATE DATABASE optuna;
+CREATE DATABASE prefect;
