@@ -26,14 +26,20 @@ PHASE = {"epochs": 2, "batch_size": 8, "lr": 0.003}
 LONG = {"epochs": 12, "batch_size": 8, "lr": 0.003}
 
 
-@pytest.fixture
-def server(tmp_path, monkeypatch):
-    server = MlflowServer(tmp_path / "server")
+@pytest.fixture(scope="module")
+def one_server(tmp_path_factory):
+    """A start takes long; tests that kill it start it again."""
+    server = MlflowServer(tmp_path_factory.mktemp("server"))
     server.start()
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     yield server
     server.kill()
+
+
+@pytest.fixture
+def server(one_server, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", one_server.url)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    return one_server
 
 
 @pytest.mark.slow
