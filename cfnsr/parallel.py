@@ -132,16 +132,24 @@ def _pool(workers: int, processes: _Processes) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(workers, mp_context=processes, initializer=_start_worker)
 
 
-def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends the pool
+def end_with_parent() -> None:
+    """Make this worker process end when the process that started it ends, however that happens.
+
+    What is killed would otherwise leave workers behind that go on writing for nobody, beside those of its next start.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends its workers
     parent = multiprocessing.parent_process()
 
-    def end_with_parent() -> None:
+    def watch() -> None:
         if parent is not None:
             parent.join()
-            os._exit(1)  # the parent was killed: don't keep decoding for nobody
+            os._exit(1)
 
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _start_worker() -> None:
+    end_with_parent()
     # One process a core already: threads inside OpenCV, BLAS and Torch would only fight over the same cores.
     # The variables are for libraries loaded from now on, `threadpool_limits` for those that came with the main module.
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):

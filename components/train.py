@@ -10,6 +10,7 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing import get_context
@@ -22,6 +23,7 @@ from cfnsr.config import Settings, default_workers
 from cfnsr.errors import InputError
 from cfnsr.files import code_digest, file_digest, write_text
 from cfnsr.folds import Fold, actor_folds
+from cfnsr.parallel import end_with_parent
 from components.runner import run_step
 from components.tracking import RunTracker, flatten
 
@@ -131,13 +133,24 @@ def describe_run(settings: Settings, features: Features) -> RunTracker:
 
 
 def train_apart(settings: Settings, fold: Fold) -> FoldResult:
-    """Train one fold like `train_one`; in a process of its own if folds are trained side by side."""
+    """Train one fold like `train_one`; in a process of its own if folds are trained side by side.
+
+    Raises:
+        InputError: the process was killed, or what `train_one` raises.
+    """
     workers = settings.params.train.fold_workers
     if workers == 1:
         return train_one(settings, fold)
     # Spawned, not forked: CUDA and running threads don't survive a fork.
-    with ProcessPoolExecutor(1, get_context("spawn")) as process:
-        return process.submit(_train_with_threads, settings, fold, max(1, default_workers() // workers)).result()
+    threads = max(1, default_workers() // workers)
+    try:
+        with ProcessPoolExecutor(1, get_context("spawn"), initializer=end_with_parent) as process:
+            return process.submit(_train_with_threads, settings, fold, threads).result()
+    except BrokenProcessPool:
+        raise InputError(
+            f"the process that trained fold {fold.index} was killed, perhaps for want of memory; the same command goes "
+            "on from its last epoch; lower train.fold_workers if it happens again."
+        ) from None
 
 
 def _train_with_threads(settings: Settings, fold: Fold, threads: int) -> FoldResult:

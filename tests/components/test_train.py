@@ -11,6 +11,7 @@ from pathlib import Path
 
 import mlflow
 import pandas as pd
+import psutil
 import pytest
 from feature_files import write_features, write_params
 
@@ -232,6 +233,47 @@ def test_every_way_of_training_ends_with_figures(tmp_path, model, train_settings
     assert set(predictions["network"]) == networks
 
 
+@pytest.mark.slow
+def test_the_processes_of_folds_end_with_the_one_that_started_them(tmp_path):
+    """Else the next start would train the same folds beside them."""
+    long = {"epochs": 500, "batch_size": 8, "lr": 0.003}
+    settings = write_params(
+        tmp_path, model={"modality": "audio"}, train={"fold_workers": 2, "pretrain": {"audio": long}}
+    )
+    write_features(settings)
+    process = start(settings)
+    deadline = time.monotonic() + 300
+    while len(list(settings.layout.run.glob("fold-*/audio/last.ckpt"))) < 2:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    workers = [child for child in psutil.Process(process.pid).children() if "spawn_main" in " ".join(child.cmdline())]
+    assert len(workers) == 2
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert psutil.wait_procs(workers, timeout=30)[1] == []
+
+
+@pytest.mark.slow
+def test_a_fold_whose_process_is_killed_gets_a_sentence(tmp_path):
+    long = {"epochs": 500, "batch_size": 8, "lr": 0.003}
+    train_settings = {"folds": 1, "fold_workers": 2, "pretrain": {"audio": long}}
+    settings = write_params(tmp_path, model={"modality": "audio"}, train=train_settings)
+    write_features(settings)
+    process = start(settings, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 300
+    while not (settings.layout.run / "fold-0" / "audio" / "last.ckpt").exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    (worker,) = [child for child in psutil.Process(process.pid).children() if "spawn_main" in " ".join(child.cmdline())]
+    worker.kill()
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "error: the process that trained fold 0 was killed" in said
+    assert "Traceback" not in said
+
+
 def test_published_figures_are_called_what_they_are(tmp_path):
     settings = write_params(tmp_path, train={**SHORT, "protocol": "published"})
     write_features(settings)
@@ -311,10 +353,12 @@ def test_runs_on_other_clips_are_not_compared(trained, tmp_path):
     assert "has no finished fold in it" in compare(trained.layout.run, tmp_path).stderr
 
 
-def start(settings: Settings, **variables: str) -> subprocess.Popen:
+def start(settings: Settings, stderr: int = subprocess.DEVNULL, **variables: str) -> subprocess.Popen:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **variables}
     command = [sys.executable, "-m", "components.train", "--params", str(settings.layout.root / "params.yaml")]
-    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=stderr, text=stderr == subprocess.PIPE
+    )
 
 
 @pytest.mark.slow
