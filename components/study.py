@@ -1,9 +1,9 @@
 """The Optuna study behind a search: where it is kept, who works on it, and what becomes of trials that were killed.
 
-Kept in `studies/<name>/journal.log`, which several processes of one machine may work on, or in the database that
-OPTUNA_STORAGE names, for several machines. A trial whose worker was killed is found and put into the queue again with
-the same parameters: in the file by a lock that each worker holds while it runs a trial, which the system lets go when
-the worker ends; in a database by Optuna's heartbeat.
+Kept in `studies/<name>/journal.log`, which several processes of one machine may work on, or in the PostgreSQL database
+that OPTUNA_STORAGE names, for several machines. A trial whose worker was killed is found and put into the queue again
+with the same parameters: in the file by a lock that each worker holds while it runs a trial, which the system lets go
+when the worker ends; in a database by Optuna's heartbeat.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from cfnsr.errors import InputError
 from cfnsr.operations import TuneSettings
+from components.database_lock import DatabaseLock
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -98,19 +100,20 @@ class SharedStudy:
     def __init__(self, folder: Path, settings: TuneSettings) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self._settings = folder, settings
-        # Held from the decision to begin a trial until the trial's own lock is held.
-        self._turn = FileLock(folder / "turn.lock")
-        self.once = FileLock(folder / "finish.lock")
-        """For what one worker alone does, before the trials and after them."""
-        with self._turn:
-            self.study = optuna.create_study(
-                storage=_storage(folder),
-                study_name=folder.name,
-                sampler=TrialSeededSampler(settings),
-                pruner=optuna.pruners.MedianPruner(settings.startup_trials, settings.warmup_epochs),
-                direction="maximize",
-                load_if_exists=True,
-            )
+        with _database_needed():
+            # Held from the decision to begin a trial until the trial's own lock is held.
+            self._turn = _lock(folder, "turn")
+            self.once = _lock(folder, "finish")
+            """For what one worker alone does, before the trials and after them."""
+            with self._turn:
+                self.study = optuna.create_study(
+                    storage=_storage(folder),
+                    study_name=folder.name,
+                    sampler=TrialSeededSampler(settings),
+                    pruner=optuna.pruners.MedianPruner(settings.startup_trials, settings.warmup_epochs),
+                    direction="maximize",
+                    load_if_exists=True,
+                )
 
     def work(self, objective: Objective) -> None:
         """Run trials until the study has as many as it is to have, and those of other workers have ended too.
@@ -184,19 +187,34 @@ def _queue_again(study: optuna.Study, trial: FrozenTrial) -> None:
     RetryHeartbeatStaleTrialCallback()(study, trial)
 
 
+def _lock(folder: Path, name: str) -> FileLock | DatabaseLock:
+    """What all workers on a study share; the database's reaches other machines, a file's only this one's."""
+    url = os.environ.get("OPTUNA_STORAGE", "")
+    if url.startswith("postgresql"):
+        return DatabaseLock(url, f"{folder.name}/{name}")
+    return FileLock(folder / f"{name}.lock")
+
+
 def _storage(folder: Path) -> optuna.storages.BaseStorage:
     url = os.environ.get("OPTUNA_STORAGE")
     if not url:
         return JournalStorage(JournalFileBackend(str(folder / "journal.log")))
+    return RDBStorage(
+        url,
+        engine_kwargs={"pool_pre_ping": True},
+        heartbeat_interval=HEARTBEAT,
+        grace_period=3 * HEARTBEAT,
+        heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(),
+    )
+
+
+@contextmanager
+def _database_needed() -> Iterator[None]:
     try:
-        return RDBStorage(
-            url,
-            engine_kwargs={"pool_pre_ping": True},
-            heartbeat_interval=HEARTBEAT,
-            grace_period=3 * HEARTBEAT,
-            heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(),
-        )
+        yield
     except Exception as error:  # SQLAlchemy's and the driver's own; all of them mean the same here
+        if not os.environ.get("OPTUNA_STORAGE"):
+            raise
         raise InputError(
             f"OPTUNA_STORAGE can't be used ({type(error).__name__}): check the URL and that the database runs."
         ) from error
