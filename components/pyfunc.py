@@ -1,40 +1,56 @@
 """The registered model as MLflow loads it ("model from code"): videos in, emotions out.
 
-Input columns: `path` (a file the server can read) or `content` (the file itself, base64). Output: a row a clip with
-`emotion`, `confidence`, a probability an emotion, and `error`, a sentence where a clip could not be used.
+Input columns: one of `path` (a file of the server), `url` and `content` (the file itself, base64). Output: a row a clip
+with `emotion`, `confidence`, a probability an emotion, and `error`, a sentence where a clip could not be used. The
+environment of the process that loads it says what it takes, see `cfnsr.serve.limits.Limits`.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc import PythonModel
 
 from cfnsr.errors import ClipError
-from cfnsr.predict import Prediction, Predictor
+from cfnsr.predict import Predictor
 from cfnsr.ravdess import EMOTIONS
+from cfnsr.serve.limits import Limits
+from cfnsr.serve.sources import COLUMNS, local_clip
+
+NOTHING = f"the request has no row with one of {', '.join(f'`{name}`' for name in COLUMNS)}"
 
 
 class EmotionModel(PythonModel):
     """A `Predictor` behind MLflow's interface."""
 
     def load_context(self, context: Any) -> None:
-        """Load the weights that were logged with the model."""
+        """Load the weights that were logged with the model, and the limits of this process."""
+        self._limits = Limits.from_environment()
         self._predictor = Predictor.from_pretrained(Path(context.artifacts["weights"]))
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """One row a clip, in order; a clip that can't be used has its reason in `error`."""
-        return pd.DataFrame([self._row(record) for record in model_input.to_dict("records")])
+        """One row a clip, in order; a clip that can't be used has its reason in `error`.
+
+        Raises:
+            MlflowException: no clip of the request can be used; a server answers with 400 and the reasons.
+        """
+        rows = [self._row(record) for record in model_input.to_dict("records")]
+        if all(row["error"] for row in rows):
+            reasons = dict.fromkeys(row["error"] for row in rows)
+            raise MlflowException("; ".join(reasons) or NOTHING, INVALID_PARAMETER_VALUE)
+        table = pd.DataFrame(rows)
+        # JSON has no NaN: a server would answer with text that browsers refuse.
+        return table.astype(object).where(table.notna(), None) if table["error"].any() else table
 
     def _row(self, record: dict[Any, Any]) -> dict[str, Any]:
         try:
-            prediction = self._predict(record)
+            with local_clip(record, self._limits) as clip:
+                prediction = self._predictor(clip)
         except ClipError as error:
             nothing = dict.fromkeys(EMOTIONS, float("nan"))
             return {"emotion": "", "confidence": float("nan"), **nothing, "error": str(error)}
@@ -44,21 +60,6 @@ class EmotionModel(PythonModel):
             **prediction.probabilities,
             "error": "",
         }
-
-    def _predict(self, record: dict[Any, Any]) -> Prediction:
-        path, content = record.get("path"), record.get("content")
-        if isinstance(path, str) and path:
-            return self._predictor(path)
-        if not isinstance(content, str) or not content:
-            raise ClipError("a row needs `path` (a file) or `content` (the file, base64)")
-        try:
-            data = base64.b64decode(content, validate=True)
-        except binascii.Error:
-            raise ClipError("`content` is not base64") from None
-        with tempfile.NamedTemporaryFile(suffix=".media") as file:
-            file.write(data)
-            file.flush()
-            return self._predictor(file.name)
 
 
 set_model(EmotionModel())

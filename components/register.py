@@ -60,7 +60,7 @@ def register(settings: Settings) -> int:
         card = settings.layout.run / CARD
         origin = _origin(tracker, run_id)
         write_text(card, model_card(settings, content, best, origin))
-        _log_model(settings, run_id, {"weights": fold_folder(settings, best.fold) / WEIGHTS, "model_card": card})
+        log_model(settings, run_id, {"weights": fold_folder(settings, best.fold) / WEIGHTS, "model_card": card})
         version = version_of(tracker, run_id)
         assert version is not None, "log_model registers what it logs"
     if COMPLETE not in version.tags:
@@ -88,7 +88,14 @@ def _metrics(settings: Settings) -> dict[str, Any]:
     return content
 
 
-def _log_model(settings: Settings, run_id: str, files: Mapping[str, Path]) -> None:
+def log_model(settings: Settings, run_id: str, files: Mapping[str, Path]) -> None:
+    """Log the pyfunc to a run and register it as a new version.
+
+    Args:
+        settings: name the project, whose registry it is.
+        run_id: of MLflow.
+        files: `weights` and `model_card`.
+    """
     import mlflow
 
     with mlflow_at(settings.layout.root), mlflow.start_run(run_id=run_id), warnings.catch_warnings():
@@ -111,8 +118,7 @@ def _signature() -> ModelSignature:
     from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 
     inputs: list[ColSpec | TensorSpec] = [
-        ColSpec(DataType.string, "path", required=False),
-        ColSpec(DataType.string, "content", required=False),
+        *(ColSpec(DataType.string, name, required=False) for name in ("path", "url", "content")),
     ]
     numbers = ("confidence", *EMOTIONS)
     outputs: list[ColSpec | TensorSpec] = [

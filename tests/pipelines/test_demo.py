@@ -150,6 +150,7 @@ def test_the_champion_is_whoever_has_the_alias(project, demo):
 
 def test_the_registered_pyfunc_takes_paths_and_contents(project, demo, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project}/mlflow.db")
+    monkeypatch.setenv("CFNSR_PATHS_BELOW", str(project))
     model = mlflow.pyfunc.load_model("models:/cfn-sr@challenger")
     clip, text = project / CLIP, project / "text.mp4"
     text.write_text("not a film")
@@ -162,7 +163,7 @@ def test_the_registered_pyfunc_takes_paths_and_contents(project, demo, monkeypat
     by_content = model.predict(pd.DataFrame({"content": [content, "not base64!", ""]}))
     assert by_content["confidence"][0] == pytest.approx(answers["confidence"][0])
     assert by_content["error"][1] == "`content` is not base64"
-    assert "needs `path`" in by_content["error"][2]
+    assert "needs one of `path`" in by_content["error"][2]
     text.unlink()
 
 

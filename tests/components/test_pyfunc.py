@@ -1,0 +1,174 @@
+"""The registered model behind MLflow's own server, asked over HTTP as a stranger would."""
+
+import base64
+import os
+import socket
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import requests
+from media_files import silence
+from registry_versions import registry
+from running_programs import running
+from small_models import small_settings, write_model
+from talking_files import write_talk
+
+from cfnsr.config import Layout
+from cfnsr.ravdess import EMOTIONS
+from components.register import log_model
+from components.tracking import EXPERIMENT
+
+DEADLINE = 180  # s
+SECONDS, MEGABYTES = 6, 1
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> Path:
+    """A project whose registry has a champion, with clips in the folder `clips` and one outside of it."""
+    root = tmp_path_factory.mktemp("project")
+    client = registry(root)
+    run = client.create_run(client.get_experiment_by_name(EXPERIMENT).experiment_id).info.run_id
+    (root / "card.md").write_text("a model for tests")
+    settings = replace(small_settings(), layout=Layout(root, "small"))
+    log_model(settings, run, {"weights": write_model(root / "model.safetensors"), "model_card": root / "card.md"})
+    client.set_registered_model_alias("cfn-sr", "champion", "1")
+    (root / "clips").mkdir()
+    write_talk(root / "clips/talk.mp4", 1.6)
+    write_talk(root / "clips/long.mp4", SECONDS + 2)
+    write_talk(root / "clips/nobody.wav", 1.6, video=None, audio="pcm_s16le", sound=silence(1.6))
+    (root / "clips/text.mp4").write_text("not a film")
+    (root / "clips/large.mp4").write_bytes(bytes(MEGABYTES * 1_000_000 + 1))
+    write_talk(root / "secret.mp4", 1.6)
+    (root / "clips/link.mp4").symlink_to(root / "secret.mp4")
+    return root
+
+
+@pytest.fixture(scope="module")
+def server(home) -> str:
+    """URL of `mlflow models serve` on a free port, as the README starts it."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = str(listener.getsockname()[1])
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "MLFLOW_TRACKING_URI": f"sqlite:///{home}/mlflow.db",
+        "CFNSR_MAX_SECONDS": str(SECONDS),
+        "CFNSR_MAX_MEGABYTES": str(MEGABYTES),
+        "CFNSR_URL_SCHEMES": "http",
+    }
+    command = ["mlflow", "models", "serve", "-m", "models:/cfn-sr@champion", "--env-manager", "local", "--port", port]
+    url = f"http://127.0.0.1:{port}"
+    with running(command, cwd=home / "clips", env=environment, start_new_session=True) as program:
+        deadline = time.monotonic() + DEADLINE
+        while True:
+            assert program.poll() is None, program.communicate()[0]
+            assert time.monotonic() < deadline
+            try:
+                if requests.get(f"{url}/ping", timeout=5).ok:
+                    break
+            except requests.RequestException:
+                time.sleep(0.2)
+        yield url
+        # The server is a child of the command.
+        os.killpg(program.pid, 9)
+
+
+def ask(server: str, *rows: dict, **options) -> requests.Response:
+    content = {"json": {"dataframe_records": list(rows)}, **options}
+    return requests.post(f"{server}/invocations", timeout=DEADLINE, **content)
+
+
+def test_a_path_and_the_same_file_as_base64_have_the_same_answer(server, home):
+    content = base64.b64encode((home / "clips/talk.mp4").read_bytes()).decode()
+    answers = [ask(server, row) for row in ({"path": "talk.mp4"}, {"content": content})]
+    assert [answer.status_code for answer in answers] == [200, 200]
+    first, second = (answer.json()["predictions"][0] for answer in answers)
+    assert first == second
+    assert first["emotion"] in EMOTIONS
+    assert sum(first[emotion] for emotion in EMOTIONS) == pytest.approx(1, abs=1e-5)
+    assert first["confidence"] == max(first[emotion] for emotion in EMOTIONS)
+    assert first["error"] == ""
+
+
+def test_a_bad_row_among_good_ones_is_a_row_with_its_reason(server):
+    answer = ask(server, {"path": "text.mp4"}, {"path": "talk.mp4"}, {"content": "%"}, {"path": "none.mp4"})
+    assert answer.status_code == 200
+    bad, good, garbage, missing = answer.json()["predictions"]
+    assert (good["error"], good["emotion"] in EMOTIONS) == ("", True)
+    assert (bad["emotion"], bad["confidence"]) == ("", None)
+    assert "not a media file" in bad["error"]
+    assert "not base64" in garbage["error"]
+    assert "none.mp4 is missing" in missing["error"]
+
+
+@pytest.mark.parametrize(
+    ("row", "sentence"),
+    [
+        ({"path": "none.mp4"}, "none.mp4 is missing"),
+        ({"path": "."}, "is not a file"),
+        ({"path": "text.mp4"}, "text.mp4 is damaged or not a media file"),
+        ({"path": "nobody.wav"}, "nobody.wav can't be answered"),
+        ({"path": "long.mp4"}, "long.mp4 is longer than the 0:06.0 that this server takes"),
+        ({"path": "large.mp4"}, "takes up to 1 MB"),
+        ({"path": "../secret.mp4"}, "outside the folder"),
+        ({"path": "link.mp4"}, "outside the folder"),
+        ({"path": "/etc/passwd"}, "outside the folder"),
+        ({"path": "a\0b"}, "`path` is not a path"),
+        ({"path": "x" * 5000}, "`path` is not a path"),
+        ({"content": "garbage!"}, "`content` is not base64"),
+        ({"content": "ünïcode"}, "`content` is not base64"),
+        ({"content": base64.b64encode(b"not a film").decode()}, "content is damaged or not a media file"),
+        ({"content": "A" * 1_400_000}, "takes up to 1 MB"),
+        ({"url": "https://example.org/talk.mp4"}, "only http URLs"),
+        ({"url": "file:///etc/passwd"}, "only http URLs"),
+        ({"url": "http://127.0.0.1:9/talk.mp4"}, "not a public address"),
+        ({"url": "http://[::1]/talk.mp4"}, "not a public address"),
+        ({"url": "http://[::ffff:127.0.0.1]/talk.mp4"}, "not a public address"),
+        ({"url": "http://169.254.169.254/latest/meta-data"}, "not a public address"),
+        ({"url": "http://"}, "names no host"),
+        ({"url": "http://[oops"}, "`url` is not a URL"),
+        ({"path": "", "content": ""}, "needs one of `path`"),
+        ({"path": "talk.mp4", "content": "AAAA"}, "this one has `path` and `content`"),
+        ({"clip": "talk.mp4"}, "no row with one of `path`"),
+        ({"path": 7}, "path"),
+        ({"path": ["talk.mp4"]}, "path"),
+        ({"content": {"data": "AAAA"}}, "content"),
+        ({"path": None}, "needs one of `path`"),
+    ],
+)
+def test_a_request_without_a_usable_clip_is_answered_with_400_and_a_sentence(server, row, sentence):
+    answer = ask(server, row)
+    assert answer.status_code == 400
+    assert sentence in answer.json()["message"]
+    assert "Traceback" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status"),
+    [
+        ("{", "application/json", 400),
+        ("[]", "application/json", 400),
+        ('{"rows": []}', "application/json", 400),
+        ('{"dataframe_records": []}', "application/json", 400),
+        ('{"dataframe_records": "talk.mp4"}', "application/json", 400),
+        ('{"dataframe_split": {"columns": ["path"], "data": [["talk.mp4", 2]]}}', "application/json", 400),
+        (b"\xff\xfe\x00", "application/json", 400),
+        (b"", "application/json", 400),
+        ("path\nnone.mp4\n", "text/csv", 400),
+        ("talk.mp4", "text/plain", 415),
+    ],
+)
+def test_a_malformed_body_is_refused(server, body, kind, status):
+    answer = requests.post(f"{server}/invocations", data=body, headers={"Content-Type": kind}, timeout=DEADLINE)
+    assert answer.status_code == status
+    assert "Traceback" not in answer.text
+
+
+def test_the_server_outlives_all_that(server):
+    answer = ask(server, {"path": "talk.mp4"})
+    assert answer.json()["predictions"][0]["error"] == ""
