@@ -56,6 +56,14 @@ def test_services_wait_for_services_that_say_when_they_are_ready():
             assert (wish["condition"], services[name]["restart"]) == ("service_completed_successfully", "no")
 
 
+def test_mlflow_signs_addresses_that_other_machines_reach():
+    address = COMPOSE["services"]["mlflow"]["environment"]["AWS_ENDPOINT_URL"]
+    assert address.replace("${CFNSR_HEAD}", variables()["CFNSR_HEAD"]) == variables()["AWS_ENDPOINT_URL"]
+    for name, service in COMPOSE["services"].items():
+        if service["image"] == "cfnsr":
+            assert service["extra_hosts"][0].startswith("${CFNSR_HEAD"), name
+
+
 def test_files_and_volumes_of_the_compose_file_exist():
     mounts = [mount.split(":") for service in COMPOSE["services"].values() for mount in service.get("volumes", ())]
     for source, *_ in mounts:

@@ -1,0 +1,128 @@
+"""The servers of deploy/compose.yaml without containers: its commands and variables, on free ports of the loopback."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import requests
+import yaml
+from postgres_server import USER, Postgres, postgres_server
+from servers import s3_server
+
+ROOT = Path(__file__).resolve().parents[1]
+DEADLINE = 240  # s; Prefect makes its tables at the first start
+KEYS = {"AWS_ACCESS_KEY_ID": "cfnsr", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
+
+
+@dataclass(frozen=True)
+class Head:
+    """Where the servers listen, and the free ports that stand for those of the compose file."""
+
+    postgres: Postgres
+    s3: str
+    mlflow_port: int
+    prefect_port: int
+
+    @property
+    def mlflow(self) -> str:
+        """The MLflow server."""
+        return f"http://127.0.0.1:{self.mlflow_port}"
+
+    @property
+    def prefect(self) -> str:
+        """The API of the Prefect server."""
+        return f"http://127.0.0.1:{self.prefect_port}/api"
+
+    def here(self, text: str) -> str:
+        """The addresses of deploy/compose.yaml and deploy/example.env replaced by those of this machine."""
+        addresses = {
+            r"http://(s3|head):9000": self.s3,
+            r"http://(mlflow|head):5000": self.mlflow,
+            r"http://(prefect|head):4200/api": self.prefect,
+            r"(postgres|head):5432": self.postgres.address,
+            r"0\.0\.0\.0": "127.0.0.1",
+            r"\b5000\b": str(self.mlflow_port),
+            r"\b4200\b": str(self.prefect_port),
+        }
+        whole = re.compile("|".join(addresses))  # in one go: a free port may contain another number
+        return whole.sub(lambda found: next(new for old, new in addresses.items() if re.fullmatch(old, found[0])), text)
+
+    def service(self, name: str) -> dict[str, Any]:
+        """A service of the compose file as it would be on this machine."""
+        text = (ROOT / "deploy/compose.yaml").read_text()
+        variables = {"CFNSR_HEAD": "head", "POSTGRES_PASSWORD": "any", **KEYS}
+        text = re.sub(r"\$\{(\w+)[^}]*\}", lambda found: variables.get(found[1], ""), text)
+        return yaml.safe_load(self.here(text))["services"][name]
+
+    def environment(self, name: str) -> dict[str, str]:
+        """Variables of a service's process."""
+        return {**os.environ, **KEYS, **self.service(name)["environment"]}
+
+
+@contextmanager
+def head_servers(folder: Path) -> Iterator[Head]:
+    """PostgreSQL, S3, MLflow and Prefect, all of them empty; logs in a folder."""
+    with ExitStack() as stack:
+        head = Head(
+            stack.enter_context(postgres_server()), stack.enter_context(s3_server()), _free_port(), _free_port()
+        )
+        _databases(head)
+        subprocess.run(
+            [sys.executable, ROOT / "deploy/buckets.py"], env=head.environment("buckets"), cwd=folder, check=True
+        )
+        mlflow = stack.enter_context(_server(head, "mlflow", folder))
+        prefect = stack.enter_context(_server(head, "prefect", folder))
+        _await(mlflow, f"{head.mlflow}/health", folder / "mlflow.log")
+        _await(prefect, f"{head.prefect}/health", folder / "prefect.log")
+        yield head
+
+
+def _databases(head: Head) -> None:
+    with psycopg.connect(f"postgresql://{USER}@{head.postgres.address}/postgres", autocommit=True) as connection:
+        for statement in (ROOT / "deploy/databases.sql").read_text().split(";"):
+            if statement.strip():
+                connection.execute(statement.encode())
+
+
+@contextmanager
+def _server(head: Head, name: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    program, *arguments = head.service(name)["command"]
+    environment = {**head.environment(name), "PREFECT_HOME": str(folder / "prefect")}
+    with (folder / f"{name}.log").open("wb") as log:
+        process = subprocess.Popen(
+            [Path(sys.executable).parent / program, *arguments], cwd=folder, env=environment, stdout=log, stderr=log
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def _await(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    deadline = time.monotonic() + DEADLINE
+    while True:
+        assert process.poll() is None, log.read_text()[-3000:]
+        assert time.monotonic() < deadline, log.read_text()[-3000:]
+        try:
+            if requests.get(url, timeout=5).ok:
+                return
+        except requests.RequestException:
+            time.sleep(0.2)
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
