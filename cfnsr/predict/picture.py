@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cfnsr.faces.crop import decode_jpeg
 from cfnsr.files import atomic_path
 from cfnsr.predict.answer import Answer, Flag, Moment, Prediction
+from cfnsr.predict.cells import Cell, cells_of, spread_portraits, stretches
 from cfnsr.predict.palette import INPUTS, NOTE, SYNTHETIC_NOTE, clock, colour
 
 if TYPE_CHECKING:
@@ -102,9 +103,8 @@ def _timeline(figure: Any, moments: Sequence[Moment], duration: float, name: str
     flags = [flag for flag in Flag if any(flag in moment.flags for moment in moments)]
     heights = (1.15, 3.0, 0.42, 0.2 * len(flags) + 0.02)
     faces, curves, band, notes = figure.subplots(4, 1, height_ratios=heights)
-    cells = _cells(moments)
-    portraits = [((cell.begin + cell.end) / 2, cell.moment.portraits[0]) for cell in cells if cell.moment.portraits]
-    _faces(faces, _spread(portraits, duration), duration)
+    cells = cells_of(moments)
+    _faces(faces, spread_portraits(cells, duration, _FACES), duration)
     faces.set_title(name, loc="left", fontsize=10, color=INK, fontweight="bold")
     _probabilities(curves, cells)
     _band(band, cells, duration)
@@ -119,31 +119,12 @@ def _timeline(figure: Any, moments: Sequence[Moment], duration: float, name: str
     notes.tick_params(axis="x", labelsize=8.5, labelcolor=FAINT, color=FAINT)
 
 
-class _Cell(NamedTuple):
-    """A moment's part of the time axis, in seconds."""
-
-    begin: float
-    end: float
-    moment: Moment
-
-
-def _cells(moments: Sequence[Moment]) -> list[_Cell]:
-    """Windows overlap; on the axis each has the time around its middle, up to its neighbours'."""
-    middles = np.array([(moment.start + moment.end) / 2 for moment in moments])
-    hop = float(np.median(np.diff(middles))) if len(middles) > 1 else moments[0].end - moments[0].start
-    apart = np.diff(middles)
-    reach = np.where(apart > 1.5 * hop, hop, apart) / 2  # a face that was away leaves a gap
-    begins = [moments[0].start, *(middles[1:] - reach)]
-    ends = [*(middles[:-1] + reach), moments[-1].end]
-    return [_Cell(*cell) for cell in zip(begins, ends, moments, strict=True)]
-
-
-def _edges(cells: Sequence[_Cell]) -> np.ndarray:
+def _edges(cells: Sequence[Cell]) -> np.ndarray:
     """Begin and end of every cell (2 M); what lies between two cells is a gap, often of no width."""
     return np.array([time for cell in cells for time in (cell.begin, cell.end)])
 
 
-def _probabilities(axes: Axes, cells: Sequence[_Cell]) -> None:
+def _probabilities(axes: Axes, cells: Sequence[Cell]) -> None:
     """Stacked steps, one colour an emotion; white where there is no answer."""
     labels = next((list(cell.moment.answer.probabilities) for cell in cells if cell.moment.answer), [])
     low = np.zeros(2 * len(cells) - 1)  # a value for each cell, and one for the gap after it
@@ -164,7 +145,7 @@ def _probabilities(axes: Axes, cells: Sequence[_Cell]) -> None:
     )  # fmt: skip
 
 
-def _band(axes: Axes, cells: Sequence[_Cell], duration: float) -> None:
+def _band(axes: Axes, cells: Sequence[Cell], duration: float) -> None:
     """The most probable emotion, paler where the network is less sure."""
     from matplotlib.colors import to_rgba
 
@@ -173,25 +154,14 @@ def _band(axes: Axes, cells: Sequence[_Cell], duration: float) -> None:
         if answer := cell.moment.answer:
             shades[0, 2 * index] = to_rgba(colour(answer.emotion), 0.25 + 0.75 * answer.confidence)
     axes.pcolormesh(_edges(cells), [0, 1], shades, linewidth=0)
-    for begin, end, name in _runs(cells):
+    for begin, end, name in stretches(cells):
         if end - begin >= _LABEL * duration:
             axes.text((begin + end) / 2, 0.5, name, ha="center", va="center", fontsize=9, color=INK)
     axes.set(ylim=(0, 1), yticks=[])
     _without_frame(axes)
 
 
-def _runs(cells: Sequence[_Cell]) -> Iterator[tuple[float, float, str]]:
-    """Begin, end and emotion of neighbours that have the same."""
-    begin = cells[0].begin
-    for cell, following in zip(cells, [*cells[1:], None], strict=True):
-        name = cell.moment.answer.emotion if cell.moment.answer else ""
-        after = following.moment.answer.emotion if following and following.moment.answer else ""
-        if following is None or name != after or following.begin > cell.end + 1e-6:
-            yield begin, cell.end, name
-            begin = following.begin if following else begin
-
-
-def _notes(axes: Axes, cells: Sequence[_Cell], flags: Sequence[Flag]) -> None:
+def _notes(axes: Axes, cells: Sequence[Cell], flags: Sequence[Flag]) -> None:
     """A line for each flag, drawn where it holds."""
     for row, flag in enumerate(flags):
         raised = [cell for cell in cells if flag in cell.moment.flags]
@@ -214,15 +184,6 @@ def _faces(axes: Axes, faces: Sequence[tuple[float, bytes]], span: float) -> Non
         axes.add_artist(AnnotationBbox(box, (time, 0.5), xycoords=("data", "axes fraction"), frameon=False, pad=0))
     axes.set(xlim=(0, span), ylim=(0, 1), xticks=[], yticks=[])
     _without_frame(axes)
-
-
-def _spread(faces: Sequence[tuple[float, bytes]], duration: float) -> list[tuple[float, bytes]]:
-    """At most as many as stand side by side: the first in each even part of the time."""
-    chosen: dict[int, tuple[float, bytes]] = {}
-    for time, face in faces:
-        part = min(int(_FACES * time / duration), _FACES - 1)
-        chosen.setdefault(part, ((part + 0.5) * duration / _FACES, face))
-    return list(chosen.values())
 
 
 def _with_flags(name: str, flags: Sequence[Flag]) -> str:

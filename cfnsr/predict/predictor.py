@@ -148,8 +148,15 @@ class Predictor:
         """Moments of samples that are prepared already."""
         yield from self._moments((_NO_FILE, sample) for sample in samples)
 
-    def explain(self, clip: str | Path, options: Options = DEFAULT) -> Explanation:
+    def explain(
+        self, clip: str | Path, options: Options = DEFAULT, watch: Callable[[Moment], None] | None = None
+    ) -> Explanation:
         """Predict a clip, and look into the network where it is surest.
+
+        Args:
+            clip: a file.
+            options: windows and faces.
+            watch: told of every moment when it is answered.
 
         Raises:
             ClipError: as for a call.
@@ -162,6 +169,8 @@ class Predictor:
             if isinstance(step, Sample):
                 moments.append(replace(step.moment, answer=answer))
                 missing = missing or step.missing
+                if watch:
+                    watch(moments[-1])
                 if answer and step.moment.followed and (surest is None or answer.confidence > surest[1].confidence):
                     surest = step, answer
             else:
