@@ -5,7 +5,6 @@ No pickle: a file that a user loads can't run code.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,13 +17,8 @@ from torch import Tensor
 
 from cfnsr.errors import InputError
 from cfnsr.files import atomic_path
+from cfnsr.metadata import KEY, pack, unpack
 from cfnsr.model import CFNSR
-
-CONFIG = "cfnsr"
-"""Key of the safetensors metadata that holds the JSON configuration."""
-
-FORMAT = 1
-"""Raised when older files can't be read any more."""
 
 # Published name -> name here. The fused network keeps its encoders in numbered Sequentials.
 _PUBLISHED = [
@@ -83,10 +77,9 @@ def _rename(name: str, encoder: str) -> str:
 
 def save_model(path: Path, model: CFNSR, config: Mapping[str, Any]) -> None:
     """Write a network's weights and `config` (JSON-able: preprocessing, labels) to one safetensors file, atomically."""
-    metadata = {CONFIG: json.dumps({**config, "format": FORMAT, "network": model.arguments}, sort_keys=True)}
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     with atomic_path(path) as temporary:
-        save_file(state, temporary, metadata=metadata)
+        save_file(state, temporary, metadata={KEY: pack(config, model.arguments)})
 
 
 def load_model(path: Path) -> tuple[CFNSR, dict[str, Any]]:
@@ -106,13 +99,7 @@ def load_model(path: Path) -> tuple[CFNSR, dict[str, Any]]:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except SafetensorError as error:
         raise InputError(f"{path} is not a safetensors file ({error}); other formats are not loaded.") from None
-    if CONFIG not in metadata:
-        raise InputError(f"{path} was not written by cfnsr: it does not say what network its weights belong to.")
-    config = json.loads(metadata[CONFIG])
-    if config.get("format") != FORMAT:
-        raise InputError(
-            f"{path} has format {config.get('format')}, this cfnsr reads {FORMAT}; use the version that wrote it."
-        )
+    config = unpack(metadata, path)
     model = CFNSR(**config["network"])
     model.load_state_dict(state)
     return model.eval(), config
