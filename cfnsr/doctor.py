@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from cfnsr.config import DatasetSettings, Settings, default_workers
+from cfnsr.config import Settings, default_workers
 from cfnsr.errors import InputError
 from cfnsr.files import visible_files
 from cfnsr.ravdess import file_kind
 from cfnsr.registry import tracking_uri
+from cfnsr.sources import DatasetSettings
 
 PACKAGES = ("torch", "torchaudio", "torchvision", "lightning", "av", "librosa", "mlflow", "prefect", "dvc", "optuna")
 COPIES = 2  # of the raw files: one more lies in the archive while it is unpacked, then in the DVC cache

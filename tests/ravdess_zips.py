@@ -8,10 +8,11 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
-from cfnsr.config import DatasetSettings, ProfileSettings, Settings
+from cfnsr.config import ProfileSettings, Settings
 from cfnsr.fetch.transfer import Patience
 from cfnsr.layout import Layout
 from cfnsr.ravdess import Modality, Take
+from cfnsr.sources import DatasetSettings
 
 HASTY = Patience(
     attempts=3,

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from cfnsr.config import DatasetSettings
 from cfnsr.errors import InputError
 from cfnsr.fetch.transfer import CHUNK, Opener, Patience, Published, Stream, Transient
 from cfnsr.fetch.zenodo import Archive
+from cfnsr.sources import DatasetSettings
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

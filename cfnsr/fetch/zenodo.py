@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from cfnsr.config import DatasetSettings
 from cfnsr.fetch.http import get_json, open_url
 from cfnsr.fetch.transfer import Opener, Patience, Published
 from cfnsr.ravdess import ACTORS, AUDIO_SUFFIXES, LANDMARK_SUFFIXES, VIDEO_SUFFIXES
+from cfnsr.sources import DatasetSettings
 
 logger = logging.getLogger(__name__)
 

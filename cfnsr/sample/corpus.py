@@ -10,7 +10,6 @@ from pathlib import Path
 import av
 import numpy as np
 
-from cfnsr.config import SampleSettings
 from cfnsr.errors import ClipError, InputError
 from cfnsr.files import PARTIAL, atomic_path, code_digest, write_text
 from cfnsr.parallel import map_clips
@@ -18,6 +17,7 @@ from cfnsr.ravdess import Modality, Take, actor_folder
 from cfnsr.sample.face import render_face
 from cfnsr.sample.plan import takes_of
 from cfnsr.sample.voice import SAMPLE_RATE, render_voice
+from cfnsr.sources import SampleSettings
 
 TITLE = "synthetic sample, not RAVDESS"
 RECORD = "sample.json"

@@ -8,12 +8,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from cfnsr.config import SampleSettings
 from cfnsr.ravdess import EMOTIONS
 from cfnsr.sample.corpus import TITLE
 from cfnsr.sample.face import render_face
 from cfnsr.sample.plan import HALVES, Expression, takes_of
 from cfnsr.sample.voice import SAMPLE_RATE, render_voice
+from cfnsr.sources import SampleSettings
 
 _ORDER = sorted(range(len(EMOTIONS)), key=lambda index: list(Expression).index(HALVES[EMOTIONS[index]][0]))
 _HEIGHT = 360  # pixels of the rendered frames

@@ -31,6 +31,7 @@ PLUMBING = {
     "cfnsr/ravdess.py",
     "cfnsr/registry.py",
     "cfnsr/section.py",
+    "cfnsr/sources.py",
     "components/__init__.py",
     "components/compare.py",
     "components/data_stages.py",

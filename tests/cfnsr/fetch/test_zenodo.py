@@ -9,10 +9,10 @@ import pytest
 from ravdess_zips import HASTY, IMPATIENT
 from servers import Fault, FileServer, file_server
 
-from cfnsr.config import DatasetSettings
 from cfnsr.errors import InputError
 from cfnsr.fetch.transfer import Published
 from cfnsr.fetch.zenodo import Zenodo, wanted_archives
+from cfnsr.sources import DatasetSettings
 
 API = "/api/records/1188976"
 

@@ -11,7 +11,6 @@ from small_models import small_settings, write_model
 from talking_files import people, write_talk
 
 from cfnsr.checkpoint import load_model
-from cfnsr.config import SampleSettings
 from cfnsr.errors import ClipError, InputError
 from cfnsr.faces.crop import decode_jpeg
 from cfnsr.faces.extract import FaceTask, extract_faces
@@ -20,6 +19,7 @@ from cfnsr.normalize import Normalization
 from cfnsr.predict import Options, Prediction, Predictor
 from cfnsr.ravdess import EMOTIONS, Take
 from cfnsr.sample.corpus import clip_path, write_clip
+from cfnsr.sources import SampleSettings
 
 SECONDS = 1.6  # one answer of the small network
 

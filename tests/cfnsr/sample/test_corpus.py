@@ -8,11 +8,11 @@ import av
 import pytest
 from running_programs import kill, running, wait_for
 
-from cfnsr.config import SampleSettings
 from cfnsr.errors import InputError
 from cfnsr.ravdess import ACTORS, Modality, parse_name
 from cfnsr.sample import generate
 from cfnsr.sample.plan import takes_of
+from cfnsr.sources import SampleSettings
 
 SMALL = SampleSettings(seed=3, width=160, height=128, fps=10, seconds=1.0)
 PROJECT = Path(__file__).resolve().parents[3]
@@ -62,7 +62,7 @@ def test_same_settings_same_files(corpus: Path, tmp_path: Path) -> None:
 
 def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
     code = (
-        "from pathlib import Path; from cfnsr.config import SampleSettings; from cfnsr.sample import generate\n"
+        "from pathlib import Path; from cfnsr.sources import SampleSettings; from cfnsr.sample import generate\n"
         f"generate(Path({str(tmp_path)!r}), SampleSettings(**{SMALL.model_dump()}), {ACTORS}, 1)"
     )
     environment = {**os.environ, "PYTHONPATH": str(PROJECT)}

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import cv2
 
-from cfnsr.config import SampleSettings
 from cfnsr.sample.sheet import draw_sheet
+from cfnsr.sources import SampleSettings
 
 
 def test_the_sheet_is_a_picture(tmp_path: Path) -> None:
