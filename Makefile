@@ -4,7 +4,7 @@ PYTHON ?= python3.11
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help install demo test test-services kubeflow results up status down lint types lock clean
+.PHONY: help install demo test test-services kubeflow results up status down lint types lock clean ablation
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -50,6 +50,10 @@ kubeflow: $(VENV)-kubeflow/.installed  ## compile the Kubeflow pipeline to kubef
 results: $(VENV)/.installed  ## docs/results.* from real files: make results RAVDESS=FOLDER
 	@test -d "$(RAVDESS)" || { echo 'name your folder of RAVDESS files: make results RAVDESS=FOLDER'; exit 2; }
 	python -m pipelines.experiments "$(RAVDESS)"
+
+ablation: $(VENV)/.installed  ## docs/ablation-<profile>.*: every fusion and both encoders of the profile, side by side
+	dvc repro mfcc faces
+	python -m pipelines.ablation
 
 PREFECT_PORT ?= 4200
 MLFLOW_PORT ?= 5000
