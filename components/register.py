@@ -37,7 +37,7 @@ CARD = "model_card.md"
 PYFUNC = Path(__file__).with_name("pyfunc.py")
 REQUIREMENTS = (
     *("torch", "torchvision", "torchaudio", "av", "opencv-python-headless", "librosa", "pyarrow", "pydantic"),
-    *("safetensors", "mlflow"),
+    *("safetensors", "mlflow", "urllib3"),
 )
 
 

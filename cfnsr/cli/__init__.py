@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cfnsr.cli.predict import predict
+from cfnsr.cli.serve import serve
 from cfnsr.config import load_settings
 from cfnsr.errors import exit_with_sentence
 
@@ -18,6 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(predict)
+app.command()(serve)
 
 ParamsOption = Annotated[Path, typer.Option("--params", help="Settings file.")]
 ProfileOption = Annotated[str | None, typer.Option(help="Profile in the settings file; default: the one it names.")]

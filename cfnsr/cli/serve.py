@@ -1,0 +1,43 @@
+"""`cfnsr serve`: the web page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cfnsr.errors import InputError
+
+_INSTALL = "pip install -c requirements-dev.txt -e '.[demo]'"
+
+
+def serve(
+    model: Annotated[
+        str, typer.Option(help="Registry URI (models:/cfn-sr@challenger), folder or safetensors file.")
+    ] = "models:/cfn-sr@champion",
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0: all of this machine's.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 7860,
+    max_megabytes: Annotated[
+        float | None, typer.Option(help="Of a clip; default: CFNSR_MAX_MEGABYTES, or 200.")
+    ] = None,
+    max_seconds: Annotated[float | None, typer.Option(help="Of a clip; default: CFNSR_MAX_SECONDS, or 600.")] = None,
+    yunet: Annotated[Path | None, typer.Option(help="YuNet file, if the network was trained with it.")] = None,
+) -> None:
+    """Show a web page that says which emotion a clip shows. Not for decisions about people."""
+    import os
+
+    from cfnsr.predict import Predictor
+    from cfnsr.serve.limits import Limits
+
+    try:
+        from cfnsr.serve.page import serve as serve_page
+    except ModuleNotFoundError as error:
+        if error.name != "gradio":
+            raise
+        raise InputError(f"the web page needs Gradio: run `{_INSTALL}` in the project's folder.") from None
+    options = {"CFNSR_MAX_MEGABYTES": max_megabytes, "CFNSR_MAX_SECONDS": max_seconds}
+    chosen = {name: str(value) for name, value in options.items() if value is not None}
+    limits = Limits.from_environment({**os.environ, **chosen})
+    with Predictor.from_pretrained(model, yunet) as predictor:
+        serve_page(predictor, limits, host, port)
