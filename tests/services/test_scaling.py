@@ -23,6 +23,7 @@ from project_copy import copy_project, environment, make_small, run
 from running_programs import kill, running, wait_for
 
 from cfnsr.ravdess import EMOTIONS
+from components import study
 
 pytestmark = [pytest.mark.slow, pytest.mark.services, needs_postgres]
 
@@ -34,11 +35,12 @@ DOC = {part.split("\n", 1)[0]: BLOCK.findall(part) for part in TEXT.split("\n## 
 SETUP = DOC["Every machine that works"][0]
 FIRST, SECOND, _ = DOC["The data, made once"]
 POOL = DOC["Kubernetes"][1]
+PULL = yaml.safe_load((ROOT / "prefect.yaml").read_text())["pull"]
 # Commands that nothing in this module runs, and who runs them or why nobody does.
 ELSEWHERE = {
     "docker compose -f deploy/compose.yaml up --build --detach": "its servers are started by head_servers",
     "cfnsr mirror --profile ravdess": "tests/components/test_download.py, from a server that looks like Zenodo",
-    "prefect worker start --pool gpu --limit 1": "tests/pipelines/test_services.py, by `make up`",
+    "CFNSR_ROOT=$PWD prefect worker start --pool gpu --limit 1": "tests/pipelines/test_services.py, by `make up`",
     "for run in 1 2 3 4; do prefect deployment run tune-cfnsr/local; done": "two such runs, in processes to be killed",
     'prefect deployment run train-cfnsr/gpu --param profile=ravdess --param \'overrides={"train.devices": "auto"}\'': (
         "needs RAVDESS and GPUs; DDP is in tests/cfnsr/test_distributed.py"
@@ -168,7 +170,7 @@ def test_two_workers_share_a_study_and_one_is_killed_in_mid_trial(head, first, s
         )
 
     def in_a_trial(checkout: Path) -> bool:
-        return bool(list((checkout / "runs").glob("sample-tune-*/fold-0/fusion/last.ckpt")))
+        return bool(list((checkout / "runs").glob("sample-tune-*/fold-0/*/last.ckpt")))
 
     with search(first) as killed, search(second) as left:
         wait_for(killed, lambda: in_a_trial(first))
@@ -194,17 +196,27 @@ def test_two_workers_share_a_study_and_one_is_killed_in_mid_trial(head, first, s
 
 
 def test_the_pools_of_the_compose_file_and_of_kubernetes_take_the_deployments(head, set_up):
-    on(set_up, head.service("deployments")["command"][-1].replace("$$", "$"))  # Compose's way to write a $
+    script = head.service("deployments")["command"][-1].replace("$$", "$")  # Compose's way to write a $
+    on(set_up, f"export CFNSR_ROOT=/cfnsr\n{script}")  # as in the image
     assert pools(head) == {"local": ("process", None), "gpu": ("process", None)}
+    # Each worker's own checkout, not that of who has deployed.
+    assert {str(deployment["pull_steps"]) for deployment in deployments(head)} == {str(PULL)}
     on(set_up, POOL)
     assert pools(head) == {"local": ("process", None), "gpu": ("kubernetes", 4)}
-    deployed = requests.post(f"{head.prefect}/deployments/filter", json={}, timeout=30).json()
-    assert Counter(deployment["work_pool_name"] for deployment in deployed) == {"local": 3, "gpu": 1}
+    assert Counter(deployment["work_pool_name"] for deployment in deployments(head)) == {"local": 3, "gpu": 1}
+
+
+def deployments(head: Head) -> list[dict]:
+    return requests.post(f"{head.prefect}/deployments/filter", json={}, timeout=30).json()
 
 
 def pools(head: Head) -> dict[str, tuple[str, int | None]]:
     found = requests.post(f"{head.prefect}/work_pools/filter", json={}, timeout=30).json()
     return {pool["name"]: (pool["type"], pool["concurrency_limit"]) for pool in found}
+
+
+def test_the_page_says_when_a_worker_counts_as_killed():
+    assert f"after {3 * study.HEARTBEAT} s without a sign of life" in TEXT
 
 
 def test_every_command_of_the_page_is_run_here_or_named_elsewhere():
