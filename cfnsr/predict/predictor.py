@@ -20,11 +20,12 @@ from cfnsr.media.extent import find_extent
 from cfnsr.media.video import Picture
 from cfnsr.predict.answer import Answer, Failure, Flag, Moment, Prediction, mean_answer
 from cfnsr.predict.backend import Backend, TorchBackend
+from cfnsr.predict.exported import SUFFIX, OnnxBackend, Runtime
 from cfnsr.predict.overlap import overlapped
 from cfnsr.predict.recipe import Recipe
 from cfnsr.predict.samples import Ending, Options, Sample, single_samples
+from cfnsr.predict.source import find_weights
 from cfnsr.predict.windows import live_samples, sliding_samples
-from cfnsr.registry import SCHEME, fetch_model
 
 DEFAULT = Options()
 Step = Sample | Ending | Failure
@@ -65,24 +66,35 @@ class Predictor:
 
     @classmethod
     def from_pretrained(
-        cls, source: str | Path, yunet: Path | None = None, *, batch_size: int = 4, device: str | None = None
+        cls,
+        source: str | Path,
+        yunet: Path | None = None,
+        *,
+        batch_size: int = 4,
+        device: str | None = None,
+        runtime: Runtime | None = None,
     ) -> Predictor:
-        """Load a model; only safetensors files are read, never a pickle.
+        """Load a model; only safetensors and ONNX files are read, never a pickle.
 
         Args:
-            source: a registry URI (`models:/cfn-sr@champion`), a safetensors file, a folder that has one in it, or the
-                folder of a training run, of which the fold with the best selection score is taken.
+            source: a registry URI (`models:/cfn-sr@champion`), a safetensors file, a folder that has one in it, the
+                folder of a training run, of which the fold with the best selection score is taken, or an ONNX file
+                that `cfnsr export` wrote, which runs without PyTorch.
             yunet: the detector's file, for a network that was trained on faces that YuNet had found.
             batch_size: see class.
-            device: as PyTorch calls it; None: a GPU where there is one.
+            device: as PyTorch calls it; None: a GPU where there is one. ONNX files run on the CPU.
+            runtime: for an ONNX file, see `OnnxBackend`.
 
         Raises:
             InputError: there is no such model, or it was not written by this project.
         """
+        path = find_weights(source)
+        if path.suffix == SUFFIX:
+            exported = OnnxBackend(path, runtime)
+            return cls(exported, Recipe.from_config(exported.config, yunet), batch_size)
         from cfnsr.checkpoint import load_model
 
-        path = fetch_model(source) if isinstance(source, str) and source.startswith(SCHEME) else Path(source)
-        network, config = load_model(_weights_in(path) if path.is_dir() else path)
+        network, config = load_model(path)
         return cls(TorchBackend(network, config, device), Recipe.from_config(config, yunet), batch_size)
 
     def __call__(self, clip: str | Path, options: Options = DEFAULT) -> Prediction:
@@ -290,18 +302,3 @@ def _stacked(samples: list[Sample], inputs: Modality) -> tuple[NDArray[np.uint8]
     frames = [sample.frames for sample in samples if sample.frames is not None and inputs != "audio"]
     mfccs = [sample.mfcc for sample in samples if sample.mfcc is not None and inputs != "video"]
     return np.stack(frames) if frames else None, np.stack(mfccs) if mfccs else None
-
-
-def _weights_in(folder: Path) -> Path:
-    from cfnsr.outcome import WEIGHTS, FoldResult
-
-    folds = [(result, path.parent) for path in folder.glob("*/fold.json") if (result := FoldResult.load(path.parent))]
-    if folds:
-        _, home = max(folds, key=lambda fold: fold[0].selection_accuracy)
-        return home / WEIGHTS
-    found = sorted(folder.rglob(WEIGHTS))
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise InputError(f"{folder} has {len(found)} networks in it ({found[0]}, …); name one of them.")
-    raise InputError(f"{folder} has no {WEIGHTS} in it; name a folder that training or the registry wrote.")
