@@ -383,6 +383,7 @@ def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been_killed(tmp_path):
     for name in ("killed", "whole"):
         (tmp_path / name).mkdir()
         long = {"epochs": 6, "batch_size": 8, "optimizer": "adamw", "lr": 0.003}  # long enough to be hit
+        long |= {"schedule": "cosine", "warmup": 0.2, "ema": 0.9, "mixup": 0.2, "modality_dropout": 0.3}
         settings[name] = write_params(tmp_path / name, train={"folds": 2, "fusion": long})
         write_features(settings[name])
     assert start(settings["whole"]).wait(timeout=300) == 0
