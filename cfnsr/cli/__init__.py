@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from cfnsr.cli.export import export
 from cfnsr.cli.predict import predict
 from cfnsr.cli.serve import serve
 from cfnsr.config import load_settings
@@ -19,6 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(predict)
+app.command()(export)
 app.command()(serve)
 
 ParamsOption = Annotated[Path, typer.Option("--params", help="Settings file.")]

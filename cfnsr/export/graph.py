@@ -32,6 +32,9 @@ class RawNetwork(nn.Module):
         lazy: without a face in the batch, the video encoder is not run.
     """
 
+    black: Tensor
+    span: Tensor
+
     def __init__(self, network: CFNSR, config: dict[str, Any], lazy: bool = True) -> None:
         super().__init__()
         self.network = copy.deepcopy(network).cpu().float().eval().requires_grad_(False)
@@ -44,13 +47,14 @@ class RawNetwork(nn.Module):
         # Frames are scaled by two constants, because a branch of a graph can't make tensors of its own.
         levels = torch.tensor([0, 255]).to(torch.uint8)[:, None, None, None, None].expand(2, 1, 3, 1, 1)
         black, white = self.scale.frames(levels).permute(0, 2, 3, 4, 1)  # (1, 1, 1, 3)
-        self.register_buffer("black", black)
+        self.register_buffer("black", black.clone())
         self.register_buffer("span", (white - black) / 255)
         if self._lazy:  # the map is made here, where it is known whether anybody is seen
-            self._video, self.network.video = self.network.video, nn.Identity()
+            self._video = self.network.video
+            self.network.add_module("video", nn.Identity())
         if network.modality != "video":
             pooled = arguments["mfcc_frames"] - 4  # the two convolutions before it take 2 frames each
-            self.network.audio.pool = WindowedMax(pooled, network.audio.tokens)
+            self.network.audio.add_module("pool", WindowedMax(pooled, network.audio.tokens))
 
     def forward(
         self, frames: Tensor | None = None, mfcc: Tensor | None = None, present: Tensor | None = None
@@ -85,7 +89,11 @@ class RawNetwork(nn.Module):
         clips = torch.export.Dim("clips", min=1)
         # Without gradients, which the branches of `torch.cond` would otherwise be traced for.
         with torch.no_grad():
-            return torch.export.export(self, (), inputs, dynamic_shapes={name: {0: clips} for name in inputs})
+            program = torch.export.export(self, (), inputs, dynamic_shapes={name: {0: clips} for name in inputs})
+        for module in program.graph_module.modules():  # branches have graphs of their own
+            for node in getattr(getattr(module, "graph", None), "nodes", ()):
+                node.meta.pop("stack_trace", None)  # paths of this machine
+        return program
 
     def _scaled(self, frames: Tensor) -> Tensor:
         return (self.black + self.span * frames.float()).permute(0, 4, 1, 2, 3)  # (N, 3, T, H, W)
@@ -116,6 +124,9 @@ class WindowedMax(nn.Module):
         length: of the input.
         tokens: of the output.
     """
+
+    index: Tensor
+    """(S, frames of a window)"""
 
     def __init__(self, length: int, tokens: int) -> None:
         super().__init__()

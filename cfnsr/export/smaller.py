@@ -59,7 +59,7 @@ def quantize(model: onnx.ModelProto, clips: Iterable[Inputs]) -> onnx.ModelProto
         def __init__(self) -> None:
             self._clips: Iterator[Inputs] = iter(clips)
 
-        def get_next(self) -> Inputs | None:  # type: ignore[override]  # None at the end, as its documentation has it
+        def get_next(self) -> Inputs | None:
             return next(self._clips, None)
 
     ranks = {weight.name: len(weight.dims) for weight in model.graph.initializer}

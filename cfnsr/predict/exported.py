@@ -44,12 +44,7 @@ class OnnxBackend:
         session = _OpenVino if self.runtime == "openvino" else _OnnxRuntime
         self._session: _Session = session(path, threads or default_workers())
         self.config = unpack(self._session.metadata, path)
-        faces, network = self.config["faces"], self.config["network"]
-        self._modality = network["modality"]
-        self._missing = {
-            "frames": np.zeros((1, faces["frames"], faces["size"], faces["size"], 3), np.uint8),
-            "mfcc": np.zeros((1, network["coefficients"], network["mfcc_frames"]), np.float32),
-        }
+        self._inputs = GraphInputs(self.config)
 
     def logits(self, frames: Frames | None, mfcc: Mfccs | None) -> NDArray[np.float32]:
         """See `Backend`."""
@@ -59,21 +54,32 @@ class OnnxBackend:
         """See `Backend`."""
         return self._session.run(self._inputs(frames, mfcc)).get("attention")
 
-    def _inputs(self, frames: Frames | None, mfcc: Mfccs | None) -> dict[str, NDArray[Any]]:
-        given = {"frames": frames, "mfcc": mfcc}
+
+class GraphInputs:
+    """What an exported graph is given for a batch: zeros in place of what is missing, and word of it.
+
+    Args:
+        config: of the network.
+    """
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        faces, network = config["faces"], config["network"]
+        self._modality = network["modality"]
+        self._missing: dict[str, NDArray[Any]] = {
+            "frames": np.zeros((1, faces["frames"], faces["size"], faces["size"], 3), np.uint8),
+            "mfcc": np.zeros((1, network["coefficients"], network["mfcc_frames"]), np.float32),
+        }
+
+    def __call__(self, frames: Frames | None, mfcc: Mfccs | None) -> dict[str, NDArray[Any]]:
+        """Inputs by name; at least one is given, and it is one that the network can use."""
+        given: dict[str, NDArray[Any] | None] = {"frames": frames, "mfcc": mfcc}
+        there = {name: value for name, value in given.items() if value is not None}
         if self._modality != "both":
             name = "mfcc" if self._modality == "audio" else "frames"
-            value = given[name]
-            if value is None:
-                raise ValueError(f"a network of modality {self._modality} needs {name}")
-            return {name: value}
-        windows = len(next(value for value in given.values() if value is not None))
-        inputs: dict[str, NDArray[Any]] = {
-            name: value if value is not None else self._missing[name].repeat(windows, axis=0)
-            for name, value in given.items()
-        }
-        there = [value is not None for value in given.values()]
-        return {**inputs, "present": np.tile(there, (windows, 1))}
+            return {name: there[name]}
+        windows = len(next(iter(there.values())))
+        whole = {name: there.get(name, self._missing[name].repeat(windows, axis=0)) for name in given}
+        return {**whole, "present": np.tile([name in there for name in given], (windows, 1))}
 
 
 class _Session(Protocol):
