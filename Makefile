@@ -77,7 +77,7 @@ types: install  ## static types
 lock: install  ## resolve the pinned requirements again from pyproject.toml
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check uv
 	uv pip compile pyproject.toml --universal -p 3.11 --upgrade --no-emit-index-url --no-annotate --no-header -o requirements.txt
-	uv pip compile pyproject.toml --universal --extra dev --extra demo --extra postgres --extra kubernetes \
+	uv pip compile pyproject.toml --universal --extra dev --extra demo --extra onnx --extra openvino --extra postgres --extra kubernetes \
 		-c requirements.txt -p 3.11 --no-emit-index-url --no-annotate --no-header -o requirements-dev.txt
 	sed -n 's/^kubeflow = \["\(.*\)"\].*/\1/p' pyproject.toml | uv pip compile - --universal -p 3.11 --upgrade \
 		--no-emit-index-url --no-annotate --no-header -o requirements-kubeflow.txt
