@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,10 +82,14 @@ def edit_settings(head: Head, checkout: Path) -> None:
     (checkout / "deploy/.env").write_text(head.here(text))
 
 
+def ready(checkout: Path) -> str:
+    """Commands before all others of a shell on a machine that works."""
+    return f"set -e\nexport PREFECT_HOME={checkout.with_name('prefect')} OMP_NUM_THREADS=1\n{SETUP}"
+
+
 def on(checkout: Path, commands: str) -> subprocess.CompletedProcess[str]:
-    """Run commands as on a machine that is set up; fail when one of them does."""
-    home = f"export PREFECT_HOME={checkout.with_name('prefect')} OMP_NUM_THREADS=1"
-    done = run(checkout, f"set -e\n{home}\n{SETUP}\n{commands}")
+    """Run commands on a machine; fail when one of them does."""
+    done = run(checkout, ready(checkout) + commands)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done
 
@@ -157,17 +160,8 @@ def test_mlflow_answers_to_its_names_only(head):
 
 def test_two_workers_share_a_study_and_one_is_killed_in_mid_trial(head, first, second, pulled):
     def search(checkout: Path):
-        setting = {
-            "PREFECT_HOME": str(checkout.with_name("prefect")),
-            "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": str(checkout),
-        }
-        variables = dict(
-            line.split("=", 1) for line in (checkout / "deploy/.env").read_text().splitlines() if "=" in line[1:]
-        )
-        return running(
-            [sys.executable, "-c", SEARCH], cwd=checkout, env={**environment(checkout), **variables, **setting}
-        )
+        shell = ["bash", "-c", f'{ready(checkout)}exec python -c "$0"', SEARCH]  # exec: what is killed is the search
+        return running(shell, cwd=checkout, env=environment(checkout))
 
     def in_a_trial(checkout: Path) -> bool:
         return bool(list((checkout / "runs").glob("sample-tune-*/fold-0/*/last.ckpt")))
