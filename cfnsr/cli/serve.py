@@ -26,18 +26,23 @@ def serve(
 ) -> None:
     """Show a web page that says which emotion a clip shows. Not for decisions about people."""
     import os
+    import tempfile
 
     from cfnsr.predict import Predictor
     from cfnsr.serve.limits import Limits
 
-    try:
-        from cfnsr.serve.page import serve as serve_page
-    except ModuleNotFoundError as error:
-        if error.name != "gradio":
-            raise
-        raise InputError(f"the web page needs Gradio: run `{_INSTALL}` in the project's folder.") from None
     options = {"CFNSR_MAX_MEGABYTES": max_megabytes, "CFNSR_MAX_SECONDS": max_seconds}
     chosen = {name: str(value) for name, value in options.items() if value is not None}
     limits = Limits.from_environment({**os.environ, **chosen})
-    with Predictor.from_pretrained(model, yunet) as predictor:
-        serve_page(predictor, limits, host, port)
+    with tempfile.TemporaryDirectory(prefix="cfnsr-serve-") as folder:
+        # Gradio reads these when it is imported, and makes folders then.
+        os.environ.update(GRADIO_TEMP_DIR=folder, GRADIO_ANALYTICS_ENABLED="False")
+        try:
+            from cfnsr.serve import page
+        except ModuleNotFoundError as error:
+            if error.name != "gradio":
+                raise
+            raise InputError(f"the web page needs Gradio: run `{_INSTALL}` in the project's folder.") from None
+        page.check_address(host, port)
+        with Predictor.from_pretrained(model, yunet) as predictor:
+            page.serve(predictor, limits, host, port)

@@ -1,0 +1,269 @@
+"""The web page in a real browser, as a visitor uses it."""
+
+import csv
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import requests
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from running_programs import running
+from small_models import write_model
+from talking_files import write_talk
+
+from cfnsr.predict.palette import SYNTHETIC_NOTE
+from cfnsr.ravdess import EMOTIONS
+
+CHROMIUM = shutil.which("chromium")
+DEADLINE = 60_000  # ms
+SECONDS, MEGABYTES = 6, 5
+DESKTOP, PHONE = (1280, 900), (390, 844)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium; on Debian: apt-get install chromium"),
+]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> Path:
+    """A model and clips good and bad."""
+    home = tmp_path_factory.mktemp("home")
+    write_model(home / "model.safetensors")
+    write_talk(home / "talk.mp4", 4.0)
+    write_talk(home / "a short talk.mp4", 1.6)
+    write_talk(home / "voice.webm", 1.6, video=None, audio="libopus")
+    write_talk(home / "long.mp4", SECONDS + 2)
+    (home / "text.mp4").write_text("not a film")
+    (home / "large.mp4").write_bytes(bytes(MEGABYTES * 1_000_000 + 1))
+    return home
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+@contextmanager
+def served(home: Path, temporary: Path, port: int) -> Iterator[subprocess.Popen[str]]:
+    """`cfnsr serve` that has said where it is."""
+    limits = ["--max-seconds", str(SECONDS), "--max-megabytes", str(MEGABYTES)]
+    command = ["serve", "--model", str(home / "model.safetensors"), "--port", str(port), *limits]
+    environment = {**os.environ, "TMPDIR": str(temporary), "OMP_NUM_THREADS": "1"}
+    with running([sys.executable, "-m", "cfnsr.cli", *command], env=environment) as program:
+        line = program.stdout.readline()
+        assert f"open http://127.0.0.1:{port} in a browser" in line, line + program.stdout.read()
+        yield program
+
+
+@pytest.fixture(scope="module")
+def temporary(tmp_path_factory) -> Path:
+    """Where the server keeps what visitors send."""
+    return tmp_path_factory.mktemp("temporary")
+
+
+@pytest.fixture(scope="module")
+def url(home, temporary) -> Iterator[str]:
+    port = free_port()
+    with served(home, temporary, port):
+        yield f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    # A camera and a microphone that nobody has to allow; the camera shows a clock without a face, the microphone beeps.
+    devices = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *devices])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser, url):
+    """Opens the page with a window of a size. Nothing may be asked of any other server."""
+    contexts = []
+    asked = []
+
+    def open_page(size: tuple[int, int] = DESKTOP) -> Page:
+        contexts.append(browser.new_context(viewport={"width": size[0], "height": size[1]}))
+        contexts[-1].on("request", lambda request: asked.append(request.url))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(DEADLINE)
+        page.goto(url)
+        page.get_by_text("Drop a video, or record one").wait_for()
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert [address for address in asked if not address.startswith((url, "blob:", "data:"))] == []
+
+
+def send(page: Page, clip: Path) -> None:
+    page.set_input_files("#player input[type=file]", clip)
+
+
+def answered(page: Page, clip: Path) -> str:
+    """Send a clip and wait for its answer. Returns the emotion."""
+    send(page, clip)
+    expect(page.locator("#answer .name")).to_contain_text(clip.name, timeout=DEADLINE)
+    return page.locator("#answer .emotion").inner_text().split()[0]
+
+
+def top(page: Page, selector: str) -> float:
+    return page.locator(selector).bounding_box()["y"]
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE])
+def test_a_clip_is_answered(visit, home, size):
+    page = visit(size)
+    assert answered(page, home / "talk.mp4") in EMOTIONS
+    page.locator("#player video").wait_for()
+    for emotion in EMOTIONS:
+        assert page.locator(f"#details tbody tr:has-text('{emotion}') .bar").count() == 3
+    heads = page.locator("#details thead th").all_inner_texts()
+    assert heads == ["face and voice", "voice alone", "face alone"]
+    assert page.get_by_alt_text("attention over the face").count() == 6
+    assert page.locator(".strip img").count() > 1
+    assert page.locator(".areas path").count() == len(EMOTIONS)
+    order = ("#player", "#over-time", "#csv") if size == DESKTOP else ("#player", "#answer", "#over-time", "#details")
+    tops = [top(page, selector) for selector in order]
+    assert tops == sorted(tops)
+    assert page.evaluate("document.documentElement.scrollWidth") == size[0]  # nothing sticks out
+    footer = page.locator("#ethics footer").inner_text()
+    assert SYNTHETIC_NOTE in footer
+    assert "trained on acted emotion of 24 actors. Not for decisions about people." in footer
+
+
+def test_the_timeline_and_the_player_move_each_other(visit, home):
+    page = visit()
+    answered(page, home / "talk.mp4")
+    player = page.locator("#player video")
+    player.wait_for()
+    box = page.locator("#over-time .track").bounding_box()
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.wait_for_function("document.querySelector('#player video').currentTime > 1.9")
+    assert player.evaluate("video => video.currentTime") == pytest.approx(2.0, abs=0.1)
+    page.wait_for_function("parseFloat(document.querySelector('.playhead').style.left) > 45")
+    assert page.locator(".playhead").evaluate("line => parseFloat(line.style.left)") == pytest.approx(50, abs=3)
+
+
+def test_the_timeline_can_be_downloaded(visit, home, tmp_path):
+    page = visit()
+    emotion = answered(page, home / "a short talk.mp4")
+    with page.expect_download() as download:
+        page.locator("#csv").click()
+    assert download.value.suggested_filename.endswith("timeline.csv")
+    download.value.save_as(tmp_path / "timeline.csv")
+    with (tmp_path / "timeline.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["emotion"] == emotion
+    assert sum(float(row[name]) for name in EMOTIONS) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_recording_is_answered(visit):
+    page = visit()
+    page.get_by_label("Capture from camera").click()
+    page.get_by_text("Click to Access Webcam").click()
+    page.get_by_label("start recording").click()
+    page.wait_for_timeout(2500)  # of recording
+    page.get_by_label("start recording").click()
+    page.locator("#answer .headline").wait_for()
+    assert "said from voice alone" in page.locator("#answer").inner_text()
+    assert page.locator("#answer .flag").all_inner_texts() == ["no face"]
+    page.wait_for_function("isFinite(document.querySelector('#player video').duration)")
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("text.mp4", "Text.mp4 is damaged or not a media file"),
+        ("long.mp4", "Long.mp4 is longer than the 0:06.0 that this server takes."),
+    ],
+)
+def test_a_clip_that_cant_be_used_is_told_in_a_sentence_and_the_next_one_works(visit, home, name, sentence):
+    page = visit()
+    send(page, home / name)
+    expect(page.get_by_role("alert").locator("p")).to_contain_text(sentence, timeout=DEADLINE)
+    assert not page.locator("#csv").is_visible()
+    page.get_by_label("Clear").click()
+    page.get_by_text("Drop a video, or record one").wait_for()
+    assert answered(page, home / "talk.mp4") in EMOTIONS
+    assert page.get_by_role("alert").count() == 0
+
+
+def test_a_clip_that_is_too_large_is_not_even_taken(visit, url, home, temporary):
+    page = visit()
+    send(page, home / "large.mp4")
+    page.get_by_text("exceed the maximum allowed size").first.wait_for()
+    with (home / "large.mp4").open("rb") as file:  # whoever goes around the page has no luck either
+        assert requests.post(f"{url}/gradio_api/upload", files={"files": file}, timeout=60).status_code == 413
+    assert not [path for path in temporary.rglob("*") if path.is_file() and path.name == "large.mp4"]
+
+
+def test_two_visitors_get_their_own_answers(visit, home):
+    first, second = visit(), visit(PHONE)
+    send(first, home / "talk.mp4")
+    send(second, home / "a short talk.mp4")
+    for page, name in ((first, "talk.mp4"), (second, "a short talk.mp4")):
+        expect(page.locator("#answer .name")).to_contain_text(f"{name} ·", timeout=DEADLINE)
+
+
+def test_what_a_visitor_sent_is_deleted_when_they_leave(visit, home, temporary, tmp_path):
+    clip = write_talk(tmp_path / "private.mp4", 1.2)
+    page = visit()
+    answered(page, clip)
+    assert list(temporary.rglob("private.mp4"))
+    page.close()
+    probe = visit()
+    for _ in range(DEADLINE // 200):
+        if not list(temporary.rglob("private*")):
+            return
+        probe.wait_for_timeout(200)
+    raise AssertionError(list(temporary.rglob("private*")))
+
+
+def test_nothing_is_left_when_the_server_is_stopped(home, tmp_path, browser):
+    port = free_port()
+    with served(home, tmp_path, port) as program:
+        page = browser.new_page()
+        page.goto(f"http://127.0.0.1:{port}")
+        answered(page, home / "talk.mp4")
+        assert list(tmp_path.rglob("talk.mp4"))
+        program.send_signal(signal.SIGTERM)
+        assert program.wait(timeout=60) == 0
+        page.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def refused(*arguments: str, program: tuple[str, ...] = ("-m", "cfnsr.cli")) -> str:
+    done = subprocess.run(
+        [sys.executable, *program, "serve", *arguments], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_a_port_that_is_taken_is_told_in_a_sentence(home):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        said = refused("--model", str(home / "model.safetensors"), "--port", port)
+    assert f"127.0.0.1:{port} can't be listened on (Address already in use); choose another --port" in said
+
+
+def test_limits_that_make_no_sense_are_refused(home):
+    assert "CFNSR_MAX_SECONDS is '0.0'" in refused("--model", str(home / "model.safetensors"), "--max-seconds", "0")
+
+
+def test_without_gradio_it_says_how_to_get_it():
+    without = "import sys; sys.modules['gradio'] = None; from cfnsr.cli import main; main()"
+    assert "pip install -c requirements-dev.txt -e '.[demo]'" in refused(program=("-c", without))

@@ -1,0 +1,58 @@
+"""Answers as HTML."""
+
+from pathlib import Path
+
+import pytest
+
+from cfnsr.predict import Answer, Explanation, Flag, Moment, Prediction
+from cfnsr.predict.palette import NOTE, SYNTHETIC_NOTE
+from cfnsr.ravdess import EMOTIONS
+from cfnsr.serve import render
+
+
+def answer(emotion: str) -> Answer:
+    return Answer.of({name: 0.65 if name == emotion else 0.05 for name in EMOTIONS}, "audio")
+
+
+def prediction(*emotions: str | None, clip: str = "talk.mp4") -> Prediction:
+    moments = tuple(
+        Moment(float(start), start + 3.0, answer(emotion) if emotion else None, () if emotion else (Flag.NO_FACE,))
+        for start, emotion in enumerate(emotions)
+    )
+    return Prediction(Path(clip), moments[-1].end, answer("sad"), (Flag.NO_FACE,), moments)
+
+
+def test_names_of_files_are_no_html():
+    said = render.headline(prediction("sad", clip="<img src=x onerror=alert(1)>.mp4"))
+    assert "<img" not in said
+    assert "&lt;img" in said
+    assert "<b>" not in render.problem("<b>.mp4 is missing")
+
+
+def test_moments_without_an_answer_leave_a_gap():
+    page = render.timeline(prediction("sad", None, "happy", "happy"))
+    assert page.count("<path") == len(EMOTIONS)
+    assert page.count("Z") == 3 * len(EMOTIONS)  # a step each for the three moments with an answer
+    assert "<span>no face</span>" in page
+    assert page.count("<span style") == 2  # two stretches with an emotion
+
+
+def test_a_clip_without_a_face_has_bars_and_no_faces():
+    whole = prediction("sad")
+    explanation = Explanation(whole, whole.moments[0], None, None, {"audio": answer("sad").probabilities})
+    page = render.details(explanation)
+    assert "<img" not in page
+    assert page.count('class="bar"') == len(EMOTIONS)
+    assert "width: 65.0%" in page
+
+
+@pytest.mark.parametrize("synthetic", [False, True])
+def test_the_footer_says_what_it_is_not_for(synthetic):
+    said = render.footer(synthetic)
+    assert NOTE[1:] in said
+    assert (SYNTHETIC_NOTE in said) == synthetic
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(45, "45 seconds"), (600, "10 minutes")])
+def test_the_limits_are_told(seconds, words):
+    assert f"Up to 200 MB and {words}." in render.welcome(200, seconds)
