@@ -1,0 +1,171 @@
+"""The web page of `cfnsr serve`. It needs Gradio, from the extra `demo`; nothing else of the library imports this."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import threading
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from cfnsr.errors import InputError
+from cfnsr.predict import Moment, Predictor
+from cfnsr.predict.export import timeline_file
+from cfnsr.predict.palette import clock
+from cfnsr.serve import render
+from cfnsr.serve.limits import Limits
+
+_WAITING = 20  # visitors in the queue, at most
+_SWEEP, _AGE = 60, 900  # s; files of visitors who can't be seen any more
+_HERE = Path(__file__).parent
+_FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
+
+
+class Clips:
+    """The clips that visitors have open; one that nobody has is deleted."""
+
+    def __init__(self) -> None:
+        self._clips: dict[str | None, Path] = {}
+        self._lock = threading.Lock()
+
+    def open(self, visitor: str | None, clip: Path) -> None:
+        """A visitor has this clip now, and no other."""
+        with self._lock:
+            before, self._clips[visitor] = self._clips.get(visitor), clip
+            self._delete(before)
+
+    def close(self, visitor: str | None) -> None:
+        """A visitor has no clip any more."""
+        with self._lock:
+            self._delete(self._clips.pop(visitor, None))
+
+    def _delete(self, clip: Path | None) -> None:
+        # The same content has the same path, whoever sent it; each has a folder of its own.
+        if clip is not None and clip not in self._clips.values():
+            shutil.rmtree(clip.parent, ignore_errors=True)
+
+
+def serve(predictor: Predictor, limits: Limits, host: str, port: int) -> None:
+    """Serve the page until the process is told to stop."""
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.set())
+    page = build_page(predictor, limits)
+    try:
+        page.launch(
+            server_name=host,
+            server_port=port,
+            max_file_size=limits.max_bytes,
+            css_paths=_HERE / "page.css",
+            theme=_theme(),
+            footer_links=[],
+            run_history=False,
+            ssr_mode=False,
+            share=False,
+            quiet=True,
+            prevent_thread_lock=True,
+        )
+        print(f"open http://{host}:{port} in a browser; Ctrl+C ends it", flush=True)
+        stopped.wait()
+    finally:
+        page.close(verbose=False)
+
+
+def build_page(predictor: Predictor, limits: Limits) -> gr.Blocks:
+    """The page; its visitors take turns."""
+    clips = Clips()
+
+    welcome = render.welcome(limits.max_megabytes, limits.max_seconds)
+    hidden = gr.update(visible=False)
+
+    def show(clip: str, request: gr.Request, progress: gr.Progress = gr.Progress()) -> tuple[Any, ...]:  # noqa: B008
+        clips.open(request.session_hash, Path(clip))
+        try:
+            return _results(predictor, Path(clip), limits, progress)
+        except InputError as error:
+            return render.problem(str(error)), "", "", hidden
+
+    def clear(request: gr.Request) -> tuple[Any, ...]:
+        clips.close(request.session_hash)
+        return welcome, "", "", hidden
+
+    def leave(request: gr.Request) -> None:
+        clips.close(request.session_hash)
+
+    with gr.Blocks(title="CFN-SR", analytics_enabled=False, delete_cache=(_SWEEP, _AGE)) as page:
+        gr.HTML(
+            "<h1>What emotion does this clip show?</h1><p>A network looks at the face, listens to the voice, and says "
+            "what it makes of both.</p>",
+            elem_id="heading",
+        )
+        with gr.Row(equal_height=False, elem_id="columns"):
+            with gr.Column(min_width=340):
+                player = gr.Video(
+                    show_label=False,
+                    sources=["upload", "webcam"],
+                    include_audio=True,
+                    webcam_options=gr.WebcamOptions(mirror=False),
+                    elem_id="player",
+                )
+                over_time = gr.HTML(js_on_load=(_HERE / "page.js").read_text(), elem_id="over-time")
+                csv = gr.DownloadButton("Download the timeline as CSV", visible=False, elem_id="csv")
+            with gr.Column(min_width=340):
+                answer = gr.HTML(welcome, elem_id="answer")
+                details = gr.HTML(elem_id="details")
+        gr.HTML(render.footer(predictor.recipe.synthetic), elem_id="ethics")
+        outputs = [answer, over_time, details, csv]
+        arrived = [player.upload, player.stop_recording]
+        gr.on(arrived, show, player, outputs, show_progress_on=answer, api_visibility="private")
+        player.clear(clear, None, outputs, queue=False, api_visibility="private")
+        page.unload(leave)
+    page.queue(max_size=_WAITING, default_concurrency_limit=1)
+    return page
+
+
+def _results(predictor: Predictor, clip: Path, limits: Limits, progress: gr.Progress) -> tuple[Any, ...]:
+    extent = limits.check(clip)
+
+    def watch(moment: Moment) -> None:
+        share = min(moment.end / extent.seconds, 1.0) if extent.seconds else 0.0
+        progress(share, desc=f"{clock(moment.end)} of {clock(extent.seconds)}")
+
+    progress(0.0, desc="looking and listening")
+    explanation = predictor.explain(clip, watch=watch)
+    table = clip.with_name(f"{clip.stem}.timeline.csv")
+    with timeline_file(table, predictor.recipe.labels) as write:
+        write(explanation.prediction)
+    return (
+        render.headline(explanation.prediction),
+        render.timeline(explanation.prediction),
+        render.details(explanation),
+        gr.update(value=str(table), visible=True),
+    )
+
+
+def _theme() -> gr.themes.Base:
+    """Fonts of the system: the page asks no other server for anything."""
+    theme = gr.themes.Soft(font=_FONTS, font_mono=("ui-monospace", "monospace"), radius_size="lg")
+    return theme.set(
+        body_background_fill="*neutral_50",
+        body_text_color_subdued="*neutral_500",
+        body_text_color_subdued_dark="*neutral_400",
+    )
+
+
+def check_address(host: str, port: int) -> None:
+    """Refuse an address that can't be listened on, before a model is loaded for it.
+
+    Raises:
+        InputError: it is taken, or is none of this machine's.
+    """
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        socket.create_server(address[:2], family=family).close()
+    except (OSError, OverflowError) as error:
+        number = getattr(error, "errno", None)
+        reason = os.strerror(number) if number and number > 0 else str(error)
+        raise InputError(f"{host}:{port} can't be listened on ({reason}); choose another --port or --host.") from None

@@ -1,0 +1,200 @@
+"""What the network says of a clip, as HTML for the web page; `page.css` has the looks."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Sequence
+from html import escape
+
+import numpy as np
+
+from cfnsr.faces.crop import encode_jpeg
+from cfnsr.predict.answer import Flag, Prediction
+from cfnsr.predict.cells import Cell, cells_of, spread_portraits, stretches
+from cfnsr.predict.gaze import Image, faces_with_attention
+from cfnsr.predict.palette import INPUTS, NOTE, SYNTHETIC_NOTE, clock, colour
+from cfnsr.predict.predictor import Explanation
+
+_PORTRAITS = 8  # over a timeline
+_FACES = 6
+_FACE_QUALITY = 85  # of the JPEG
+_TICKS = 5
+_LABEL = 0.12  # of the time; a stretch of one emotion that is shorter has no name written on it
+
+
+def timeline(prediction: Prediction) -> str:
+    """Faces, probabilities and the most probable emotion over the clip's time, with a playhead for the player."""
+    cells = cells_of(prediction.moments)
+    duration = cells[-1].end
+    parts = [_strip(cells, duration)]
+    if len(cells) > 1:
+        parts.append(_areas(cells, duration))
+    parts += [_band(cells, duration), *_flag_rows(cells, duration), '<div class="playhead"></div>']
+    hint = "Click to play from there." if len(cells) > 1 else "One answer for the whole clip."
+    return (
+        f'<section class="card"><h2>Over time</h2><p class="hint">{hint}</p>'
+        f'<div class="track" data-seconds="{duration:.3f}">{"".join(parts)}</div>'
+        f'<div class="ticks">{_ticks(duration)}</div>{_legend(cells) if len(cells) > 1 else ""}</section>'
+    )
+
+
+def headline(prediction: Prediction) -> str:
+    """The clip's answer."""
+    said = prediction.answer
+    flags = "".join(f'<li class="flag">{flag}</li>' for flag in prediction.flags)
+    mean = f", the mean over {len(prediction.moments)} moments" if len(prediction.moments) > 1 else ""
+    return (
+        f'<section class="card headline" style="--emotion: {colour(said.emotion)}">'
+        f'<p class="name">{escape(prediction.clip.name)} · {clock(prediction.duration)}</p>'
+        f'<p class="emotion">{escape(said.emotion)} <span>{said.confidence:.0%}</span></p>'
+        f'<p class="hint">said from {INPUTS[said.inputs]}{mean}</p>'
+        f"{f'<ul>{flags}</ul>' if flags else ''}</section>"
+    )
+
+
+def details(explanation: Explanation) -> str:
+    """What face and voice say alone, and where the network looked."""
+    return _contributions(explanation) + _gaze(explanation)
+
+
+def problem(sentence: str) -> str:
+    """A clip that can't be answered, and why."""
+    return (
+        f'<section class="card problem" role="alert"><h2>No answer</h2><p>{escape(_capital(sentence))}.</p></section>'
+    )
+
+
+def welcome(megabytes: float, seconds: float) -> str:
+    """What stands where the answer will be."""
+    return (
+        '<section class="card welcome"><h2>Drop a video, or record one</h2>'
+        "<p>One person, a face to look at and a voice to listen to. What is missing is told, and the answer then comes "
+        f"from the rest.</p><p class='hint'>Up to {megabytes:g} MB and {_length(seconds)}. Your clip stays on this "
+        "server while it is shown here, and is deleted after that.</p></section>"
+    )
+
+
+def footer(synthetic: bool) -> str:
+    """What everybody should know who sees an answer."""
+    ravdess = f"Networks of RAVDESS: {NOTE[0].lower()}{NOTE[1:]}"
+    return f"<footer>{f'{SYNTHETIC_NOTE}<br>{ravdess}' if synthetic else NOTE}</footer>"
+
+
+def _contributions(explanation: Explanation) -> str:
+    kinds = explanation.contributions
+    title = "What face and voice say" if len(kinds) > 1 else "All emotions"
+    moment = explanation.moment
+    when = f"Where the answer is surest, {clock(moment.start)} to {clock(moment.end)}"
+    hint = f'<p class="hint">{when}</p>' if len(explanation.prediction.moments) > 1 else ""
+    head = "".join(f"<th>{INPUTS[kind]}</th>" for kind in kinds)
+    rows = []
+    for emotion in next(iter(kinds.values())):
+        cells = "".join(
+            _bar(emotion, shares[emotion], emotion == max(shares, key=shares.__getitem__)) for shares in kinds.values()
+        )
+        rows.append(f'<tr><th scope="row">{escape(emotion)}</th>{cells}</tr>')
+    return (
+        f'<section class="card"><h2>{title}</h2>{hint}'
+        f'<table class="bars"><thead><tr><td></td>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></section>'
+    )
+
+
+def _bar(emotion: str, share: float, best: bool) -> str:
+    weight = ' class="best"' if best else ""
+    return (
+        f'<td{weight}><div class="bar"><i style="width: {share:.1%}; background: {colour(emotion)}"></i></div>'
+        f"<b>{share:.0%}</b></td>"
+    )
+
+
+def _gaze(explanation: Explanation) -> str:
+    faces = faces_with_attention(explanation, _FACES)
+    if not faces:
+        return ""
+    pairs = "".join(
+        f"<figure>{_jpeg(face, 'face')}{'' if heat is None else _jpeg(heat, 'attention over the face')}</figure>"
+        for face, heat in faces
+    )
+    hint = "" if faces[0][1] is None else '<p class="hint">The brighter, the more the voice made it look there.</p>'
+    return f'<section class="card"><h2>Where it looked</h2>{hint}<div class="gaze">{pairs}</div></section>'
+
+
+def _jpeg(image: Image, text: str) -> str:
+    return _picture(encode_jpeg(np.ascontiguousarray(image[..., ::-1]), _FACE_QUALITY), text)
+
+
+def _picture(jpeg: bytes, text: str, style: str = "") -> str:
+    source = base64.b64encode(jpeg).decode()
+    return f'<img src="data:image/jpeg;base64,{source}" alt="{text}"{style}>'
+
+
+def _strip(cells: Sequence[Cell], duration: float) -> str:
+    if len(cells) == 1:
+        faces = cells[0].moment.portraits
+        placed = [((index + 0.5) * duration / len(faces), face) for index, face in enumerate(faces)]
+    else:
+        placed = spread_portraits(cells, duration, _PORTRAITS)
+    images = "".join(_picture(face, "face", f' style="left: {time / duration:.2%}"') for time, face in placed)
+    return f'<div class="strip">{images}</div>' if images else ""
+
+
+def _areas(cells: Sequence[Cell], duration: float) -> str:
+    """Stacked steps, one colour an emotion; nothing where there is no answer."""
+    answered = [(cell, cell.moment.answer.probabilities) for cell in cells if cell.moment.answer]
+    low = np.zeros(len(answered))
+    paths = []
+    for emotion in answered[0][1]:
+        high = low + [shares[emotion] for _, shares in answered]
+        steps = "".join(
+            f"M{cell.begin:.2f} {1 - bottom:.3f}V{1 - top:.3f}H{cell.end:.2f}V{1 - bottom:.3f}Z"
+            for (cell, _), bottom, top in zip(answered, low, high, strict=True)
+        )
+        paths.append(f'<path d="{steps}" fill="{colour(emotion)}"><title>{escape(emotion)}</title></path>')
+        low = high
+    return (
+        f'<svg class="areas" viewBox="0 0 {duration:.2f} 1" preserveAspectRatio="none" shape-rendering="crispEdges" '
+        f'role="img" aria-label="probabilities over time">{"".join(paths)}</svg>'
+    )
+
+
+def _band(cells: Sequence[Cell], duration: float) -> str:
+    """The most probable emotion."""
+    spans = []
+    for begin, end, emotion in stretches(cells):
+        if emotion:
+            name = escape(emotion) if end - begin >= _LABEL * duration else ""
+            style = f"{_place(begin, end, duration)}; background: {colour(emotion)}"
+            spans.append(f'<span style="{style}" title="{escape(emotion)}">{name}</span>')
+    return f'<div class="band">{"".join(spans)}</div>'
+
+
+def _flag_rows(cells: Sequence[Cell], duration: float) -> Iterable[str]:
+    """A line for each flag, drawn where it holds."""
+    for flag in Flag:
+        raised = [cell for cell in cells if flag in cell.moment.flags]
+        if raised:
+            lines = "".join(f'<i style="{_place(cell.begin, cell.end, duration)}"></i>' for cell in raised)
+            yield f'<div class="flagged">{lines}<span>{flag}</span></div>'
+
+
+def _place(begin: float, end: float, duration: float) -> str:
+    return f"left: {begin / duration:.2%}; width: {(end - begin) / duration:.2%}"
+
+
+def _ticks(duration: float) -> str:
+    digits = int(duration < 10 * _TICKS)
+    return "".join(f"<span>{clock(duration * index / (_TICKS - 1), digits)}</span>" for index in range(_TICKS))
+
+
+def _legend(cells: Sequence[Cell]) -> str:
+    names = next(list(cell.moment.answer.probabilities) for cell in cells if cell.moment.answer)
+    entries = "".join(f'<li><i style="background: {colour(name)}"></i>{escape(name)}</li>' for name in names)
+    return f'<ul class="legend">{entries}</ul>'
+
+
+def _length(seconds: float) -> str:
+    return f"{seconds:g} seconds" if seconds < 120 else f"{seconds / 60:.3g} minutes"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
