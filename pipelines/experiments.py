@@ -2,14 +2,15 @@
 
     python -m pipelines.experiments FOLDER [--only NAME …]
 
-Goes on where an interrupted run stopped; experiments that are finished are only reported again.
+Goes on where an interrupted run stopped; experiments that are finished are only reported again. Each is written down as
+soon as it is finished; those that were not run keep their rows, with the commit that they were measured at.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,13 +24,14 @@ from cfnsr.errors import InputError, exit_with_sentence
 from cfnsr.files import write_text
 from cfnsr.outcome import HISTORY, SCORE
 from components import download, evaluate, faces, manifest, mfcc, train
+from components.tracking import source_tags
 
 PROFILE = "ravdess"
 UNSEEN = (0, 2, 4)
 """Folds whose test actors had no part in the choice of recipes: it was made on these folds' validation actors."""
 
 
-def run_experiments(root: Path, clips: Path, names: Sequence[str] = ()) -> list[dict[str, Any]]:
+def run_experiments(root: Path, clips: Path, names: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
     """Run the data stages, then train and evaluate experiments, as many folds at a time as there are cores.
 
     Args:
@@ -37,13 +39,13 @@ def run_experiments(root: Path, clips: Path, names: Sequence[str] = ()) -> list[
         clips: folder of RAVDESS files.
         names: of experiments; all if empty.
 
-    Returns:
-        A row an experiment, the content of docs/results.json.
+    Yields:
+        A row an experiment as it is finished, for docs/results.json.
 
     Raises:
         InputError: an unknown experiment, a wrong setting, or a stage that can't run.
     """
-    experiments: dict[str, dict[str, Any]] = yaml.safe_load((root / "experiments.yaml").read_text(encoding="utf-8"))
+    experiments = _experiments(root)
     unknown = sorted(set(names) - set(experiments))
     if unknown:
         raise InputError(f"there is no experiment {unknown[0]!r}; experiments.yaml has {', '.join(experiments)}.")
@@ -56,14 +58,34 @@ def run_experiments(root: Path, clips: Path, names: Sequence[str] = ()) -> list[
     data = load_settings(root / "params.yaml", PROFILE, source)
     for step in (download.download, manifest.manifest, faces.faces):
         step(data)
-    rows = []
+    commit = source_tags(root).get("mlflow.source.git.commit", "")
     for name, seeds in variants.items():
         mfcc.mfcc(seeds[0])
         for settings in seeds:
             train.train(settings)
         contents = [evaluate.evaluate(settings) for settings in seeds]
-        rows.append({"name": name, "about": experiments[name]["about"], **_row(seeds, contents)})
-    return rows
+        yield {"name": name, "about": experiments[name]["about"], "commit": commit[:12], **_row(seeds, contents)}
+
+
+def _experiments(root: Path) -> dict[str, dict[str, Any]]:
+    content: dict[str, dict[str, Any]] = yaml.safe_load((root / "experiments.yaml").read_text(encoding="utf-8"))
+    return content
+
+
+def write_down(root: Path, row: Mapping[str, Any]) -> str:
+    """Put a row into docs/results.json in place of what the experiment had there, and write docs/results.md anew.
+
+    Returns:
+        The page.
+    """
+    path = root / "docs" / "results.json"
+    known = {each["name"]: each for each in json.loads(path.read_text())} if path.exists() else {}
+    known[row["name"]] = row
+    rows = [known[name] for name in _experiments(root) if name in known]
+    text = page(rows)
+    write_text(path, json.dumps(rows, indent=2) + "\n")
+    write_text(path.with_suffix(".md"), text)
+    return text
 
 
 def _settings(root: Path, name: str, overrides: Mapping[str, Any], seed: int) -> Settings:
@@ -156,8 +178,8 @@ def page(rows: Sequence[Mapping[str, Any]]) -> str:
         "ensemble is the mean of the seeds' probabilities.",
         "",
         "| experiment | accuracy | 95 % | by seed | unseen | UAR | ensemble | ECE, scaled | (best test epoch) "
-        "| (last ten) | parameters | seconds |",
-        "| --- " * 12 + "|",
+        "| (last ten) | parameters | seconds | commit |",
+        "| --- " * 13 + "|",
     ]
     lines += [_honest(row) for row in rows if row["protocol"] == "honest"]
     lines += [
@@ -173,8 +195,8 @@ def page(rows: Sequence[Mapping[str, Any]]) -> str:
         "There is no validation set; 20 actors train. The published figure is the mean over folds of each fold's *best",
         "test epoch*, which is optimistic; beside it the mean of the last ten epochs of the same training.",
         "",
-        "| experiment | best test epoch | by seed | last ten epochs | parameters | seconds |",
-        "| --- " * 6 + "|",
+        "| experiment | best test epoch | by seed | last ten epochs | parameters | seconds | commit |",
+        "| --- " * 7 + "|",
     ]
     lines += [_published(row) for row in rows if row["protocol"] == "published"]
     return "\n".join(lines) + "\n"
@@ -215,7 +237,7 @@ def _seeds(row: Mapping[str, Any]) -> str:
 
 
 def _made(row: Mapping[str, Any]) -> str:
-    return f"{row['parameters']:,} | {row['seconds']:.0f}"
+    return f"{row['parameters']:,} | {row['seconds']:.0f} | {row['commit']}"
 
 
 def main() -> None:
@@ -226,12 +248,8 @@ def main() -> None:
     arguments = parser.parse_args()
     root = Path.cwd()
     with exit_with_sentence():
-        rows = run_experiments(root, arguments.folder, arguments.only)
-        text = page(rows)
-        print(text)
-        if not arguments.only:
-            write_text(root / "docs" / "results.json", json.dumps(rows, indent=2) + "\n")
-            write_text(root / "docs" / "results.md", text)
+        for row in run_experiments(root, arguments.folder, arguments.only):
+            print(write_down(root, row))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import yaml
 from real_ravdess import PROJECT, RAVDESS, needs_ravdess
 
 from cfnsr.errors import InputError
-from pipelines.experiments import page, run_experiments
+from pipelines.experiments import run_experiments, write_down
 
 pytestmark = [needs_ravdess, pytest.mark.slow]
 
@@ -36,7 +36,10 @@ def project(tmp_path_factory) -> Path:
 
 
 def test_every_experiment_ends_in_the_table(project):
-    rows = {row["name"]: row for row in run_experiments(project, project / "clips")}
+    rows = {}
+    for row in run_experiments(project, project / "clips"):
+        rows[row["name"]] = row
+        text = write_down(project, row)
     published, rich = rows["audio-published"], rows["audio-rich"]
     assert published["parameters"] == 34_024
     assert rich["parameters"] == 34_024 + 3 * 7 * 32
@@ -47,11 +50,12 @@ def test_every_experiment_ends_in_the_table(project):
     low, high = rich["interval"]
     assert low <= rich["accuracy"] <= high
     assert 0 <= rich["ensemble"] <= 1
-    text = page(json.loads(json.dumps(list(rows.values()))))
+    assert json.loads((project / "docs/results.json").read_text()) == [rows["audio-published"], rows["audio-rich"]]
+    assert (project / "docs/results.md").read_text() == text
     assert f"**{rich['accuracy']:.1%}** | {low:.1%} to {high:.1%}" in text
     assert f"| {published['best_test_epoch']:.1%} | 3: {published['best_test_epoch']:.1%} |" in text
 
 
 def test_an_unknown_experiment_gets_a_sentence(project):
     with pytest.raises(InputError, match=r"no experiment 'audio-honset'; experiments\.yaml has .*audio-published"):
-        run_experiments(project, project / "clips", ["audio-honset"])
+        list(run_experiments(project, project / "clips", ["audio-honset"]))
