@@ -1,8 +1,10 @@
 """The registered model behind MLflow's own server, asked over HTTP as a stranger would."""
 
 import base64
+import json
 import os
 import socket
+import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -23,7 +25,13 @@ from components.tracking import EXPERIMENT
 
 DEADLINE = 180  # s
 SECONDS, MEGABYTES = 6, 1
+README = Path(__file__).resolve().parents[2] / "README.md"
+PORT = "5001"  # in the README
 pytestmark = pytest.mark.slow
+
+
+def readme_lines(start: str) -> list[str]:
+    return [line for line in README.read_text().splitlines() if line.startswith(start)]
 
 
 @pytest.fixture(scope="module")
@@ -56,14 +64,14 @@ def server(home) -> str:
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "MLFLOW_TRACKING_URI": f"sqlite:///{home}/mlflow.db",
         "CFNSR_MAX_SECONDS": str(SECONDS),
         "CFNSR_MAX_MEGABYTES": str(MEGABYTES),
         "CFNSR_URL_SCHEMES": "http",
     }
-    command = ["mlflow", "models", "serve", "-m", "models:/cfn-sr@champion", "--env-manager", "local", "--port", port]
+    (line,) = readme_lines("MLFLOW_TRACKING_URI=")
+    command = line.replace("sqlite:///mlflow.db", f"sqlite:///{home}/mlflow.db").replace(PORT, port)
     url = f"http://127.0.0.1:{port}"
-    with running(command, cwd=home / "clips", env=environment, start_new_session=True) as program:
+    with running(["bash", "-c", command], cwd=home / "clips", env=environment, start_new_session=True) as program:
         deadline = time.monotonic() + DEADLINE
         while True:
             assert program.poll() is None, program.communicate()[0]
@@ -93,6 +101,18 @@ def test_a_path_and_the_same_file_as_base64_have_the_same_answer(server, home):
     assert sum(first[emotion] for emotion in EMOTIONS) == pytest.approx(1, abs=1e-5)
     assert first["confidence"] == max(first[emotion] for emotion in EMOTIONS)
     assert first["error"] == ""
+
+
+def test_curl_asks_as_the_readme_shows(server, home):
+    commands = readme_lines("echo '{")
+    assert len(commands) == 2
+    for command in commands:
+        here = command.replace(f"http://127.0.0.1:{PORT}", server)
+        done = subprocess.run(
+            ["bash", "-c", f"CLIP=talk.mp4\n{here}"], cwd=home / "clips", capture_output=True, text=True, check=True
+        )
+        (answer,) = json.loads(done.stdout)["predictions"]
+        assert answer["emotion"] in EMOTIONS
 
 
 def test_a_bad_row_among_good_ones_is_a_row_with_its_reason(server):
