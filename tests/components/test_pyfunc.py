@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -187,6 +188,13 @@ def test_a_malformed_body_is_refused(server, body, kind, status):
     answer = requests.post(f"{server}/invocations", data=body, headers={"Content-Type": kind}, timeout=DEADLINE)
     assert answer.status_code == status
     assert "Traceback" not in answer.text
+
+
+def test_requests_side_by_side_have_the_answers_they_have_alone(server):
+    alone = ask(server, {"path": "talk.mp4"}).json()
+    with ThreadPoolExecutor(4) as clients:
+        answers = clients.map(lambda _: ask(server, {"path": "talk.mp4"}).json(), range(8))
+        assert all(answer == alone for answer in answers)
 
 
 def test_the_server_outlives_all_that(server):
