@@ -1,17 +1,22 @@
 """How fast clips are predicted, where the time goes, and how much memory a long file takes.
 
     python -m benchmarks.predict CLIP [--model FILE] [--seconds 60] [--rounds 3] [--minutes 60]
+    python -m benchmarks.predict --network [--model FILE] [--rounds 3]
 
 CLIP is a few seconds of somebody talking, for example of RAVDESS. It is looped to make files of any length: at its own
 size to measure speed, at 320 pixels to measure memory. Speed is that of the paper's network, with random weights unless
 `--model` names a file; memory is measured with a small one for the same inputs, so that nothing hides what the inputs
 take. "One after the other" is the same code, all windows prepared before the network begins; rounds alternate, so that
 whatever else the machine does hits both alike.
+
+`--network` measures the network alone, one clip at a time: PyTorch as it is, with another memory layout, and the files
+of `cfnsr export`; int8 scales come from noise there, which is the same work. Needs the extras `onnx` and `openvino`.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import statistics
 import subprocess
 import sys
@@ -21,20 +26,25 @@ from collections.abc import Iterator
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import av
 import numpy as np
 import torch
 
 from cfnsr import CFNSR, Predictor
-from cfnsr.checkpoint import save_model
+from cfnsr.checkpoint import load_model, save_model
 from cfnsr.config import FacesSettings, MfccSettings
+from cfnsr.export.graph import RawNetwork
+from cfnsr.export.onnx import onnx_model
+from cfnsr.export.smaller import halve, quantize
 from cfnsr.media.audio import read_audio
 from cfnsr.media.extent import find_extent
 from cfnsr.media.video import read_frames
 from cfnsr.normalize import Normalization
 from cfnsr.predict import Options
+from cfnsr.predict.backend import Backend, TorchBackend
+from cfnsr.predict.exported import OnnxBackend, Runtime
 from cfnsr.predict.samples import Sample
 from cfnsr.predict.windows import sliding_samples
 from cfnsr.ravdess import EMOTIONS
@@ -137,6 +147,51 @@ def memory(clip: Path, folder: Path, minutes: list[float]) -> None:
     print(f"ratio:               {peaks[-1] / peaks[0]:.2f}")
 
 
+def network_speed(model: Path, folder: Path, rounds: int, threads: int) -> None:
+    torch.set_num_threads(threads)
+    network, config = load_model(model)
+    inputs = RawNetwork(network, config).example()
+    frames, mfcc = inputs["frames"].numpy()[:1], inputs["mfcc"].numpy()[:1]
+    strided = copy.deepcopy(network)
+    strided.video.to(memory_format=torch.channels_last_3d)
+    backends: dict[str, Backend] = {
+        "PyTorch, eager": TorchBackend(network, config, "cpu"),
+        "PyTorch, channels last": TorchBackend(strided, config, "cpu"),
+    }
+    for precision in ("fp32", "fp16", "int8"):
+        for runtime in get_args(Runtime):
+            file = folder / f"{precision}.onnx"
+            backends[f"{runtime}, {precision}"] = OnnxBackend(file, runtime, threads)
+    wall: dict[str, list[float]] = {name: [] for name in backends}
+    for number in range(rounds + 1):  # the first one warms up
+        for name, backend in backends.items():
+            started = time.perf_counter()
+            backend.logits(frames, mfcc)
+            if number:
+                wall[name].append(time.perf_counter() - started)
+    eager = wall["PyTorch, eager"]
+    print(
+        f"one clip, {threads} thread{'s' * (threads > 1)}, median of {rounds} rounds; ratio: eager time over this one's"
+    )
+    for name, seconds in wall.items():
+        ratios = [one / other for one, other in zip(eager, seconds, strict=True)]
+        print(f"{name:24} {statistics.median(seconds):6.3f} s  ratio {statistics.median(ratios):.2f}", end="")
+        print(f" (lowest round {min(ratios):.2f})", flush=True)
+
+
+def write_variants(model: Path, folder: Path) -> None:
+    network, config = load_model(model)
+    for precision in ("fp32", "fp16", "int8"):
+        graph = onnx_model(RawNetwork(network, {**config, "precision": precision}, lazy=precision != "int8"))
+        if precision == "fp16":
+            halve(graph)
+        if precision == "int8":
+            example = {name: value.numpy()[:1] for name, value in RawNetwork(network, config).example().items()}
+            graph = quantize(graph, [example])
+        (folder / f"{precision}.onnx").write_bytes(graph.SerializeToString())
+        print(f"{precision:5} {(folder / f'{precision}.onnx').stat().st_size / 1e6:6.1f} MB", flush=True)
+
+
 def cold_start(model: Path, clip: Path) -> None:
     seconds = []
     for _ in range(3):
@@ -149,7 +204,8 @@ def cold_start(model: Path, clip: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("clip", type=Path, help="a few seconds of somebody talking")
+    parser.add_argument("clip", type=Path, nargs="?", help="a few seconds of somebody talking")
+    parser.add_argument("--network", action="store_true", help="the network alone, by what runs it")
     parser.add_argument("--model", type=Path, help="safetensors file (default: the paper's network, random weights)")
     parser.add_argument("--seconds", type=float, default=60, help="of the file for speed (default: 60)")
     parser.add_argument("--rounds", type=int, default=3, help="(default: 3)")
@@ -158,6 +214,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         model = arguments.model or random_network(folder / "model.safetensors")
+        if arguments.network:
+            write_variants(model, folder)
+            for threads in (1, 2):
+                network_speed(model, folder, arguments.rounds, threads)
+            return
+        if arguments.clip is None:
+            parser.error("name a clip, or --network")
         cold_start(model, arguments.clip)
         with Predictor.from_pretrained(model) as predictor:
             file = loop(arguments.clip, folder / "speed.mp4", arguments.seconds)

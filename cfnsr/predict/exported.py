@@ -43,7 +43,7 @@ class OnnxBackend:
             raise InputError(f"runtime is {runtime!r}; it must be one of {', '.join(get_args(Runtime))}.")
         session = _OpenVino if self.runtime == "openvino" else _OnnxRuntime
         self._session: _Session = session(path, threads or default_workers())
-        self.config = unpack(self._session.metadata, path)
+        self.config = self._session.config
         self._inputs = GraphInputs(self.config)
 
     def logits(self, frames: Frames | None, mfcc: Mfccs | None) -> NDArray[np.float32]:
@@ -85,7 +85,8 @@ class GraphInputs:
 class _Session(Protocol):
     """A loaded graph."""
 
-    metadata: Mapping[str, str]
+    config: dict[str, Any]
+    """Of the network."""
 
     def __init__(self, path: Path, threads: int) -> None: ...
 
@@ -110,7 +111,7 @@ class _OnnxRuntime:
             if type(error).__module__.startswith("onnxruntime."):
                 raise _damaged(path) from None
             raise
-        self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
+        self.config = unpack(self._session.get_modelmeta().custom_metadata_map, path)
         self._names = [output.name for output in self._session.get_outputs()]
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
@@ -127,13 +128,14 @@ class _OpenVino:
         reader = frontend.FrontEndManager().load_by_framework("onnx")  # others would take a damaged file for their own
         try:
             model = reader.convert(reader.load(str(path)))
-        except RuntimeError:
-            raise _damaged(path) from None
+        except Exception as error:
+            if isinstance(error, RuntimeError) or type(error).__module__.startswith("openvino."):
+                raise _damaged(path) from None
+            raise
         place = ["framework", KEY]  # where OpenVINO keeps an ONNX file's metadata
-        found = model.has_rt_info(place)
-        self.metadata: Mapping[str, str] = {KEY: model.get_rt_info(place).astype(str)} if found else {}
+        self.config = unpack({KEY: model.get_rt_info(place).astype(str)} if model.has_rt_info(place) else {}, path)
         settings: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
-        if not _in_half_precision(self.metadata):
+        if self.config["precision"] != "fp16":
             settings["INFERENCE_PRECISION_HINT"] = "f32"  # its own choice on many CPUs is bf16, which is less exact
         self._model = openvino.Core().compile_model(model, "CPU", settings)
         self._names = [output.any_name for output in self._model.outputs]
@@ -141,10 +143,6 @@ class _OpenVino:
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
         outputs = self._model(dict(inputs))
         return {name: outputs[name].copy() for name in self._names}  # the next call uses the same memory
-
-
-def _in_half_precision(metadata: Mapping[str, str]) -> bool:
-    return '"precision": "fp16"' in metadata.get(KEY, "")
 
 
 def _damaged(path: Path) -> InputError:

@@ -1,0 +1,210 @@
+"""Exported files answer as PyTorch does: every kind of network, both runtimes, any batch, both inputs or one."""
+
+import io
+import json
+import sys
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from feature_files import write_features, write_params
+from small_models import write_model
+from torch import nn
+
+from cfnsr import CFNSR
+from cfnsr.checkpoint import load_model
+from cfnsr.config import FacesSettings, MfccSettings
+from cfnsr.errors import InputError
+from cfnsr.export.check import Clips
+from cfnsr.export.graph import WindowedMax
+from cfnsr.export.write import CONFIG_FILE, TOLERANCE, export_model
+from cfnsr.normalize import Normalization
+from cfnsr.predict.backend import TorchBackend
+from cfnsr.predict.exported import GraphInputs, OnnxBackend
+from cfnsr.predict.recipe import Recipe
+
+NETWORKS = {
+    "cfn_sr": {},
+    "no_attention": {"model": {"fusion": "no_attention"}},
+    "average": {"model": {"fusion": "average"}},
+    "concat": {"model": {"fusion": "concat"}, "mfcc": {"kind": "rich"}},
+    "audio": {"modality": "audio"},
+    "video": {"modality": "video", "faces": {"size": 40, "frames": 17}},
+}
+RUNTIMES = ["openvino", "onnxruntime"]
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def network(request, tmp_path_factory):
+    """A network, its configuration and its ONNX file."""
+    home = tmp_path_factory.mktemp(request.param)
+    network, config = load_model(write_model(home / "model.safetensors", **NETWORKS[request.param]))
+    export_model(network, config, home / "model.onnx")
+    return network, config, home / "model.onnx"
+
+
+def batch(config, clips):
+    random = np.random.default_rng(clips)
+    faces, arguments = config["faces"], config["network"]
+    frames = random.integers(0, 256, (clips, faces["frames"], faces["size"], faces["size"], 3), dtype=np.uint8)
+    return frames, random.normal(0, 50, (clips, arguments["coefficients"], arguments["mfcc_frames"])).astype(np.float32)
+
+
+def close(actual, expected):
+    return actual.shape == expected.shape and np.abs(actual - expected).max() <= TOLERANCE * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("clips", [1, 3])
+def test_onnx_answers_as_pytorch_from_all_that_the_network_takes(network, runtime, clips):
+    model, config, path = network
+    exported, reference = OnnxBackend(path, runtime), TorchBackend(model, config, "cpu")
+    frames, mfcc = batch(config, clips)
+    for inputs in config["inputs"]:
+        given = frames if inputs != "audio" else None, mfcc if inputs != "video" else None
+        assert close(exported.logits(*given), reference.logits(*given)), inputs
+        if inputs != "audio":
+            attention = reference.attention(*given)
+            assert (exported.attention(*given) is None) == (attention is None)
+            assert attention is None or close(exported.attention(*given), attention)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_clips_with_and_without_a_voice_share_a_batch(network, runtime):
+    model, config, path = network
+    if model.modality != "both":
+        pytest.skip("its graph has one input")
+    frames, mfcc = batch(config, 3)
+    inputs = GraphInputs(config)(frames, mfcc)
+    inputs["present"] = np.array([[True, False], [False, True], [True, True]])
+    mixed = OnnxBackend(path, runtime)._session.run(inputs)["logits"]
+    reference = TorchBackend(model, config, "cpu").logits
+    alone = [reference(frames[:1], None), reference(None, mfcc[1:2]), reference(frames[2:], mfcc[2:])]
+    assert close(mixed, np.concatenate(alone))
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_preprocessing_labels_and_calibration_travel_with_it(network, runtime):
+    _, config, path = network
+    carried = OnnxBackend(path, runtime).config
+    assert carried == {**json.loads(json.dumps(config)), "precision": "fp32"}
+    assert Recipe.from_config(carried) == Recipe.from_config(config)
+
+
+def test_nothing_of_this_machine_is_in_it(network):
+    graph = onnx.load(network[2])
+    assert not any(node.metadata_props or node.doc_string for node in graph.graph.node)
+    assert str(__file__).rsplit("/tests/")[0].encode() not in network[2].read_bytes()
+
+
+@pytest.mark.slow
+def test_the_papers_network(tmp_path):
+    torch.manual_seed(0)
+    network = CFNSR().eval()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm3d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+    config = {
+        "faces": FacesSettings().model_dump(mode="json"),
+        "mfcc": MfccSettings().model_dump(mode="json"),
+        "normalization": Normalization((0.0,) * 13, (1.0,) * 13).to_dict(),
+        "inputs": ["both", "audio", "video"],
+    }
+    assert export_model(network, config, tmp_path / "model.onnx").difference <= TOLERANCE
+    half = export_model(network, config, tmp_path / "half.onnx", precision="fp16")
+    assert half.difference < 0.02
+    assert half.size < 0.52 * (tmp_path / "model.onnx").stat().st_size
+
+
+def test_a_torch_export_file_needs_no_code_of_this_package(tmp_path):
+    model, config = load_model(write_model(tmp_path / "model.safetensors"))
+    done = export_model(model, config, tmp_path / "model.pt2", "torch-export")
+    assert done.difference <= TOLERANCE
+    files = {CONFIG_FILE: ""}
+    program = torch.export.load(io.BytesIO(done.path.read_bytes()), extra_files=files).module()
+    assert json.loads(files[CONFIG_FILE])["labels"] == config["labels"]
+    reference = TorchBackend(model, config, "cpu").logits
+    for clips in (1, 3):
+        frames, mfcc = batch(config, clips)
+        inputs = {name: torch.from_numpy(value) for name, value in GraphInputs(config)(frames, mfcc).items()}
+        assert close(program(**inputs)[0].numpy(), reference(frames, mfcc))
+
+
+def test_safetensors(tmp_path):
+    model, config = load_model(write_model(tmp_path / "model.safetensors"))
+    export_model(model, config, tmp_path / "copy.safetensors", "safetensors")
+    again, same = load_model(tmp_path / "copy.safetensors")
+    assert same == config
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize(("length", "tokens"), [(208, 26), (65, 8), (215, 26), (60, 7)])
+def test_adaptive_pooling_in_operations_that_onnx_has(length, tokens):
+    x = torch.randn(2, 3, length)
+    assert torch.equal(WindowedMax(length, tokens)(x), nn.AdaptiveMaxPool1d(tokens)(x))
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """Features of six actors and a network that knows two of them."""
+    home = tmp_path_factory.mktemp("home")
+    settings = write_params(home)
+    write_features(settings)
+    return home, settings, *load_model(write_model(home / "model.safetensors"))
+
+
+class TestSmaller:
+    @pytest.mark.parametrize(("precision", "smaller"), [("fp32", 1.1), ("fp16", 0.65), ("int8", 0.7)])
+    def test_what_it_costs_is_measured_on_actors_unknown_to_the_network(self, home, precision, smaller):
+        folder, settings, network, config = home
+        done = export_model(network, config, folder / f"{precision}.onnx", precision=precision, settings=settings)
+        assert (done.agreement.actors, done.agreement.clips) == (4, 64)  # all but those of training and selection
+        assert done.size < smaller * (folder / "model.safetensors").stat().st_size
+        assert done.agreement.same >= 61
+        assert abs(done.agreement.accuracy - done.agreement.reference) <= 3 / 64
+        assert done.difference <= {"fp32": TOLERANCE, "fp16": 0.05, "int8": 0.2}[precision]
+        assert (done.difference > TOLERANCE) == (precision != "fp32")
+
+    def test_scales_of_int8_come_from_training_actors(self, home):
+        _, settings, _, config = home
+        clips = Clips(settings, config)
+        assert set(clips.training["actor"]) == {1}
+        assert len(list(clips.calibration())) == 16
+
+    def test_other_features_than_in_training_are_refused(self, home, tmp_path):
+        _, settings, *_ = home
+        _, config = load_model(write_model(tmp_path / "rich.safetensors", mfcc={"kind": "rich"}))
+        with pytest.raises(InputError, match="section mfcc of profile small is not what the network was trained with"):
+            Clips(settings, config)
+
+    def test_int8_needs_clips_and_a_video_encoder(self, home, tmp_path):
+        _, settings, network, config = home
+        with pytest.raises(InputError, match="can't be written without the features"):
+            export_model(network, config, tmp_path / "model.onnx", precision="int8")
+        ears = load_model(write_model(tmp_path / "audio.safetensors", modality="audio"))
+        with pytest.raises(InputError, match="this network has none"):
+            export_model(*ears, tmp_path / "model.onnx", precision="int8", settings=settings)
+        assert not list(tmp_path.glob("model.onnx*"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "precision", "sentence"),
+    [
+        ("tflite", "fp32", "format is 'tflite'; it must be one of onnx, torch-export, safetensors"),
+        ("onnx", "int4", "precision is 'int4'; it must be one of fp32, fp16, int8"),
+        ("torch-export", "fp16", "fp16 is for ONNX files"),
+    ],
+)
+def test_what_is_unknown(tmp_path, kind, precision, sentence):
+    model, config = load_model(write_model(tmp_path / "model.safetensors"))
+    with pytest.raises(InputError, match=sentence):
+        export_model(model, config, tmp_path / "model.onnx", kind, precision)
+
+
+def test_without_the_extra(tmp_path, monkeypatch):
+    model, config = load_model(write_model(tmp_path / "model.safetensors"))
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(InputError, match=r"pip install 'cfnsr\[onnx\]'"):
+        export_model(model, config, tmp_path / "model.onnx")
