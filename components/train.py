@@ -9,7 +9,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
@@ -55,7 +55,7 @@ logger = logging.getLogger(__name__)
 
 
 def train(settings: Settings) -> None:
-    """Train all folds, `train.fold_workers` at a time.
+    """Train all folds, `train.fold_workers` at a time. One that fails does not keep the others from being trained.
 
     Raises:
         InputError: a data stage has not run, too few actors for the folds, the loss is not finite, or another process
@@ -65,7 +65,10 @@ def train(settings: Settings) -> None:
         folds = plan(settings)
         tracker = RunTracker(settings)
         with tracker.running(tracker.parent()), ThreadPoolExecutor(settings.params.train.fold_workers) as pool:
-            list(pool.map(partial(train_apart, settings), folds))
+            trainings = [pool.submit(train_apart, settings, fold) for fold in folds]
+            wait(trainings)
+            for training in trainings:
+                training.result()
 
 
 @contextmanager
