@@ -1,34 +1,57 @@
-"""docs/results.md and the README show what docs/results.json holds, and nothing typed by hand."""
+"""docs/results.md, docs/ablation-sample.md and the README show what the JSON files hold, and nothing typed by hand."""
 
 import json
 from pathlib import Path
 
+import pytest
 import yaml
 
 from cfnsr.config import load_settings
-from pipelines.experiments import page
+from pipelines import ablation, experiments
 
 ROOT = Path(__file__).resolve().parents[2]
-ROWS = json.loads((ROOT / "docs/results.json").read_text())
+ROWS = {row["name"]: row for row in json.loads((ROOT / "docs/results.json").read_text())}
+ABLATION = {row["name"]: row for row in json.loads((ROOT / "docs/ablation-sample.json").read_text())}
 EXPERIMENTS = yaml.safe_load((ROOT / "experiments.yaml").read_text())
+README = (ROOT / "README.md").read_text()
 
 
-def test_the_page_is_made_from_the_figures():
-    assert (ROOT / "docs/results.md").read_text() == page(ROWS)
+def test_the_pages_are_made_from_the_figures():
+    assert (ROOT / "docs/results.md").read_text() == experiments.page(list(ROWS.values()))
+    assert (ROOT / "docs/ablation-sample.md").read_text() == ablation.page(list(ABLATION.values()), "sample")
 
 
-def test_the_readme_quotes_them():
-    readme = (ROOT / "README.md").read_text()
-    rows = {row["name"]: row for row in ROWS}
-    published, honest = rows["audio-published"], rows["audio-honest"]
-    assert f"| {published['best_test_epoch']:.1%} best test epoch, {published['last_epochs']:.1%} last ten |" in readme
-    assert f"honest protocol | {honest['accuracy']:.1%} |" in readme
+def test_the_readme_quotes_the_published_recipe():
+    row = ROWS["audio-published"]
+    assert f"| {row['best_test_epoch']:.1%} best test epoch, {row['last_epochs']:.1%} last ten |" in README
 
 
-def test_every_experiment_is_valid_and_has_its_figures():
-    assert [row["name"] for row in ROWS] == list(EXPERIMENTS)
+@pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row["protocol"] == "honest"])
+def test_the_readme_quotes_the_honest_figures(name):
+    row = ROWS[name]
+    low, high = row["interval"]
+    assert f"| {row['accuracy']:.1%} ({low:.1%} to {high:.1%}) |" in README
+
+
+@pytest.mark.parametrize("name", list(ABLATION))
+def test_the_readme_quotes_the_ablation(name):
+    row = ABLATION[name]
+    low, high = row["interval"]
+    assert f"{row['accuracy']:.1%} ({low:.1%} to {high:.1%})" in README
+
+
+def test_figures_are_of_experiments_that_can_be_repeated():
+    assert list(ROWS) == [name for name in EXPERIMENTS if name in ROWS]
     for name, experiment in EXPERIMENTS.items():
         settings = load_settings(ROOT / "params.yaml", "ravdess", experiment["overrides"], name)
-        (row,) = [row for row in ROWS if row["name"] == name]
-        assert (row["protocol"], row["folds"]) == (settings.params.train.protocol, settings.params.train.folds)
-        assert row["about"] == experiment["about"]
+        if name in ROWS:
+            row = ROWS[name]
+            assert (row["protocol"], row["folds"]) == (settings.params.train.protocol, settings.params.train.folds)
+            assert (row["about"], row["seeds"]) == (experiment["about"], experiment["seeds"])
+
+
+def test_the_ablation_has_every_fusion_and_both_encoders():
+    assert list(ABLATION) == [
+        *("audio encoder alone", "video encoder alone"),
+        *("cfn_sr", "no_attention", "no_residual", "concat", "average"),
+    ]
