@@ -1,19 +1,16 @@
 """Steps train, evaluate, register and results on a small set of features: one real run, looked at from all sides."""
 
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import mlflow
 import pandas as pd
-import psutil
 import pytest
 from feature_files import write_features, write_params
+from mlflow_runs import client, runs
 
 from cfnsr.checkpoint import load_model
 from cfnsr.config import Settings
@@ -37,17 +34,6 @@ def trained(tmp_path_factory) -> Settings:
     evaluate(settings)
     register(settings)
     return settings
-
-
-def client(settings: Settings) -> mlflow.MlflowClient:
-    return mlflow.MlflowClient(f"sqlite:///{settings.layout.root}/mlflow.db")
-
-
-def runs(settings: Settings) -> tuple[mlflow.entities.Run, list[mlflow.entities.Run]]:
-    found = client(settings).search_runs([client(settings).get_experiment_by_name("cfn-sr").experiment_id])
-    children = [run for run in found if "mlflow.parentRunId" in run.data.tags]
-    (parent,) = [run for run in found if run not in children]
-    return parent, children
 
 
 def test_every_test_clip_is_predicted_once_by_a_network_that_never_saw_its_actor(trained):
@@ -233,47 +219,6 @@ def test_every_way_of_training_ends_with_figures(tmp_path, model, train_settings
     assert set(predictions["network"]) == networks
 
 
-@pytest.mark.slow
-def test_the_processes_of_folds_end_with_the_one_that_started_them(tmp_path):
-    """Else the next start would train the same folds beside them."""
-    long = {"epochs": 500, "batch_size": 8, "lr": 0.003}
-    settings = write_params(
-        tmp_path, model={"modality": "audio"}, train={"fold_workers": 2, "pretrain": {"audio": long}}
-    )
-    write_features(settings)
-    process = start(settings)
-    deadline = time.monotonic() + 300
-    while len(list(settings.layout.run.glob("fold-*/audio/last.ckpt"))) < 2:
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    workers = [child for child in psutil.Process(process.pid).children() if "spawn_main" in " ".join(child.cmdline())]
-    assert len(workers) == 2
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert psutil.wait_procs(workers, timeout=30)[1] == []
-
-
-@pytest.mark.slow
-def test_a_fold_whose_process_is_killed_gets_a_sentence(tmp_path):
-    long = {"epochs": 500, "batch_size": 8, "lr": 0.003}
-    train_settings = {"folds": 1, "fold_workers": 2, "pretrain": {"audio": long}}
-    settings = write_params(tmp_path, model={"modality": "audio"}, train=train_settings)
-    write_features(settings)
-    process = start(settings, stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 300
-    while not (settings.layout.run / "fold-0" / "audio" / "last.ckpt").exists():
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    (worker,) = [child for child in psutil.Process(process.pid).children() if "spawn_main" in " ".join(child.cmdline())]
-    worker.kill()
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 2
-    assert "error: the process that trained fold 0 was killed" in said
-    assert "Traceback" not in said
-
-
 def test_published_figures_are_called_what_they_are(tmp_path):
     settings = write_params(tmp_path, train={**SHORT, "protocol": "published"})
     write_features(settings)
@@ -351,61 +296,3 @@ def test_runs_on_other_clips_are_not_compared(trained, tmp_path):
     assert done.returncode == 2
     assert "the runs have tested 96 and 32 clips, 32 of them the same" in done.stderr
     assert "has no finished fold in it" in compare(trained.layout.run, tmp_path).stderr
-
-
-def start(settings: Settings, stderr: int = subprocess.DEVNULL, **variables: str) -> subprocess.Popen:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", **variables}
-    command = [sys.executable, "-m", "components.train", "--params", str(settings.layout.root / "params.yaml")]
-    return subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=stderr, text=stderr == subprocess.PIPE
-    )
-
-
-@pytest.mark.slow
-def test_folds_side_by_side_end_as_folds_one_after_the_other(tmp_path):
-    settings = {}
-    for workers in (1, 2):
-        (tmp_path / str(workers)).mkdir()
-        settings[workers] = write_params(tmp_path / str(workers), train={"folds": 2, "fold_workers": workers})
-        write_features(settings[workers])
-        assert start(settings[workers], CFNSR_WORKERS="2").wait(timeout=300) == 0
-    _, children = runs(settings[2])
-    assert {run.info.run_name for run in children} == {"fold-0", "fold-1"}
-    assert {run.info.status for run in children} == {"FINISHED"}
-    for index in range(2):
-        folders = [each.layout.run / f"fold-{index}" for each in settings.values()]
-        pd.testing.assert_frame_equal(*(pd.read_csv(folder / "predictions.csv") for folder in folders))
-
-
-@pytest.mark.slow
-def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been_killed(tmp_path):
-    settings = {}
-    for name in ("killed", "whole"):
-        (tmp_path / name).mkdir()
-        long = {"epochs": 6, "batch_size": 8, "optimizer": "adamw", "lr": 0.003}  # long enough to be hit
-        long |= {"schedule": "cosine", "warmup": 0.2, "ema": 0.9, "mixup": 0.2, "modality_dropout": 0.3}
-        settings[name] = write_params(tmp_path / name, train={"folds": 2, "fusion": long})
-        write_features(settings[name])
-    assert start(settings["whole"]).wait(timeout=300) == 0
-
-    folder = settings["killed"].layout.run
-    process = start(settings["killed"])
-    deadline = time.monotonic() + 300
-    while not (folder / "fold-1" / "fusion" / "last.ckpt").exists():  # in the middle of the second fold's last phase
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (folder / "fold-1" / "fold.json").exists()
-    finished = (folder / "fold-0" / "fold.json").stat().st_mtime_ns
-
-    assert start(settings["killed"]).wait(timeout=300) == 0
-    assert (folder / "fold-0" / "fold.json").stat().st_mtime_ns == finished  # not trained again
-    for index in range(2):
-        tables = [
-            pd.read_csv(settings[name].layout.run / f"fold-{index}" / "predictions.csv") for name in ("killed", "whole")
-        ]
-        pd.testing.assert_frame_equal(*tables)
-    _, children = runs(settings["killed"])
-    assert len(children) == 2  # the second start went on in the same MLflow runs
