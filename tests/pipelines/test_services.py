@@ -1,6 +1,7 @@
 """From `make up` to `make down` as a team works with it: deployed flows on a worker, registry, promotion, bad input."""
 
 import json
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from cfnsr.ravdess import EMOTIONS
 pytestmark = pytest.mark.slow
 MAKE = "make -o .venv/.installed"
 TRAIN = "prefect deployment run train-cfnsr/local --param profile=sample"
+START = "python -m pipelines.start"  # the same after a look at the server and its workers
 
 
 def free_ports() -> tuple[int, int]:
@@ -107,7 +109,7 @@ def test_the_flow_run_shows_progress_results_and_where_to_look(team, trained):
 def test_started_again_it_reuses_the_finished_folds_and_the_version(team, trained):
     finished = {path: path.stat().st_mtime_ns for path in (team.root / "runs").rglob("fold.json")}
     assert len(finished) == 3
-    assert run(team.root, f"{TRAIN} --watch").returncode == 0
+    assert run(team.root, f"{START} train-cfnsr/local --param profile=sample --watch").returncode == 0
     assert {path: path.stat().st_mtime_ns for path in finished} == finished
     assert len(team.client.search_model_versions("name = 'cfn-sr'")) == 1
 
@@ -178,6 +180,27 @@ def test_a_failing_data_stage_fails_the_run_with_its_own_sentence(team, trained)
     assert "Traceback" not in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("train-cfnsr/locl", "there is no deployment 'train-cfnsr/locl'; the server knows promote-cfnsr/local, "),
+        ("--watch", "name a deployment first"),
+        pytest.param(
+            "train-cfnsr/gpu",
+            "no worker polls the pool 'gpu', so nothing would run; start one: ",
+            marks=pytest.mark.skipif(shutil.which("nvidia-smi") is not None, reason="`make up` starts one for a GPU"),
+        ),
+    ],
+)
+def test_what_nobody_would_run_is_not_started(team, arguments, sentence):
+    before = {each["id"] for each in team.prefect("flow_runs")}
+    done = run(team.root, f"{START} {arguments}")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"error: {sentence}" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert {each["id"] for each in team.prefect("flow_runs")} == before
+
+
 def test_a_second_up_and_a_taken_port_are_refused(team, tmp_path):
     done = run(team.root, f"{MAKE} up")
     assert done.returncode == 2
@@ -208,3 +231,8 @@ def test_status_says_when_there_is_no_worker_and_down_ends_these_processes_only(
     assert not (team.root / "prefect.toml").exists()
     assert "no services of this project are running" in run(team.root, f"{MAKE} status").stderr
     assert run(team.root, f"{MAKE} down").returncode == 0
+    assert "error: no Prefect server is set" in run(team.root, f"{START} train-cfnsr/local").stderr
+    away = f"PREFECT_API_URL=http://127.0.0.1:{team.prefect_port}/api {START} train-cfnsr/local"
+    done = run(team.root, away)
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    assert f"error: the Prefect server at http://127.0.0.1:{team.prefect_port}/api does not answer" in done.stderr
