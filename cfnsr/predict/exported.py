@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Lock
 from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
@@ -137,12 +138,14 @@ class _OpenVino:
         settings: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
         if self.config["precision"] != "fp16":
             settings["INFERENCE_PRECISION_HINT"] = "f32"  # its own choice on many CPUs is bf16, which is less exact
+        self._alone = Lock()  # a compiled model has one request, which refuses a second caller; it uses all threads
         self._model = openvino.Core().compile_model(model, "CPU", settings)
         self._names = [output.any_name for output in self._model.outputs]
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
-        outputs = self._model(dict(inputs))
-        return {name: outputs[name].copy() for name in self._names}  # the next call uses the same memory
+        with self._alone:
+            outputs = self._model(dict(inputs))
+            return {name: outputs[name].copy() for name in self._names}  # the next call uses the same memory
 
 
 def _damaged(path: Path) -> InputError:

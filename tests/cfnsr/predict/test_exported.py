@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,18 @@ def test_it_explains_itself_as_pytorch_does(home):
     assert theirs.contributions.keys() == ours.contributions.keys() == {"both", "audio", "video"}
     for inputs, shares in theirs.contributions.items():
         assert shares == pytest.approx(ours.contributions[inputs], abs=1e-4)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_one_network_serves_many_threads(home, runtime):
+    backend = OnnxBackend(home / "model.onnx", runtime)
+    faces = backend.config["faces"]
+    shape = (1, faces["frames"], faces["size"], faces["size"], 3)
+    clips = [np.random.default_rng(seed).integers(0, 256, shape, np.uint8) for seed in range(40)]
+    alone = [backend.logits(clip, None) for clip in clips]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda clip: backend.logits(clip, None), clips))
+    np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-5)
 
 
 class TestErrors:
