@@ -13,7 +13,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 from tqdm import tqdm
 
-from cfnsr.outcome import SCORE
+from cfnsr.outcome import CHOICE, SCORE
 
 
 class EpochSeed(Callback):
@@ -48,10 +48,15 @@ def _move(decay: float, kept: list[Tensor], new: list[Tensor], updates: Tensor |
 
 
 class History(Callback):
-    """Keeps the scores of every epoch; part of the checkpoint, so a resumed run has them all."""
+    """Keeps the scores of every epoch and logs the smoothed one; part of the checkpoint, so a resumed run has them all.
 
-    def __init__(self) -> None:
+    Args:
+        smooth: epochs whose score is averaged.
+    """
+
+    def __init__(self, smooth: int) -> None:
         self.rows: list[dict[str, float]] = []
+        self._smooth = smooth
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """See class."""
@@ -62,6 +67,9 @@ class History(Callback):
         values = {name: float(value) for name, value in trainer.callback_metrics.items()}
         seconds = time.monotonic() - self._started
         self.rows.append({"epoch": trainer.current_epoch, "seconds": seconds, **values})
+        scores = [row[SCORE] for row in self.rows[-self._smooth :]]
+        self.rows[-1][CHOICE] = sum(scores) / len(scores)
+        pl_module.log(CHOICE, self.rows[-1][CHOICE], sync_dist=True)
 
     def state_dict(self) -> dict[str, Any]:
         """See class."""

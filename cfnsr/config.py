@@ -160,6 +160,7 @@ class TrainSettings(Section):
     actors_per_fold: PositiveInt = 4
     validation_actors: PositiveInt = 4  # honest only: they choose the epoch
     seed: int = 0
+    smooth_epochs: PositiveInt = 1  # whose mean validation accuracy is compared; few actors judge one epoch by chance
     watch_test: bool = True  # score the test actors after each epoch, to report it; it chooses nothing
     standardize_mfcc: bool = False  # by the training actors' mean and deviation; the published recipe does not
     fold_workers: PositiveInt = 1  # folds trained side by side, each in a process of its own

@@ -23,7 +23,7 @@ from cfnsr.data import FoldData
 from cfnsr.distributed import BatchNormSync
 from cfnsr.files import atomic_path
 from cfnsr.model import CFNSR
-from cfnsr.outcome import HISTORY, SCORE, WEIGHTS
+from cfnsr.outcome import CHOICE, HISTORY, WEIGHTS
 from cfnsr.task import EmotionTask
 
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -63,8 +63,9 @@ def fit(
     # Saved at the very end of an epoch, after its history: a run resumed from there has lost and repeats nothing. The
     # last one has a callback of its own, because `save_last` leaves out epochs that are not the best.
     keep = partial(ModelCheckpoint, phase.folder, save_on_train_epoch_end=True, enable_version_counter=False)
-    checkpoints = [keep(filename="best", monitor=SCORE, mode="max"), keep(filename="last")]
+    checkpoints = [keep(filename="best", monitor=CHOICE, mode="max"), keep(filename="last")]
     averages = [MovingAverage(settings.ema)] if settings.ema else []
+    recording = [EpochSeed(phase.seed), *averages, History(train.smooth_epochs), PhaseBar(phase.description)]
     devices = _devices(train)
     trainer = lightning.Trainer(
         max_epochs=settings.epochs,
@@ -76,7 +77,7 @@ def fit(
         precision=_precision(train),
         gradient_clip_val=settings.gradient_clip or None,
         logger=logger,
-        callbacks=[EpochSeed(phase.seed), *averages, History(), PhaseBar(phase.description), *callbacks, *checkpoints],
+        callbacks=[*recording, *callbacks, *checkpoints],
         num_sanity_val_steps=0,
         log_every_n_steps=1,
         enable_progress_bar=False,

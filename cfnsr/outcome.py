@@ -12,9 +12,11 @@ from cfnsr.files import write_text
 WEIGHTS = "model.safetensors"
 HISTORY = "history.csv"
 """A row an epoch: `phase`, `epoch`, `seconds`, `train/loss`, by the actors that choose the epoch `validation/loss`,
-`validation/accuracy` and `validation/uar`, and `test/accuracy`, which chooses nothing."""
+`validation/accuracy`, `validation/uar` and `validation/smoothed`, and `test/accuracy`, which chooses nothing."""
 SCORE = "validation/accuracy"
-"""What chooses the epoch."""
+"""Of one epoch."""
+CHOICE = "validation/smoothed"
+"""Mean of `SCORE` over the last `train.smooth_epochs` epochs; the epoch where it is highest is kept."""
 TEST_SCORE = "test/accuracy"
 """Of the test actors after each epoch; reported as "best test epoch", and never used to choose anything."""
 PREDICTIONS = "predictions.csv"
@@ -38,7 +40,7 @@ class FoldResult:
     epoch: int
     """The epoch whose weights were kept, counted from 0."""
     selection_accuracy: float
-    """Accuracy on the actors that chose the epoch: those of validation, or of test under the published protocol."""
+    """Accuracy, smoothed, on the actors that chose the epoch: those of validation, or of test as published."""
     parameters: int
     seconds: float
     """Of training, all phases, also those before a kill."""

@@ -28,7 +28,7 @@ from cfnsr.fitting import Phase, fit, write_csv
 from cfnsr.folds import Fold
 from cfnsr.model import CFNSR
 from cfnsr.normalize import Normalization
-from cfnsr.outcome import HISTORY, PREDICTIONS, SCORE, TEST_SCORE, WEIGHTS, FoldResult
+from cfnsr.outcome import CHOICE, HISTORY, PREDICTIONS, SCORE, TEST_SCORE, WEIGHTS, FoldResult
 from cfnsr.pretrained import begin_with, checkpoint_of
 from cfnsr.ravdess import EMOTIONS
 
@@ -64,7 +64,7 @@ def train_fold(
     params = settings.params
     normalization = _normalization(features, fold, settings)
     phases = phases_of(settings)
-    history = [pd.DataFrame(columns=["phase", "epoch", "seconds", SCORE])]
+    history = [pd.DataFrame(columns=["phase", "epoch", "seconds", SCORE, CHOICE])]
     trained: dict[str, CFNSR] = {}  # by phase
     seed = params.train.seed * 101 + fold.index
     for modality, phase in phases.items():
@@ -95,7 +95,7 @@ def train_fold(
     write_csv(folder / PREDICTIONS, final.predictions)
     write_csv(folder / HISTORY, pd.concat(history))
     save_model(folder / WEIGHTS, network, model_config(settings, fold, normalization, final.temperatures))
-    curve = history[-1][SCORE] if phases[params.model.modality].epochs else pd.Series([final.selection_accuracy])
+    curve = history[-1][CHOICE] if phases[params.model.modality].epochs else pd.Series([final.selection_accuracy])
     result = FoldResult(
         fold.index, fold.train, fold.validation, fold.test, int(curve.argmax()), float(curve.max()),
         network.parameter_count, float(sum(epochs["seconds"].sum() for epochs in history)),

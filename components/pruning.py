@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import lightning
 import optuna
 
-from cfnsr.task import SCORE
+from cfnsr.outcome import CHOICE
 
 
 class GiveUp(lightning.Callback):
@@ -27,7 +27,7 @@ class GiveUp(lightning.Callback):
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """See class."""
         assert trainer.max_epochs is not None
-        self._best = max(self._best, float(trainer.callback_metrics[SCORE]))
+        self._best = max(self._best, float(trainer.callback_metrics[CHOICE]))
         fold = len(self._finished)
         mean = (sum(self._finished) + self._best) / (fold + 1)
         self._trial.report(mean, fold * trainer.max_epochs + trainer.current_epoch)

@@ -98,6 +98,23 @@ def test_what_the_test_actors_show_changes_no_weight(plain, tmp_path):
     assert not watched[0].equals(watched[1])
 
 
+def test_the_epoch_with_the_best_smoothed_score_is_kept(tmp_path):
+    phase = {**PHASE, "epochs": 10, "lr": 0.01}
+    pretrain = {"audio": PHASE, "video": PHASE}
+    settings, result = train_first_fold(tmp_path, pretrain=pretrain, fusion=phase, smooth_epochs=3)
+    history = pd.read_csv(tmp_path / "fold" / "history.csv").query("phase == 'fusion'").reset_index(drop=True)
+    smoothed = history["validation/accuracy"].rolling(3, min_periods=1).mean()
+    pd.testing.assert_series_equal(history["validation/smoothed"], smoothed, check_names=False)
+    assert result.epoch == smoothed.argmax() != history["validation/accuracy"].argmax()
+    assert result.selection_accuracy == pytest.approx(smoothed.max())
+    network, config = load_model(tmp_path / "fold" / "model.safetensors")
+    dataset = ClipDataset(
+        Features.load(settings.layout), result.validation, "both", Normalization.from_dict(config["normalization"])
+    )
+    right = predict(network, dataset, 8, "both").argmax(axis=1) == dataset.clips["label"].to_numpy()
+    assert right.mean() == pytest.approx(history["validation/accuracy"][result.epoch])
+
+
 def test_unwatched_test_actors_change_no_weight_either(plain, tmp_path):
     train_first_fold(tmp_path, watch_test=False)
     assert "test/accuracy" not in pd.read_csv(tmp_path / "fold" / "history.csv")

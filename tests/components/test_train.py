@@ -61,8 +61,9 @@ def test_the_epoch_is_the_one_with_the_best_validation_score(trained):
     fusion = history[history["phase"] == "fusion"]
     fold = json.loads((trained.layout.run / "fold-0" / "fold.json").read_text())
     assert list(history["phase"].unique()) == ["audio", "video", "fusion"]
-    assert fold["selection_accuracy"] == pytest.approx(fusion["validation/accuracy"].max())
-    assert fusion["validation/accuracy"].iloc[fold["epoch"]] == pytest.approx(fold["selection_accuracy"])
+    assert fold["selection_accuracy"] == pytest.approx(fusion["validation/smoothed"].max())
+    assert fusion["validation/smoothed"].iloc[fold["epoch"]] == pytest.approx(fold["selection_accuracy"])
+    assert fusion["validation/smoothed"].tolist() == pytest.approx(fusion["validation/accuracy"].tolist())
 
 
 def test_the_weights_carry_what_prediction_needs(trained):
