@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -15,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-import requests
 import yaml
 from postgres_server import USER, Postgres, postgres_server
+from running_programs import free_ports, wait_for_page
 from servers import s3_server
 
 ROOT = Path(__file__).resolve().parents[1]
-DEADLINE = 240  # s; Prefect makes its tables at the first start
 KEYS = {"AWS_ACCESS_KEY_ID": "cfnsr", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
 
 
@@ -74,17 +71,15 @@ class Head:
 def head_servers(folder: Path) -> Iterator[Head]:
     """PostgreSQL, S3, MLflow and Prefect, all of them empty; logs in a folder."""
     with ExitStack() as stack:
-        head = Head(
-            stack.enter_context(postgres_server()), stack.enter_context(s3_server()), _free_port(), _free_port()
-        )
+        head = Head(stack.enter_context(postgres_server()), stack.enter_context(s3_server()), *free_ports(2))
         _databases(head)
         subprocess.run(
             [sys.executable, ROOT / "deploy/buckets.py"], env=head.environment("buckets"), cwd=folder, check=True
         )
         mlflow = stack.enter_context(_server(head, "mlflow", folder))
         prefect = stack.enter_context(_server(head, "prefect", folder))
-        _await(mlflow, f"{head.mlflow}/health", folder / "mlflow.log")
-        _await(prefect, f"{head.prefect}/health", folder / "prefect.log")
+        wait_for_page(mlflow, f"{head.mlflow}/health", (folder / "mlflow.log").read_text)
+        wait_for_page(prefect, f"{head.prefect}/health", (folder / "prefect.log").read_text)
         yield head
 
 
@@ -108,21 +103,3 @@ def _server(head: Head, name: str, folder: Path) -> Iterator[subprocess.Popen[by
     finally:
         process.terminate()
         process.wait(60)
-
-
-def _await(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    deadline = time.monotonic() + DEADLINE
-    while True:
-        assert process.poll() is None, log.read_text()[-3000:]
-        assert time.monotonic() < deadline, log.read_text()[-3000:]
-        try:
-            if requests.get(url, timeout=5).ok:
-                return
-        except requests.RequestException:
-            time.sleep(0.2)
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import requests
-
-DEADLINE = 120  # s
+from running_programs import free_ports, wait_for_page
 
 
 class MlflowServer:
@@ -24,9 +20,7 @@ class MlflowServer:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            self._port = listener.getsockname()[1]
+        (self._port,) = free_ports(1)
         self.url = f"http://127.0.0.1:{self._port}"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -43,15 +37,7 @@ class MlflowServer:
             self._process = subprocess.Popen(
                 command, cwd=self.folder, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
-        deadline = time.monotonic() + DEADLINE
-        while True:
-            assert self._process.poll() is None, (self.folder / "server.log").read_text()
-            assert time.monotonic() < deadline
-            try:
-                if requests.get(f"{self.url}/health", timeout=5).ok:
-                    return
-            except requests.RequestException:
-                time.sleep(0.1)
+        wait_for_page(self._process, f"{self.url}/health", (self.folder / "server.log").read_text)
 
     def kill(self) -> None:
         """SIGKILL it and its workers."""

@@ -6,7 +6,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -18,6 +17,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from running_programs import free_ports
 
 DEBIAN = Path("/usr/lib/postgresql")  # Debian keeps every version's programs out of PATH
 USER = "cfnsr"
@@ -72,9 +72,7 @@ def postgres_server() -> Iterator[Postgres]:
         data = Path(folder) / "data"
         init = [PROGRAMS / "initdb", "--no-sync", "--auth=trust", f"--username={USER}", "--encoding=UTF8", data]
         subprocess.run(init, cwd=folder, capture_output=True, check=True, **user)
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            port = listener.getsockname()[1]
+        (port,) = free_ports(1)
         options = ["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-k", folder, "-p", str(port)]
         with (Path(folder) / "log").open("wb") as log:
             server = subprocess.Popen(

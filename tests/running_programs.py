@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-DEADLINE = 120  # s; far more than any of these programs takes on a busy machine
+import requests
+
+DEADLINE = 240  # s; far more than any of these programs takes on a busy machine
 
 
 @contextmanager
@@ -31,6 +34,28 @@ def wait_for(program: subprocess.Popen[str], reached: Callable[[], bool]) -> Non
             raise AssertionError(f"it ended before it was seen in the awaited state: {program.communicate()[0]}")
         assert time.monotonic() < deadline, "it did not come to the awaited state"
         time.sleep(0.005)
+
+
+def wait_for_page(program: subprocess.Popen[Any], url: str, said: Callable[[], str]) -> None:
+    """Wait until a server answers at `url`; fail with what it has said when it ends before, or at the deadline."""
+    deadline = time.monotonic() + DEADLINE
+    while True:
+        assert program.poll() is None, said()
+        assert time.monotonic() < deadline, f"nothing answers at {url}"
+        try:
+            if requests.get(url, timeout=5).ok:
+                return
+        except requests.RequestException:
+            time.sleep(0.1)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of the loopback that nobody uses now."""
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for listener in listeners:
+            listener.bind(("127.0.0.1", 0))
+        return [listener.getsockname()[1] for listener in listeners]
 
 
 def kill(program: subprocess.Popen[str]) -> None:

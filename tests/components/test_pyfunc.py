@@ -3,10 +3,8 @@
 import base64
 import json
 import os
-import socket
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +13,7 @@ import pytest
 import requests
 from media_files import silence
 from registry_versions import registry
-from running_programs import running
+from running_programs import free_ports, running, wait_for_page
 from small_models import small_settings, write_model
 from talking_files import write_talk
 
@@ -59,9 +57,7 @@ def home(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def server(home) -> str:
     """URL of `mlflow models serve` on a free port, as the README starts it."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = str(listener.getsockname()[1])
+    port = str(free_ports(1)[0])
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -73,15 +69,7 @@ def server(home) -> str:
     command = line.replace("sqlite:///mlflow.db", f"sqlite:///{home}/mlflow.db").replace(PORT, port)
     url = f"http://127.0.0.1:{port}"
     with running(["bash", "-c", command], cwd=home / "clips", env=environment, start_new_session=True) as program:
-        deadline = time.monotonic() + DEADLINE
-        while True:
-            assert program.poll() is None, program.communicate()[0]
-            assert time.monotonic() < deadline
-            try:
-                if requests.get(f"{url}/ping", timeout=5).ok:
-                    break
-            except requests.RequestException:
-                time.sleep(0.2)
+        wait_for_page(program, f"{url}/ping", lambda: program.communicate()[0])
         yield url
         # The server is a child of the command.
         os.killpg(program.pid, 9)

@@ -15,7 +15,9 @@ from pathlib import Path
 import mlflow
 import pandas as pd
 import pytest
+import requests
 from project_copy import copy_project, environment, run
+from running_programs import free_ports, wait_for_page
 
 from cfnsr.ravdess import EMOTIONS
 
@@ -213,22 +215,13 @@ def test_the_python_of_the_readme_runs(project, demo):
     assert done.stdout.split()[0] in EMOTIONS
 
 
-def test_the_mlflow_ui_opens(project, demo, unused_port):
-    import requests
-
-    server = start(project, f"exec mlflow ui --backend-store-uri sqlite:///mlflow.db --port {unused_port}")
+def test_the_mlflow_ui_opens(project, demo):
+    (port,) = free_ports(1)
+    server = start(project, f"exec mlflow ui --backend-store-uri sqlite:///mlflow.db --port {port}")
     try:
-        deadline = time.monotonic() + 120
-        while True:
-            assert server.poll() is None
-            assert time.monotonic() < deadline
-            try:
-                if requests.get(f"http://127.0.0.1:{unused_port}", timeout=5).ok:
-                    break
-            except requests.ConnectionError:
-                time.sleep(0.5)
+        wait_for_page(server, f"http://127.0.0.1:{port}", lambda: "the MLflow UI ended")
         found = requests.get(
-            f"http://127.0.0.1:{unused_port}/api/2.0/mlflow/registered-models/get",
+            f"http://127.0.0.1:{port}/api/2.0/mlflow/registered-models/get",
             params={"name": "cfn-sr"},
             timeout=30,
         )
@@ -236,12 +229,3 @@ def test_the_mlflow_ui_opens(project, demo, unused_port):
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         server.wait(timeout=60)
-
-
-@pytest.fixture
-def unused_port() -> int:
-    import socket
-
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 import requests
 from mlflow_server import MlflowServer
 from project_copy import copy_project, make_small, run
+from running_programs import free_ports
 
 from cfnsr.ravdess import EMOTIONS
 
@@ -21,19 +21,12 @@ TRAIN = "prefect deployment run train-cfnsr/local --param profile=sample"
 START = "python -m pipelines.start"  # the same after a look at the server and its workers
 
 
-def free_ports() -> tuple[int, int]:
-    with socket.socket() as one, socket.socket() as two:
-        for listener in (one, two):
-            listener.bind(("127.0.0.1", 0))
-        return one.getsockname()[1], two.getsockname()[1]
-
-
 class Team:
     """A copy of the project whose services are up."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.prefect_port, self.mlflow_port = free_ports()
+        self.prefect_port, self.mlflow_port = free_ports(2)
         # From another folder, as a person may do it.
         up = f"cd / && {MAKE} -C {root} up PREFECT_PORT={self.prefect_port} MLFLOW_PORT={self.mlflow_port}"
         done = run(root, up)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import requests
 from playwright.sync_api import Browser, Page, expect, sync_playwright
-from running_programs import running
+from running_programs import free_ports, running
 from small_models import write_model
 from talking_files import write_talk
 
@@ -46,12 +46,6 @@ def home(tmp_path_factory) -> Path:
     return home
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
 @contextmanager
 def served(home: Path, temporary: Path, port: int) -> Iterator[subprocess.Popen[str]]:
     """`cfnsr serve` that has said where it is."""
@@ -72,7 +66,7 @@ def temporary(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def url(home, temporary) -> Iterator[str]:
-    port = free_port()
+    (port,) = free_ports(1)
     with served(home, temporary, port):
         yield f"http://127.0.0.1:{port}"
 
@@ -249,7 +243,7 @@ def test_what_a_visitor_sent_is_deleted_when_they_leave(visit, home, temporary, 
 
 
 def test_nothing_is_left_when_the_server_is_stopped(home, tmp_path, browser):
-    port = free_port()
+    (port,) = free_ports(1)
     with served(home, tmp_path, port) as program:
         page = browser.new_page()
         page.goto(f"http://127.0.0.1:{port}")
