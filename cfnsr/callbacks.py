@@ -68,7 +68,8 @@ class History(Callback):
         seconds = time.monotonic() - self._started
         self.rows.append({"epoch": trainer.current_epoch, "seconds": seconds, **values})
         scores = [row[SCORE] for row in self.rows[-self._smooth :]]
-        self.rows[-1][CHOICE] = sum(scores) / len(scores)
+        # In single precision, as the checkpoint compares it: two means must not differ in one place and tie in another.
+        self.rows[-1][CHOICE] = torch.tensor(sum(scores) / len(scores), dtype=torch.float32).item()
         pl_module.log(CHOICE, self.rows[-1][CHOICE], sync_dist=True)
 
     def state_dict(self) -> dict[str, Any]:

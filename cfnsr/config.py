@@ -159,7 +159,7 @@ class TrainSettings(Section):
     folds: PositiveInt = 6
     actors_per_fold: PositiveInt = 4
     validation_actors: PositiveInt = 4  # honest only: they choose the epoch
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**26)  # a seed of each epoch is made of it, which has 64 bits
     smooth_epochs: PositiveInt = 1  # whose mean validation accuracy is compared; few actors judge one epoch by chance
     watch_test: bool = True  # score the test actors after each epoch, to report it; it chooses nothing
     standardize_mfcc: bool = False  # by the training actors' mean and deviation; the published recipe does not

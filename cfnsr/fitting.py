@@ -15,12 +15,14 @@ import pandas as pd
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import Logger
+from torch.multiprocessing.spawn import ProcessRaisedException
 
 from cfnsr.callbacks import EpochSeed, History, MovingAverage, PhaseBar
 from cfnsr.checkpoint import load_model, save_model
 from cfnsr.config import PhaseSettings, TrainSettings
 from cfnsr.data import FoldData
 from cfnsr.distributed import BatchNormSync
+from cfnsr.errors import InputError
 from cfnsr.files import atomic_path
 from cfnsr.model import CFNSR
 from cfnsr.outcome import CHOICE, HISTORY, WEIGHTS
@@ -54,7 +56,11 @@ def fit(
     logger: Logger,
     callbacks: Sequence[Callback] = (),
 ) -> CFNSR:
-    """Fit a network and return it with the weights of its best epoch; a finished phase is read from its folder."""
+    """Fit a network and return it with the weights of its best epoch; a finished phase is read from its folder.
+
+    Raises:
+        InputError: the loss is not finite.
+    """
     weights, last = phase.folder / WEIGHTS, phase.folder / "last.ckpt"
     if weights.exists():
         return load_model(weights)[0]
@@ -87,7 +93,16 @@ def fit(
         network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     if train.compile:
         network.compile()  # in place, so that the names of the weights stay
-    trainer.fit(EmotionTask(network, settings), data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
+    resumed = str(last) if last.exists() else None
+    try:
+        trainer.fit(EmotionTask(network, settings), data, ckpt_path=resumed, weights_only=True)
+    except ProcessRaisedException as error:
+        # What a process of DDP raises comes here as the text of its traceback, whose last line names it.
+        *_, last_line = str(error).strip().splitlines()
+        name, _, said = last_line.partition(": ")
+        if name.endswith("InputError"):
+            raise InputError(said) from None
+        raise
     # From the files, not from the objects: with several processes they were trained in another one.
     write_csv(phase.folder / HISTORY, pd.DataFrame(_saved(last)["callbacks"]["History"]["rows"]))
     best = _saved(phase.folder / "best.ckpt")["state_dict"]

@@ -44,6 +44,8 @@ class FoldResult:
     parameters: int
     seconds: float
     """Of training, all phases, also those before a kill."""
+    unknown_ancestors: bool = False
+    """It began with weights that do not say whom they have seen."""
 
     def save(self, folder: Path) -> None:
         """Write `fold.json`, a fold's last act."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,19 @@ def checkpoint_of(path: Path, fold: int) -> Path:
     return Path(str(path).replace("{fold}", str(fold)))
 
 
-def begin_with(network: CFNSR, path: Path, fold: Fold) -> None:
+@dataclass
+class Ancestors:
+    """Who the weights that a fold began with have seen."""
+
+    train: set[int] = field(default_factory=set)
+    """Actors they were trained on."""
+    selection: set[int] = field(default_factory=set)
+    """Actors who chose among them."""
+    unknown: bool = False
+    """Some do not say it, as those of the published code."""
+
+
+def begin_with(network: CFNSR, path: Path, fold: Fold, ancestors: Ancestors) -> None:
     """Load into a network what a file has of it.
 
     The encoders that both have must fit; a classifier of another size (other classes) is left as it is.
@@ -32,6 +45,7 @@ def begin_with(network: CFNSR, path: Path, fold: Fold) -> None:
         network: changed in place.
         path: safetensors of this project, or a state dict of the published code (`from_published`).
         fold: that is about to be trained.
+        ancestors: whom the file has seen is added.
 
     Raises:
         InputError: the file is missing or of another kind, shares no encoder with the network, an encoder is of another
@@ -39,9 +53,12 @@ def begin_with(network: CFNSR, path: Path, fold: Fold) -> None:
     """
     state, config = _read(path)
     actors = config.get("actors")
-    if actors is None:
+    if actors is None or actors.get("unknown"):
         logger.warning("%s does not say on which actors it was trained; if they are tested here, figures mislead", path)
-    else:
+        ancestors.unknown = True
+    if actors is not None:
+        ancestors.train.update(actors["train"])
+        ancestors.selection.update(actors["selection"])
         seen = set(actors["train"]) & {*fold.validation, *fold.test} | set(actors["selection"]) & set(fold.test)
         if seen:
             raise InputError(

@@ -29,7 +29,7 @@ from cfnsr.folds import Fold
 from cfnsr.model import CFNSR
 from cfnsr.normalize import Normalization
 from cfnsr.outcome import CHOICE, HISTORY, PREDICTIONS, SCORE, TEST_SCORE, WEIGHTS, FoldResult
-from cfnsr.pretrained import begin_with, checkpoint_of
+from cfnsr.pretrained import Ancestors, begin_with, checkpoint_of
 from cfnsr.ravdess import EMOTIONS
 
 LoggerFactory = Callable[[str], Logger]
@@ -62,10 +62,13 @@ def train_fold(
     if finished is not None:
         return finished
     params = settings.params
+    # Where the test actors choose, as published, it is their best single epoch that is reported.
+    train = params.train if fold.validation else params.train.model_copy(update={"smooth_epochs": 1})
     normalization = _normalization(features, fold, settings)
     phases = phases_of(settings)
     history = [pd.DataFrame(columns=["phase", "epoch", "seconds", SCORE, CHOICE])]
     trained: dict[str, CFNSR] = {}  # by phase
+    ancestors = Ancestors()
     seed = params.train.seed * 101 + fold.index
     for modality, phase in phases.items():
         if phase.epochs == 0 and phase.checkpoint is None:
@@ -74,7 +77,7 @@ def train_fold(
         torch.manual_seed(seed)
         network = CFNSR.from_settings(params.model, params.mfcc, modality)
         if phase.checkpoint is not None:
-            begin_with(network, checkpoint_of(phase.checkpoint, fold.index), fold)
+            begin_with(network, checkpoint_of(phase.checkpoint, fold.index), fold, ancestors)
         elif modality == "both":
             for encoder, pretrained in trained.items():
                 getattr(network, encoder).load_state_dict(getattr(pretrained, encoder).state_dict())
@@ -83,22 +86,24 @@ def train_fold(
             description = f"fold {fold.index} {name}"
             last = callbacks if modality == params.model.modality else ()
             named = Phase(name, phase, folder / name, seed, description)
-            network = fit(network, data, named, params.train, logger_for(name), last)
+            network = fit(network, data, named, train, logger_for(name), last)
             history.append(_history(folder / name, fold).assign(phase=name))
         trained[name] = network
         if name != "fusion" and params.model.modality == "both":
             save_model(
-                folder / f"{name}.safetensors", network, model_config(settings, fold, normalization, {modality: 1.0})
+                folder / f"{name}.safetensors",
+                network,
+                model_config(settings, fold, normalization, {modality: 1.0}, ancestors),
             )
 
     final = _score(trained, features, fold, settings, normalization)
     write_csv(folder / PREDICTIONS, final.predictions)
     write_csv(folder / HISTORY, pd.concat(history))
-    save_model(folder / WEIGHTS, network, model_config(settings, fold, normalization, final.temperatures))
+    save_model(folder / WEIGHTS, network, model_config(settings, fold, normalization, final.temperatures, ancestors))
     curve = history[-1][CHOICE] if phases[params.model.modality].epochs else pd.Series([final.selection_accuracy])
     result = FoldResult(
         fold.index, fold.train, fold.validation, fold.test, int(curve.argmax()), float(curve.max()),
-        network.parameter_count, float(sum(epochs["seconds"].sum() for epochs in history)),
+        network.parameter_count, float(sum(epochs["seconds"].sum() for epochs in history)), ancestors.unknown,
     )  # fmt: skip
     result.save(folder)
     for name in ("audio", "video", "fusion"):
@@ -121,7 +126,11 @@ def inputs_of(modality: Modality, settings: Settings) -> tuple[Modality, ...]:
 
 
 def model_config(
-    settings: Settings, fold: Fold, normalization: Normalization, temperatures: Mapping[Modality, float]
+    settings: Settings,
+    fold: Fold,
+    normalization: Normalization,
+    temperatures: Mapping[Modality, float],
+    ancestors: Ancestors,
 ) -> dict[str, Any]:
     """What must travel with the weights: labels, preprocessing, who was trained on, and whether it was synthetic.
 
@@ -130,6 +139,7 @@ def model_config(
         fold: that was trained.
         normalization: of its training actors.
         temperatures: by what the network can answer from; 1 where there was nobody to fit it on.
+        ancestors: of the weights that it began with.
     """
     return {
         "labels": list(EMOTIONS),
@@ -139,7 +149,11 @@ def model_config(
         "normalization": normalization.to_dict(),
         "inputs": list(temperatures),
         "temperature": dict(temperatures),
-        "actors": {"train": fold.train, "selection": fold.selection},
+        "actors": {
+            "train": sorted({*fold.train, *ancestors.train}),
+            "selection": sorted({*fold.selection, *ancestors.selection}),
+            "unknown": ancestors.unknown,
+        },
         "profile": settings.profile,
         "synthetic": settings.params.dataset.source == "sample",
     }

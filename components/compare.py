@@ -24,18 +24,25 @@ def compare(run_a: Path, run_b: Path) -> Comparison:
         run_b: folder of another.
 
     Raises:
-        InputError: a folder has no finished folds, or the runs have not tested the same clips.
+        InputError: a folder has no finished folds, or the runs have not the same protocol or test clips.
     """
     from cfnsr.evaluation import compare_runs, final_network, read_predictions
 
-    tables = []
+    tables, protocols = [], set()
     for run in (run_a, run_b):
-        folders = sorted(path for path in run.glob("fold-*") if FoldResult.load(path))
+        results = {path: result for path in sorted(run.glob("fold-*")) if (result := FoldResult.load(path))}
+        folders = list(results)
+        protocols |= {bool(result.validation) for result in results.values()}
         if not folders:
             raise InputError(
                 f"{run} has no finished fold in it; name the folder of a training run, such as runs/sample."
             )
         tables.append(final_network(read_predictions(folders)))
+    if len(protocols) > 1:
+        raise InputError(
+            "one of the runs chose its epochs on the test actors (protocol `published`), the other did not: such "
+            "figures can't be compared; train both with the same protocol."
+        )
     return compare_runs(*tables)
 
 

@@ -18,8 +18,9 @@ from cfnsr.files import atomic_path, write_text
 from cfnsr.folds import CLAIM, SELECTION
 from cfnsr.outcome import HISTORY, SCORE, WEIGHTS, FoldResult
 from components.runner import run_step
-from components.train import corpus_name, describe_run, fold_folder, read_key
+from components.train import check_current, corpus_name, describe_run, fold_folder, read_key
 
+UNKNOWN = "; begun with weights that may have been trained on them"
 FIGURES = ("accuracy", "uar", "f1", "ece")
 
 
@@ -33,11 +34,12 @@ def evaluate(settings: Settings) -> dict[str, Any]:
         the published protocol reports it.
 
     Raises:
-        InputError: a fold has not been trained.
+        InputError: a fold has not been trained, or not with the present settings, data and code.
     """
     from cfnsr.evaluation import best_test_epoch, final_network, read_predictions, report
 
     results = finished_folds(settings)
+    check_current(settings)
     every = read_predictions([fold_folder(settings, result.fold) for result in results])
     predictions = final_network(every)
     network, inputs = predictions[["network", "inputs"]].iloc[0]
@@ -48,7 +50,7 @@ def evaluate(settings: Settings) -> dict[str, Any]:
         "corpus": corpus_name(settings),
         "profile": settings.profile,
         "protocol": protocol,
-        "claim": CLAIM[protocol],
+        "claim": CLAIM[protocol] + (UNKNOWN if any(result.unknown_ancestors for result in results) else ""),
         "run": read_key(settings),
         "parameters": results[0].parameters,
         "seconds": sum(result.seconds for result in results),

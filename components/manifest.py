@@ -9,6 +9,7 @@ import pandas as pd
 from cfnsr.config import Settings, default_workers
 from cfnsr.errors import InputError
 from cfnsr.manifest import build_manifest, faults, without_songs, write_manifest
+from cfnsr.sample.corpus import is_synthetic
 from components.runner import run_step
 
 logger = logging.getLogger(__name__)
@@ -18,13 +19,15 @@ def manifest(settings: Settings) -> None:
     """Write `data/<profile>/clips.csv`.
 
     Raises:
-        InputError: the raw folder is missing or empty, there is no usable take, or more rows than
-            `manifest.max_bad_share` have a file that can't be used (the table is written all the same).
+        InputError: the raw folder is missing or empty, there is no usable take, synthetic clips are given out as
+            others, or more rows than `manifest.max_bad_share` have a file that can't be used (the table is written all
+            the same).
     """
     table = build_manifest(settings.layout.raw, default_workers())
     write_manifest(table, settings.layout.manifest)
     _report(table)
     _check(table, settings)
+    _check_origin(table, settings)
 
 
 def _report(table: pd.DataFrame) -> None:
@@ -53,6 +56,19 @@ def _check(table: pd.DataFrame, settings: Settings) -> None:
         )
     if not (table["reason"] == "").any():
         raise InputError(f"manifest: there is no usable take below {settings.layout.raw}; {path} says why.")
+
+
+def _check_origin(table: pd.DataFrame, settings: Settings) -> None:
+    """Synthetic clips come in by one door, so that every figure measured on them is called synthetic."""
+    if settings.params.dataset.source == "sample":
+        return
+    videos = table[(table["reason"] == "") & table["has_video"]]
+    for path in videos.groupby("actor")["video_path"].first():
+        if is_synthetic(settings.layout.raw / path):
+            raise InputError(
+                f"manifest: {path} is a clip of the synthetic sample corpus, whose figures must be called synthetic: "
+                "set dataset.source to sample."
+            )
 
 
 if __name__ == "__main__":

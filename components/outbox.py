@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -65,7 +66,7 @@ class Outbox:
         if not content:
             return True
         try:
-            self._send([json.loads(line) for line in content.splitlines()])
+            self._send([*self._entries(content)])
         except MlflowException as error:
             logger.debug("run %s: not delivered: %s", self._run_id, error)
             return False
@@ -101,7 +102,20 @@ class Outbox:
     def _append(self, entry: Mapping[str, Any]) -> None:
         self._file.parent.mkdir(parents=True, exist_ok=True)
         with self._locked(), self._file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
+            before = file.tell()
+            try:
+                file.write(json.dumps(entry) + "\n")
+                file.flush()
+            except OSError:  # the disk is full; half a line would spoil the next one
+                os.truncate(self._file, before)
+                raise
+
+    def _entries(self, content: bytes) -> Iterator[dict[str, Any]]:
+        for line in content.splitlines():
+            try:
+                yield json.loads(line)
+            except ValueError:  # a machine that went down while it was written
+                logger.warning("run %s: a damaged line is left out: %r", self._run_id, line)
 
     def _drop(self, delivered: bytes) -> bool:
         with self._locked():

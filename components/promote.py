@@ -175,10 +175,10 @@ def _predictions(client: MlflowClient, version: ModelVersion) -> pd.DataFrame:
     with tempfile.TemporaryDirectory() as folder:
         try:
             return final_network(pd.read_csv(client.download_artifacts(str(version.run_id), PREDICTIONS, folder)))
-        except (MlflowException, OSError):
+        except (MlflowException, OSError) as error:
             raise InputError(
-                f"the run of version {version.version} has no {PREDICTIONS} any more, so it can't be compared; use "
-                "--force and say why."
+                f"{PREDICTIONS} of the run of version {version.version} can't be read ({error}), so it can't be "
+                "compared; try again, or, if it is gone for good, use --force and say why."
             ) from None
 
 

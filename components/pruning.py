@@ -24,6 +24,14 @@ class GiveUp(lightning.Callback):
     def __init__(self, trial: optuna.Trial, finished: Sequence[float]) -> None:
         self._trial, self._finished, self._best = trial, tuple(finished), 0.0
 
+    def state_dict(self) -> dict[str, float]:
+        """The best score so far: a fold that goes on after a kill has not lost it."""
+        return {"best": self._best}
+
+    def load_state_dict(self, state_dict: dict[str, float]) -> None:
+        """See `state_dict`."""
+        self._best = state_dict["best"]
+
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """See class."""
         assert trainer.max_epochs is not None

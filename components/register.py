@@ -23,7 +23,7 @@ from components.evaluate import finished_folds
 from components.model_card import model_card
 from components.runner import run_step
 from components.tracking import REGISTERED_MODEL, RunTracker, mlflow_at
-from components.train import fold_folder, read_key
+from components.train import check_current, fold_folder, read_key
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -48,9 +48,10 @@ def register(settings: Settings) -> int:
         The version's number.
 
     Raises:
-        InputError: a fold is not finished, or the run has not been evaluated.
+        InputError: a fold is not finished, the run has not been evaluated, or its settings, data or code have changed.
     """
     results = finished_folds(settings)
+    check_current(settings)
     content = _metrics(settings)
     best = max(results, key=lambda result: result.selection_accuracy)
     tracker = RunTracker(settings)

@@ -8,14 +8,15 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from contextvars import copy_context
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -50,6 +51,7 @@ CODE = (
 """What decides about the weights besides settings and features; dvc.yaml names the same, and what reports on them."""
 
 KEY_FILE = "key.txt"
+Result = TypeVar("Result")
 
 logger = logging.getLogger(__name__)
 
@@ -64,11 +66,34 @@ def train(settings: Settings) -> None:
     with exclusive(settings):
         folds = plan(settings)
         tracker = RunTracker(settings)
-        with tracker.running(tracker.parent()), ThreadPoolExecutor(settings.params.train.fold_workers) as pool:
-            trainings = [pool.submit(train_apart, settings, fold) for fold in folds]
-            wait(trainings)
-            for training in trainings:
-                training.result()
+        with tracker.running(tracker.parent()):
+            outcomes = side_by_side(partial(_outcome, settings), folds, settings.params.train.fold_workers)
+        for outcome in outcomes:
+            if isinstance(outcome, Exception):
+                raise outcome
+
+
+def _outcome(settings: Settings, fold: Fold) -> FoldResult | Exception:
+    try:
+        return train_apart(settings, fold)
+    except Exception as error:  # the other folds are trained first
+        return error
+
+
+def side_by_side(work: Callable[[Fold], Result], folds: Sequence[Fold], workers: int) -> list[Result]:
+    """Do something for each fold, `workers` at a time; Ctrl-C ends it at once, with the processes of `train_apart`."""
+    if workers == 1:
+        return [work(fold) for fold in folds]  # in the main thread, which Ctrl-C reaches
+    pool = ThreadPoolExecutor(workers)
+    try:
+        return [future.result() for future in [pool.submit(copy_context().run, work, fold) for fold in folds]]
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in active_children():
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown()
 
 
 @contextmanager
@@ -229,6 +254,21 @@ def run_key(settings: Settings, features: Features) -> str:
         code_digest(CODE),
     ]
     return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
+
+
+def check_current(settings: Settings) -> None:
+    """Look whether the finished run is of the present settings, data and code, which are what is reported of it.
+
+    Raises:
+        InputError: it is not.
+    """
+    from cfnsr.data import Features
+
+    if read_key(settings) != run_key(settings, Features.load(settings.layout)):
+        raise InputError(
+            f"{settings.layout.run} was trained with other settings, data or code than there are now; train again "
+            "(`dvc repro`), or bring those back."
+        )
 
 
 def _checkpoints(settings: Settings) -> list[Path]:

@@ -16,7 +16,6 @@ from cfnsr.config import Settings, load_settings
 from cfnsr.errors import InputError
 from cfnsr.files import write_text
 from cfnsr.operations import Choice, Range
-from cfnsr.outcome import WEIGHTS
 from cfnsr.registry import ServerAwayError, server_needed
 from components import train
 from components.tracking import RunTracker
@@ -144,12 +143,12 @@ def run_trial(settings: Settings, trial: optuna.Trial, study_run: str) -> float 
                 mean = sum(scores) / len(scores)
                 tracker.outbox(run_id).metrics({"validation_accuracy": mean})
         except optuna.TrialPruned:
+            _forget_weights(settings)
             tracker.client.set_tag(run_id, "pruned", f"in fold {len(scores)}")
             for name in (run_id, tracker.fold(len(scores))):
                 tracker.client.set_terminated(name, "KILLED")
             return None
-        finally:
-            _forget_weights(settings)
+        _forget_weights(settings)
     return mean
 
 
@@ -200,5 +199,6 @@ def _study_run(settings: Settings, shared: SharedStudy) -> str:
 
 def _forget_weights(settings: Settings) -> None:
     """A search leaves scores; the best settings are trained again, in a run of their own."""
-    for path in settings.layout.run.rglob(WEIGHTS):
-        path.unlink()
+    for pattern in ("*.safetensors", "*.ckpt"):
+        for path in settings.layout.run.rglob(pattern):
+            path.unlink()

@@ -27,7 +27,7 @@ from components.tracking import source_tags
 
 PROFILE = "ravdess"
 UNSEEN = (0, 2, 4)
-"""Folds whose test actors had no part in the choice of recipes: it was made on these folds' validation actors."""
+"""Folds whose test actors had no part in the choice of recipes and features, made on their validation actors."""
 
 
 def run_experiments(root: Path, clips: Path, names: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
@@ -185,13 +185,13 @@ def page(rows: Sequence[Mapping[str, Any]]) -> str:
         "How choices were made: about thirty recipes and features were compared by the accuracy at the last epoch on",
         "the *validation* actors of folds 0, 2 and 4, in loops that never loaded a fold's test actors. Those",
         "validation actors are the test actors of folds 1, 3 and 5, so the choice can have adapted a little to them,",
-        "though to no test result. The test actors of folds 0, 2 and 4 had no part in it: *unseen* is the accuracy on",
-        "them alone.",
+        "though to no test result. The test actors of folds 0, 2 and 4 had no part in that choice: *unseen* is the",
+        "accuracy on them alone.",
         "",
         "Which epoch a fold keeps (`train.smooth_epochs`: the mean validation accuracy of five epochs is compared) was",
-        "decided among eight rules with seeds that are not used here, in loops without test actors: three of a fold's",
-        "four validation actors chose the epoch, the fourth measured it. That there was something to decide had shown",
-        "in earlier figures of test actors, where the single best validation epoch was worse than the last ten.",
+        "decided among the rules of [epoch-choice.md](epoch-choice.md), on the validation actors of all folds. Test",
+        "figures had a part in it: that the single best validation epoch was worse than the last ten epochs had shown",
+        "in earlier results of the same folds, and was the reason to look for a better rule.",
         "",
         "## Published protocol",
         "",

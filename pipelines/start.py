@@ -2,8 +2,8 @@
 
     python -m pipelines.start train-cfnsr/local --param profile=sample --watch
 
-Takes what `prefect deployment run` takes, which it becomes. That command alone accepts a run that no worker will ever
-fetch.
+Takes the name and options that `prefect deployment run` takes, which it becomes. That command alone accepts a run that
+no worker will ever fetch.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def main() -> None:
     """Command line."""
     arguments = sys.argv[1:]
     with exit_with_sentence():
-        if not arguments or arguments[0].startswith("-"):
+        if not arguments or arguments[0].count("/") != 1:
             raise InputError(
                 "name a deployment first: python -m pipelines.start train-cfnsr/local [--param …] [--watch]"
             )

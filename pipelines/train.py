@@ -6,8 +6,6 @@ first brings the data up to date.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from pathlib import Path
 from typing import Any, Literal
 
@@ -139,11 +137,7 @@ def _states(settings: Settings, folds: list[Fold]) -> list[State[float]]:
             progress.advance()
         return state
 
-    workers = settings.params.train.fold_workers
-    if workers == 1:
-        return [one(fold) for fold in folds]  # in the main thread, which Ctrl-C reaches
-    with ThreadPoolExecutor(workers) as pool:
-        return [future.result() for future in [pool.submit(copy_context().run, one, fold) for fold in folds]]
+    return train.side_by_side(one, folds, settings.params.train.fold_workers)
 
 
 def _finish(settings: Settings, planned: list[Fold], register_model: bool) -> int | None:

@@ -21,8 +21,8 @@ from pipelines.reports import publish_search
 from pipelines.run_settings import requested_settings
 from pipelines.train import train_cfnsr, update_data
 
-VERSION = "version"
-"""The study's attribute with what its best settings were registered as."""
+CONCLUDED = "concluded"
+"""The study's attribute with the number of trials that it was last concluded with."""
 
 
 @flow(name="tune-cfnsr", flow_run_name="tune")
@@ -52,8 +52,10 @@ def tune_cfnsr(
     shared = tune.open_study(settings)
     best = tune.search(settings, shared, _as_task)
     with shared.once:
-        if VERSION not in shared.study.user_attrs:
+        trials = len(shared.study.trials)
+        if shared.study.user_attrs.get(CONCLUDED) != trials:
             _conclude(settings, shared, best, train_best)
+            shared.study.set_user_attr(CONCLUDED, trials)
     return best
 
 
@@ -74,5 +76,4 @@ def _conclude(settings: Settings, shared: SharedStudy, best: dict[str, object], 
     get_run_logger().info("the best of %d trials: %s; plots in %s", len(shared.study.trials), best, folder)
     publish_search(shared.study, folder)
     if train_best:
-        version = train_cfnsr(settings.profile, best, update=False, params_file=settings.params_file)
-        shared.study.set_user_attr(VERSION, version)
+        train_cfnsr(settings.profile, best, update=False, params_file=settings.params_file)

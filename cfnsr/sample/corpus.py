@@ -12,6 +12,7 @@ import numpy as np
 
 from cfnsr.errors import ClipError, InputError
 from cfnsr.files import PARTIAL, atomic_path, code_digest, write_text
+from cfnsr.media.container import open_media
 from cfnsr.parallel import map_clips
 from cfnsr.ravdess import Modality, Take, actor_folder
 from cfnsr.sample.face import render_face
@@ -72,6 +73,16 @@ def write_clip(folder: Path, settings: SampleSettings, take: Take) -> None:
     sound = render_voice(take, settings.seed, settings.seconds)
     with atomic_path(clip_path(folder, take)) as path:
         _encode(path, frames, sound, settings.fps)
+
+
+def is_synthetic(path: Path) -> bool:
+    """Whether a clip says of itself that it is of this corpus.
+
+    Raises:
+        ClipError: the file can't be read.
+    """
+    with open_media(path) as container:
+        return container.metadata.get("comment") == TITLE
 
 
 def _prepare(folder: Path, settings: SampleSettings) -> None:

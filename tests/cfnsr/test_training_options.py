@@ -20,6 +20,7 @@ from cfnsr.folds import actor_folds
 from cfnsr.model import CFNSR
 from cfnsr.normalize import Normalization
 from cfnsr.outcome import FoldResult
+from cfnsr.pretrained import Ancestors, begin_with
 from cfnsr.task import EmotionTask
 from cfnsr.training import predict, train_fold
 
@@ -115,6 +116,12 @@ def test_the_epoch_with_the_best_smoothed_score_is_kept(tmp_path):
     assert right.mean() == pytest.approx(history["validation/accuracy"][result.epoch])
 
 
+def test_where_the_test_actors_choose_it_is_their_best_single_epoch(tmp_path):
+    train_first_fold(tmp_path, smooth_epochs=3, protocol="published")
+    history = pd.read_csv(tmp_path / "fold" / "history.csv")
+    assert history["validation/smoothed"].tolist() == pytest.approx(history["validation/accuracy"].tolist())
+
+
 def test_unwatched_test_actors_change_no_weight_either(plain, tmp_path):
     train_first_fold(tmp_path, watch_test=False)
     assert "test/accuracy" not in pd.read_csv(tmp_path / "fold" / "history.csv")
@@ -202,6 +209,7 @@ class TestCheckpoint:
         pd.testing.assert_frame_equal(predictions(tmp_path), predictions(plain))
         assert set(pd.read_csv(tmp_path / "fold" / "history.csv")["phase"]) == {"fusion"}
         assert result.seconds > 0
+        assert not result.unknown_ancestors
 
     def test_a_whole_network_is_tested_without_training(self, plain, tmp_path):
         skipped = {"epochs": 0}
@@ -222,11 +230,16 @@ class TestCheckpoint:
         )
         write_features(settings)
         fold = actor_folds(settings.params.dataset.actors, settings.params.train)[0]
-        train_fold(
-            Features.load(settings.layout), fold, settings, tmp_path / "fold", lambda name: CSVLogger(tmp_path, name)
-        )
-        network, _ = load_model(tmp_path / "fold" / "model.safetensors")
+        features = Features.load(settings.layout)
+        result = train_fold(features, fold, settings, tmp_path / "fold", lambda name: CSVLogger(tmp_path, name))
+        network, config = load_model(tmp_path / "fold" / "model.safetensors")
         torch.testing.assert_close(network.audio.conv1.weight, published["conv1.weight"])
+        assert result.unknown_ancestors
+        assert config["actors"]["unknown"]
+        # Whoever begins with these weights inherits that nobody knows whom they have seen, and those who are known.
+        kept = Ancestors()
+        begin_with(network, tmp_path / "fold" / "model.safetensors", fold, kept)
+        assert (kept.unknown, kept.train) == (True, set(fold.train))
 
     def test_weights_that_have_seen_the_test_actors_are_refused(self, plain, tmp_path):
         settings, _ = train_first_fold(tmp_path / "a")

@@ -9,6 +9,9 @@ from media_files import chirp, cut, write_media
 from cfnsr.config import load_settings
 from cfnsr.errors import InputError
 from cfnsr.manifest import read_manifest
+from cfnsr.ravdess import Take
+from cfnsr.sample.corpus import write_clip
+from cfnsr.sources import SampleSettings
 from components.manifest import manifest
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -87,4 +90,11 @@ def test_an_empty_raw_folder(settings):
 def test_songs_alone_are_no_data(settings):
     write_media(settings.layout.raw / "03-02-01-01-01-01-01.wav", chirp(0.5))
     with pytest.raises(InputError, match="there is no usable take"):
+        manifest(settings)
+
+
+def test_synthetic_clips_are_not_given_out_as_others(settings):
+    write_clip(settings.layout.raw, SampleSettings(seconds=0.5), Take(1, 1, 3, 2, 1, 1))
+    add_takes(settings.layout.raw, 4)
+    with pytest.raises(InputError, match=r"is a clip of the synthetic sample corpus.*set dataset.source to sample"):
         manifest(settings)

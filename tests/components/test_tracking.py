@@ -159,3 +159,18 @@ def test_the_same_runs_are_found_with_and_without_the_server(tmp_path, server, m
     assert other != with_server
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
     assert RunTracker(settings).parent() == with_server
+
+
+def test_half_a_line_spoils_no_other(tmp_path, caplog):
+    """A machine went down while it was written."""
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    run_id = client.create_run("0").info.run_id
+    outbox = Outbox(tmp_path / "outbox", f"sqlite:///{tmp_path}/mlflow.db", run_id)
+    for step in range(3):
+        outbox.metrics({"loss": float(step)}, step)
+    file = tmp_path / "outbox" / f"{run_id}.jsonl"
+    first, second, third = file.read_bytes().splitlines()
+    file.write_bytes(b"\n".join([first, second[:9], third]) + b"\n")
+    assert outbox.deliver()
+    assert [metric.value for metric in client.get_metric_history(run_id, "loss")] == [0.0, 2.0]
+    assert "a damaged line is left out" in caplog.text

@@ -13,7 +13,7 @@ from feature_files import write_features, write_params
 from mlflow_runs import client, runs
 
 from cfnsr.checkpoint import load_model
-from cfnsr.config import Settings
+from cfnsr.config import Settings, load_settings
 from cfnsr.errors import InputError
 from cfnsr.ravdess import EMOTIONS
 from components.evaluate import evaluate
@@ -297,3 +297,21 @@ def test_runs_on_other_clips_are_not_compared(trained, tmp_path):
     assert done.returncode == 2
     assert "the runs have tested 96 and 32 clips, 32 of them the same" in done.stderr
     assert "has no finished fold in it" in compare(trained.layout.run, tmp_path).stderr
+
+
+def test_runs_of_different_protocols_are_not_compared(trained, tmp_path):
+    published = tmp_path / "published"
+    shutil.copytree(trained.layout.run, published)
+    for path in published.rglob("fold.json"):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "validation": []}))
+    done = compare(trained.layout.run, published)
+    assert done.returncode == 2
+    assert "one of the runs chose its epochs on the test actors (protocol `published`)" in done.stderr
+
+
+@pytest.mark.parametrize("step", [evaluate, register])
+def test_nothing_is_reported_of_a_run_with_other_settings(trained, step):
+    params = load_settings(trained.params_file, trained.profile, {"train.seed": 7})
+    with pytest.raises(InputError, match="was trained with other settings, data or code than there are now"):
+        step(params)
+    assert json.loads(trained.layout.metrics.read_text())["seed"] == 0

@@ -10,8 +10,10 @@ from pathlib import Path
 import pandas as pd
 import psutil
 import pytest
+import torch
 from feature_files import write_features, write_params
 from mlflow_runs import runs
+from safetensors.torch import load_file
 
 from cfnsr.config import Settings
 
@@ -90,7 +92,7 @@ def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been_killed(tmp_path):
         (tmp_path / name).mkdir()
         long = {"epochs": 6, "batch_size": 8, "optimizer": "adamw", "lr": 0.003}  # long enough to be hit
         long |= {"schedule": "cosine", "warmup": 0.2, "ema": 0.9, "mixup": 0.2, "modality_dropout": 0.3}
-        settings[name] = write_params(tmp_path / name, train={"folds": 2, "fusion": long})
+        settings[name] = write_params(tmp_path / name, train={"folds": 2, "fusion": long, "smooth_epochs": 3})
         write_features(settings[name])
     assert start(settings["whole"]).wait(timeout=300) == 0
 
@@ -113,5 +115,10 @@ def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been_killed(tmp_path):
             pd.read_csv(settings[name].layout.run / f"fold-{index}" / "predictions.csv") for name in ("killed", "whole")
         ]
         pd.testing.assert_frame_equal(*tables)
+        ours, theirs = (
+            load_file(settings[name].layout.run / f"fold-{index}" / "model.safetensors") for name in ("killed", "whole")
+        )
+        assert ours.keys() == theirs.keys()
+        assert [name for name, weight in ours.items() if not torch.equal(weight, theirs[name])] == []
     _, children = runs(settings["killed"])
     assert len(children) == 2  # the second start went on in the same MLflow runs

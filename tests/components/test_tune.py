@@ -3,6 +3,7 @@
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import mlflow
 import optuna
@@ -14,8 +15,9 @@ from running_programs import kill, running, wait_for
 
 from cfnsr.config import Settings, load_settings
 from cfnsr.errors import InputError
-from cfnsr.outcome import WEIGHTS
+from cfnsr.outcome import CHOICE
 from components import tune
+from components.pruning import GiveUp
 from components.study import first_number
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -77,7 +79,19 @@ def test_a_trial_that_lags_behind_is_given_up_in_the_middle_of_a_fold(tmp_path):
     runs = client.search_runs([client.get_experiment_by_name("cfn-sr").experiment_id])
     (run,) = [run for run in runs if run.info.run_name == "trial 2"]
     assert (run.info.status, run.data.tags["pruned"]) == ("KILLED", "in fold 0")
-    assert not list((tmp_path / "runs").rglob(WEIGHTS))
+    assert not [path for pattern in ("*.safetensors", "*.ckpt") for path in (tmp_path / "runs").rglob(pattern)]
+
+
+def test_what_a_fold_has_reached_survives_a_kill():
+    trial = optuna.create_study(direction="maximize").ask()
+    before, after = GiveUp(trial, [0.5]), GiveUp(trial, [0.5])
+    trainer = SimpleNamespace(max_epochs=10, current_epoch=0, callback_metrics={CHOICE: 0.75})
+    before.on_train_epoch_end(trainer, None)
+    after.load_state_dict(before.state_dict())
+    trainer = SimpleNamespace(max_epochs=10, current_epoch=1, callback_metrics={CHOICE: 0.25})
+    after.on_train_epoch_end(trainer, None)
+    reported = trial.study.trials[0].intermediate_values
+    assert reported == {10: 0.625, 11: 0.625}
 
 
 @pytest.mark.slow

@@ -178,6 +178,7 @@ def test_a_failing_data_stage_fails_the_run_with_its_own_sentence(team, trained)
     [
         ("train-cfnsr/locl", "there is no deployment 'train-cfnsr/locl'; the server knows promote-cfnsr/local, "),
         ("--watch", "name a deployment first"),
+        ("train-cfnsr", "name a deployment first"),
         pytest.param(
             "train-cfnsr/gpu",
             "no worker polls the pool 'gpu', so nothing would run; start one: ",

@@ -10,8 +10,6 @@ import mlflow
 import pytest
 from feature_files import write_features, write_params
 
-from cfnsr.outcome import WEIGHTS
-
 ROOT = Path(__file__).resolve().parents[2]
 EPOCH = {"epochs": 1, "batch_size": 8, "lr": 0.003}
 PHASE = {"epochs": 2, "batch_size": 8, "optimizer": "adamw", "lr": 0.003}
@@ -61,11 +59,25 @@ def test_a_search_ends_with_plots_and_a_registered_network(tmp_path):
     trained = client.get_run(version.run_id)
     assert float(trained.data.params["train.fusion.lr"]) == pytest.approx(best["train.fusion.lr"])
     # Weights are of the run that was trained with the best settings; trials leave none.
-    assert {path.parents[1].name for path in (tmp_path / "runs").rglob(WEIGHTS)} == {trained.info.run_name.split()[1]}
+    weights = {path.relative_to(tmp_path / "runs").parts[0] for path in (tmp_path / "runs").rglob("*.safetensors")}
+    assert weights == {trained.info.run_name.split()[1]}
 
     again = tune(tmp_path)
     assert again.returncode == 0, again.stderr[-3000:]
     assert len(client.search_model_versions("name = 'cfn-sr'")) == 1
+
+    # More trials of the same study are concluded anew.
+    more = tune(tmp_path, trials=5)
+    assert more.returncode == 0, more.stdout[-3000:] + more.stderr[-3000:]
+    assert "the best of 5 trials" in more.stdout + more.stderr
+    best = json.loads((study / "best.json").read_text())
+    scores = {
+        run.data.params["train.fusion.lr"]: run.data.metrics["validation_accuracy"]
+        for run in client.search_runs([parent.info.experiment_id])
+        if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id and "pruned" not in run.data.tags
+    }
+    assert scores[str(best["train.fusion.lr"])] == max(scores.values())
+    assert client.get_run(parent.info.run_id).data.metrics["validation_accuracy"] == max(scores.values())
 
 
 def test_an_impossible_search_is_refused_before_anything_runs(tmp_path):
