@@ -31,7 +31,9 @@ class EmotionModel(PythonModel):
     def load_context(self, context: Any) -> None:
         """Load the weights that were logged with the model, and the limits of this process."""
         self._limits = Limits.from_environment()
-        self._predictor = Predictor.from_pretrained(Path(context.artifacts["weights"]))
+        yunet = context.artifacts.get("yunet")
+        weights = Path(context.artifacts["weights"])
+        self._predictor = Predictor.from_pretrained(weights, None if yunet is None else Path(yunet))
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """One row a clip, in order; a clip that can't be used has its reason in `error`.

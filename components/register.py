@@ -61,7 +61,10 @@ def register(settings: Settings) -> int:
         card = settings.layout.run / CARD
         origin = _origin(tracker, run_id)
         write_text(card, model_card(settings, content, best, origin))
-        log_model(settings, run_id, {"weights": fold_folder(settings, best.fold) / WEIGHTS, "model_card": card})
+        files = {"weights": fold_folder(settings, best.fold) / WEIGHTS, "model_card": card}
+        if settings.params.faces.yunet is not None:  # who serves the network finds faces with the same detector
+            files["yunet"] = settings.layout.root / settings.params.faces.yunet
+        log_model(settings, run_id, files)
         version = version_of(tracker, run_id)
         assert version is not None, "log_model registers what it logs"
     if COMPLETE not in version.tags:
@@ -95,7 +98,7 @@ def log_model(settings: Settings, run_id: str, files: Mapping[str, Path]) -> Non
     Args:
         settings: name the project, whose registry it is.
         run_id: of MLflow.
-        files: `weights` and `model_card`.
+        files: `weights`, `model_card`, and `yunet` for a network of YuNet's faces.
     """
     import mlflow
 

@@ -30,7 +30,7 @@ def moment(**shares: float) -> Moment:
 def drawn(display: str) -> np.ndarray:
     """The screen (H, W, 3) with a window that shows an angry face."""
     window = _window(display)
-    window.show(picture(), moment(angry=0.75, calm=0.25))
+    window.show(picture().bgr(), moment(angry=0.75, calm=0.25))
     window.update()
     return np.asarray(ImageGrab.grab(xdisplay=display))
 

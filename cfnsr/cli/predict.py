@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -48,6 +49,8 @@ def predict(
 
     options = Options(window, hop, faces)  # type: ignore[arg-type]  # it checks that itself
     source = camera if camera is not None else simulate_camera
+    if source is not None and (clips or out or timeline or explain or picture):
+        raise InputError("a camera is watched, not written down: leave the clips, --out, --timeline and pictures away.")
     if source is None and not clips:
         raise InputError("name a video or audio file, a folder of them, or a camera: `cfnsr predict talk.mp4`.")
     chosen = clips_of(clips or [])
@@ -68,6 +71,18 @@ def predict(
         raise InputError(f"{failed} of {len(chosen)} clips could not be used; {where}.")
 
 
+class _Names:
+    """Names of pictures: clips of the same name in different folders don't overwrite each other's."""
+
+    def __init__(self) -> None:
+        self._given: Counter[str] = Counter()
+
+    def __call__(self, clip: Path, ending: str) -> Path:
+        self._given[clip.stem] += 1
+        number = self._given[clip.stem]
+        return Path(f"{clip.stem}.{ending}" if number == 1 else f"{clip.stem}-{number}.{ending}")
+
+
 class _Outputs:
     """Shows a clip's outcome in all the ways that were asked for."""
 
@@ -85,6 +100,7 @@ class _Outputs:
         labels = predictor.recipe.labels
         self._timeline = files.enter_context(timeline_file(timeline, labels)) if timeline else None
         self._results = files.enter_context(results_file(out, labels)) if out else None
+        self._names = _Names()
         self._json, self._picture, self._synthetic = as_json, picture, predictor.recipe.synthetic
 
     def __call__(self, outcome: Prediction | Failure) -> bool:
@@ -107,7 +123,7 @@ class _Outputs:
         if not self._json and not self._results:
             print_prediction(outcome, self._synthetic)
         if self._picture:
-            path = Path(f"{outcome.clip.stem}.emotions.png")
+            path = self._names(outcome.clip, "emotions.png")
             draw_prediction(outcome, path, self._synthetic)
             if not self._json:
                 typer.echo(f"picture: {path}")
@@ -134,13 +150,14 @@ def _explained(predictor: Predictor, clips: list[Path], options: Options) -> Ite
     from cfnsr.predict import Failure
     from cfnsr.predict.explained import draw_explanation
 
+    names = _Names()
     for clip in clips:
         try:
             explanation = predictor.explain(clip, options)
         except ClipError as error:
             yield Failure(clip, str(error))
             continue
-        draw_explanation(explanation, Path(f"{clip.stem}.explained.png"), predictor.recipe.synthetic)
+        draw_explanation(explanation, names(clip, "explained.png"), predictor.recipe.synthetic)
         yield explanation.prediction
 
 

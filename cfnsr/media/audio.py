@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
@@ -11,6 +13,10 @@ from numpy.typing import NDArray
 from cfnsr.errors import ClipError
 from cfnsr.media.container import open_media
 
+if TYPE_CHECKING:
+    from av.audio.stream import AudioStream
+    from av.container import InputContainer
+
 PREROLL = 0.5
 """Seconds decoded before and after a window: what decoders (Opus: 80 ms) and the resampler's filter need to settle."""
 
@@ -18,7 +24,9 @@ FULL_SCALE = np.float64(2**31)
 """What 32-bit samples are divided by."""
 
 
-def read_audio(path: Path, sample_rate: int, start: float = 0.0, duration: float | None = None) -> NDArray[np.float32]:
+def read_audio(
+    path: Path, sample_rate: int, start: float = 0.0, duration: float | None = None, *, damaged: bool = False
+) -> NDArray[np.float32]:
     """Decode the first audio track, mixed down to one channel and resampled.
 
     Channels are weighted so that they never overflow (stereo: the mean; 5.1: FFmpeg's matrix, normalised). Time is
@@ -30,6 +38,7 @@ def read_audio(path: Path, sample_rate: int, start: float = 0.0, duration: float
         sample_rate: of the result, in Hz.
         start: of the window, in seconds.
         duration: of the window, in seconds; None reads to the end.
+        damaged: pass over packets that can't be decoded, such as the last one of a file that is cut off.
 
     Returns:
         Samples (n,) between -1 and 1; fewer than asked for where the track ends earlier, none beyond its end.
@@ -49,7 +58,7 @@ def read_audio(path: Path, sample_rate: int, start: float = 0.0, duration: float
         pieces: list[NDArray[np.int32]] = []
         begin: float | None = None  # time of the first sample kept, s
         now = 0.0
-        for frame in container.decode(stream):
+        for frame in _decoded(container, stream, damaged):
             if frame.time is not None:
                 now = frame.time - origin
             if duration is not None and now >= start + duration + PREROLL:
@@ -73,3 +82,14 @@ def read_audio(path: Path, sample_rate: int, start: float = 0.0, duration: float
     length = None if duration is None else round(duration * sample_rate)
     silence = np.zeros(max(-first, 0), np.int32)[:length]
     return (np.concatenate([silence, *pieces])[max(first, 0) :][:length] / FULL_SCALE).astype(np.float32)
+
+
+def _decoded(container: InputContainer, stream: AudioStream, damaged: bool) -> Iterator[av.AudioFrame]:
+    for packet in container.demux(stream):
+        try:
+            frames = packet.decode()
+        except av.InvalidDataError:
+            if not damaged:
+                raise
+            continue
+        yield from frames

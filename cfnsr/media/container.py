@@ -28,7 +28,8 @@ def open_media(path: Path) -> Iterator[InputContainer]:
     if path.stat().st_size == 0:
         raise ClipError(f"{path.name} is empty (zero bytes)")
     try:
-        with av.open(str(path), mode="r") as container:
+        # As a URL, because a name with a colon would be taken for one.
+        with av.open(f"file:{path}", mode="r", metadata_errors="replace") as container:
             yield container
     except PermissionError:
         raise ClipError(f"{path.name} may not be read; change its permissions") from None

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import av
 from av.stream import Disposition
+from av.video.stream import VideoStream
 
 from cfnsr.errors import ClipError
 from cfnsr.media.container import open_media
 from cfnsr.media.probe import TOLERANCE
+from cfnsr.media.video import frame_rate
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,8 @@ class Extent:
     """The length its header names; 0 where it names none."""
     whole: bool
     """All packets were read."""
+    pixels: int = 0
+    """Of a picture, as the header says it."""
 
     @property
     def cut_off(self) -> bool:
@@ -47,6 +52,7 @@ def find_extent(path: Path, limit: float) -> Extent:
         promised = (container.duration or 0) / av.time_base
         start = (container.start_time or 0) / av.time_base
         seconds, whole = 0.0, False
+        unstamped: Counter[int] = Counter()  # packets by track
         packets = container.demux(tracks)
         while seconds <= limit:
             try:
@@ -57,4 +63,8 @@ def find_extent(path: Path, limit: float) -> Extent:
             stamp = packet.dts if packet.pts is None else packet.pts
             if packet.size and stamp is not None and packet.time_base:
                 seconds = max(seconds, float((stamp + (packet.duration or 0)) * packet.time_base) - start)
-        return Extent(bool(pictures), bool(container.streams.audio), seconds, promised, whole)
+            elif packet.size and isinstance(packet.stream, VideoStream):  # bare streams have no time stamps
+                unstamped[packet.stream.index] += 1
+                seconds = max(seconds, unstamped[packet.stream.index] / frame_rate(packet.stream))
+        pixels = max((track.codec_context.width * track.codec_context.height for track in pictures), default=0)
+        return Extent(bool(pictures), bool(container.streams.audio), seconds, promised, whole, pixels)

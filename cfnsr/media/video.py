@@ -155,13 +155,18 @@ def sample_pictures(path: Path, count: int) -> list[Picture]:
     return chosen + [Picture.of(*last)] * (count - len(chosen))
 
 
+def frame_rate(stream: VideoStream) -> float:
+    """Frames a second, as the stream names it or as it is usual."""
+    return float(stream.average_rate or stream.base_rate or _USUAL_RATE)
+
+
 class _Clock:
     """Turns a stream's time stamps into seconds from the file's start."""
 
     def __init__(self, container: InputContainer, stream: VideoStream):
         self._unit = float(stream.time_base or 0)  # s
         self._start = (container.start_time or 0) / av.time_base  # s
-        self._rate = float(stream.average_rate or stream.base_rate or _USUAL_RATE)
+        self._rate = frame_rate(stream)
 
     def time(self, stamp: int | None, index: int) -> float:
         """Seconds of a frame; one without a stamp (bare streams without a container) is timed by its number."""

@@ -91,9 +91,13 @@ def _columns(answer: Answer | None, flags: Iterable[str]) -> dict[str, Any]:
     return columns
 
 
+# Names of files need not be UTF-8; what a name holds instead is written as it is.
+_TEXT: dict[str, Any] = {"mode": "w", "encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
+
+
 @contextmanager
 def _csv(path: Path, columns: tuple[str, ...]) -> Iterator[Callable[[list[dict[str, Any]]], None]]:
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with atomic_path(path) as temporary, temporary.open(**_TEXT) as file:
         writer = csv.DictWriter(file, columns, restval="")
         writer.writeheader()
         yield writer.writerows

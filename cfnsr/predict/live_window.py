@@ -11,6 +11,7 @@ from tkinter import font
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from cfnsr.media.video import Picture
 from cfnsr.predict.answer import Moment
@@ -53,9 +54,8 @@ class LiveWindow:
             self.open = False
             self._root.destroy()
 
-    def show(self, picture: Picture, moment: Moment | None) -> None:
-        """Draw a picture and the last answer; None before the first."""
-        image = picture.bgr()
+    def show(self, image: NDArray[np.uint8], moment: Moment | None) -> None:
+        """Draw a picture (H, W, 3), blue first, and the last answer; None before the first."""
         scale = min(_WIDTH / image.shape[1], _HEIGHT / image.shape[0])
         size = round(image.shape[1] * scale), round(image.shape[0] * scale)
         shown = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2RGB)
@@ -117,14 +117,14 @@ def watch(
         live: makes moments of pictures, in their time; it runs in a thread, because the window needs this one.
         told: of every moment, in that thread.
     """
-    shown: list[Picture] = []  # the last one
+    shown: list[NDArray[np.uint8]] = []  # the last one
     said: list[Moment] = []  # the last one
     errors: list[BaseException] = []
     stopped = threading.Event()
 
     def passing() -> Iterator[Picture]:
         for picture in pictures:
-            shown[:] = [picture]
+            shown[:] = [picture.bgr()]  # here, because two threads must not convert the same frame
             yield picture
 
     def answer() -> None:
@@ -140,13 +140,13 @@ def watch(
 
     thread = threading.Thread(target=answer, name="answer", daemon=True)
     thread.start()
-    drawn: tuple[Picture | None, Moment | None] = None, None
+    drawn: tuple[NDArray[np.uint8] | None, Moment | None] = None, None
     try:
         while window.open and thread.is_alive():
-            now = shown[-1] if shown else None, said[-1] if said else None
-            if now[0] is not None and now != drawn:
-                window.show(now[0], now[1])
-                drawn = now
+            image, moment = shown[-1] if shown else None, said[-1] if said else None
+            if image is not None and not (image is drawn[0] and moment is drawn[1]):
+                window.show(image, moment)
+                drawn = image, moment
             window.update()
             time.sleep(_PAUSE)
     finally:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
 Item = TypeVar("Item")
 
 _POLL = 0.1  # s
+_PATIENCE = 10.0  # s that whoever stops early waits for the thread to end
 
 
 @dataclass(frozen=True)
@@ -18,10 +19,11 @@ class _End:
     error: BaseException | None
 
 
-def overlapped(items: Iterator[Item], waiting: int, *, drop: bool = False) -> Iterator[Item]:
+def overlapped(items: Iterator[Item], waiting: int, *, drop: bool = False) -> Generator[Item, None, None]:
     """Yield `items` in order while a thread makes the next ones.
 
-    An error that making them raises is raised here in its place. When the caller stops early, the thread ends too.
+    An error that making them raises is raised here in its place. When the caller stops early and closes this (as
+    `contextlib.closing` does), the thread ends too.
 
     Args:
         items: a generator; it runs, and is closed, in the thread.
@@ -42,18 +44,17 @@ def overlapped(items: Iterator[Item], waiting: int, *, drop: bool = False) -> It
         error: BaseException | None = None
         try:
             for item in items:
-                if stopped.is_set():
-                    break
                 if not drop:
                     put(item)
                 elif not room.full():  # this thread alone fills it
                     room.put(item)
-        except BaseException as caught:  # it belongs to the caller, whatever it is
-            error = caught
-        finally:
+                if stopped.is_set():  # before the next one is made
+                    break
             if close := getattr(items, "close", None):
                 close()
-            put(_End(error))
+        except BaseException as caught:  # it belongs to the caller, whatever it is
+            error = caught
+        put(_End(error))
 
     thread = threading.Thread(target=make, name="prepare", daemon=True)
     thread.start()
@@ -64,4 +65,5 @@ def overlapped(items: Iterator[Item], waiting: int, *, drop: bool = False) -> It
             raise item.error
     finally:
         stopped.set()
-        thread.join()
+        # Not for ever: the garbage collector may close this in a thread that holds what the other one waits for.
+        thread.join(_PATIENCE)

@@ -5,7 +5,9 @@ Shapes: N windows, T frames, H x W pixels, K classes.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -32,6 +34,8 @@ Step = Sample | Ending | Failure
 """What the preparing thread hands over: a clip's samples, then its end, or why it can't be used."""
 
 _NO_FILE = Path()
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,19 +127,20 @@ class Predictor:
         """
         moments: list[Moment] = []
         missing: tuple[str, ...] = ()
-        for path, step, answer in self._answered(overlapped(self._steps(clips, options), self._waiting)):
-            match step:
-                case Sample():
-                    moments.append(replace(step.moment, answer=answer))
-                    missing = missing or step.missing
-                    if watch:
-                        watch(path, moments[-1])
-                case Failure():
-                    yield step
-                    moments, missing = [], ()
-                case Ending():
-                    yield self._outcome(path, step, moments, missing)
-                    moments, missing = [], ()
+        with closing(overlapped(self._steps(clips, options), self._waiting)) as steps:
+            for path, step, answer in self._answered(steps):
+                match step:
+                    case Sample():
+                        moments.append(replace(step.moment, answer=answer))
+                        missing = missing or step.missing
+                        if watch:
+                            watch(path, moments[-1])
+                    case Failure():
+                        yield step
+                        moments, missing = [], ()
+                    case Ending():
+                        yield self._outcome(path, step, moments, missing)
+                        moments, missing = [], ()
 
     def timeline(self, clip: str | Path, options: Options = DEFAULT) -> Iterator[Moment]:
         """A clip's moments as they are answered; memory does not grow with the clip's length.
@@ -143,7 +148,8 @@ class Predictor:
         Raises:
             ClipError: the file can't be read.
         """
-        yield from self._moments(overlapped(self._steps([clip], options), self._waiting))
+        with closing(overlapped(self._steps([clip], options), self._waiting)) as steps:
+            yield from self._moments(steps)
 
     def live(self, pictures: Iterator[Picture], options: Options = DEFAULT, *, drop: bool = True) -> Iterator[Moment]:
         """Moments of a camera's pictures as they are answered.
@@ -154,7 +160,8 @@ class Predictor:
             drop: leave out windows that the network is too slow for, so that the answers don't fall behind.
         """
         steps: Iterator[tuple[Path, Step]] = ((_NO_FILE, step) for step in live_samples(pictures, self.recipe, options))
-        yield from self._moments(overlapped(steps, 1, drop=drop), batch_size=1)
+        with closing(overlapped(steps, 1, drop=drop)) as kept:
+            yield from self._moments(kept, batch_size=1)
 
     def answer(self, samples: Iterable[Sample]) -> Iterator[Moment]:
         """Moments of samples that are prepared already."""
@@ -177,16 +184,17 @@ class Predictor:
         surest: tuple[Sample, Answer] | None = None
         missing: tuple[str, ...] = ()
         outcome: Prediction | Failure | None = None
-        for path, step, answer in self._answered(overlapped(self._steps([clip], options), self._waiting)):
-            if isinstance(step, Sample):
-                moments.append(replace(step.moment, answer=answer))
-                missing = missing or step.missing
-                if watch:
-                    watch(moments[-1])
-                if answer and step.moment.followed and (surest is None or answer.confidence > surest[1].confidence):
-                    surest = step, answer
-            else:
-                outcome = step if isinstance(step, Failure) else self._outcome(path, step, moments, missing)
+        with closing(overlapped(self._steps([clip], options), self._waiting)) as steps:
+            for path, step, answer in self._answered(steps):
+                if isinstance(step, Sample):
+                    moments.append(replace(step.moment, answer=answer))
+                    missing = missing or step.missing
+                    if watch:
+                        watch(moments[-1])
+                    if answer and step.moment.followed and (surest is None or answer.confidence > surest[1].confidence):
+                        surest = step, answer
+                else:
+                    outcome = step if isinstance(step, Failure) else self._outcome(path, step, moments, missing)
         if isinstance(outcome, Failure):
             raise ClipError(outcome.reason)
         assert outcome is not None
@@ -223,6 +231,11 @@ class Predictor:
                     yield path, step
             except ClipError as error:
                 yield path, Failure(path, str(error))
+            except InputError:  # of the model's or the user's, not of this file
+                raise
+            except Exception as error:  # a fault of ours with one file must not cost the answers for the others
+                logger.exception("%s can't be used", path)
+                yield path, Failure(path, f"{path.name} can't be used ({type(error).__name__}: {error})")
 
     def _moments(self, steps: Iterator[tuple[Path, Step]], batch_size: int | None = None) -> Iterator[Moment]:
         for _, step, answer in self._answered(steps, batch_size):
@@ -285,6 +298,8 @@ class Predictor:
         return Prediction(path, ending.duration, answer, flags, tuple(moments))
 
     def _reason(self, missing: tuple[str, ...]) -> str:
+        if not missing:
+            return "nothing in it can be decoded"
         if len(self.recipe.inputs) > 1:  # it can do with less than both, but not with nothing
             return " and ".join(missing)
         wanted = {"both": "face and voice together", "audio": "the voice", "video": "the face"}

@@ -158,7 +158,7 @@ def _hear(path: Path, extent: Extent, settings: MfccSettings) -> Heard:
     if not extent.audio:
         return Heard(flags=(Flag.NO_AUDIO,), missing=("it has no audio track",))
     try:
-        sound = read_audio(path, settings.sample_rate, duration=seconds_needed(settings))
+        sound = read_audio(path, settings.sample_rate, duration=seconds_needed(settings), damaged=True)
     except ClipError as error:
         return Heard(flags=(Flag.NO_AUDIO,), missing=(str(error),))
     return hear(sound, settings)

@@ -101,6 +101,8 @@ class _Buffer(Generic[Item]):
             except ClipError as error:
                 self.source, self.damage = None, str(error)
             else:
+                if self.ends(item) < min(start, self.until - self.length):
+                    continue  # joined files may begin anew with their times; nobody will ask for it
                 self.items.append(item)
                 self.last = max(self.ends(item) - self.until, 0.0)
                 self.until += self.last

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-import time
-from contextlib import closing
+import threading
+from contextlib import closing, suppress
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
@@ -34,17 +34,41 @@ def download(url: str, target: Path, limits: Limits) -> None:
     Raises:
         ClipError: its scheme or address is not allowed, it can't be reached, or it is too large.
     """
-    deadline = time.monotonic() + _DEADLINE
+    opened: list[socket.socket] = []
+    late = threading.Event()
+
+    def give_up() -> None:
+        late.set()
+        for connection in opened:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)  # whoever waits for it reads its end
+
+    # A byte now and then keeps every time-out of a socket from running out, in the headers too.
+    timer = threading.Timer(_DEADLINE, give_up)
+    timer.start()
+    try:
+        _fetch(url, target, limits, opened)
+    except ClipError:
+        if not late.is_set():
+            raise
+    finally:
+        timer.cancel()
+        for connection in opened:
+            connection.close()
+    if late.is_set():
+        raise ClipError(f"the URL's server takes more than {_DEADLINE:.0f} s for the clip")
+
+
+def _fetch(url: str, target: Path, limits: Limits, opened: list[socket.socket]) -> None:
     with urllib3.PoolManager(timeout=urllib3.Timeout(connect=_CONNECT, read=_READ), retries=False) as pool:
-        if not limits.private_urls:
-            pool.pool_classes_by_scheme = {"http": _PublicHTTPPool, "https": _PublicHTTPSPool}
+        pool.pool_classes_by_scheme = _pool_classes(limits, opened)
         for _ in range(_REDIRECTS):
             _check(url, limits)
             try:
                 with closing(pool.request("GET", url, redirect=False, preload_content=False)) as response:
                     location = response.get_redirect_location()
                     if not location:
-                        _save(response, target, limits, deadline)
+                        _save(response, target, limits)
                         return
                     url = urljoin(url, location)
             except _ForbiddenAddressError:
@@ -68,7 +92,7 @@ def _check(url: str, limits: Limits) -> None:
         raise ClipError("`url` names no host")
 
 
-def _save(response: urllib3.BaseHTTPResponse, target: Path, limits: Limits, deadline: float) -> None:
+def _save(response: urllib3.BaseHTTPResponse, target: Path, limits: Limits) -> None:
     if response.status != 200:
         raise ClipError(f"the URL's server answered {response.status}")
     promised = response.headers.get("Content-Length", "")
@@ -78,8 +102,6 @@ def _save(response: urllib3.BaseHTTPResponse, target: Path, limits: Limits, dead
         for chunk in response.stream(_CHUNK, decode_content=False):
             size += len(chunk)
             limits.check_size(size)
-            if time.monotonic() > deadline:
-                raise ClipError(f"the URL's server takes more than {_DEADLINE:.0f} s for the clip")
             file.write(chunk)
 
 
@@ -95,27 +117,28 @@ def _public_address(host: str, port: int) -> str:
     return addresses[0]
 
 
-def _connect(host: str, port: int) -> socket.socket:
-    return socket.create_connection((_public_address(host, port), port), _CONNECT)
+def _pool_classes(limits: Limits, opened: list[socket.socket]) -> dict[str, type[urllib3.HTTPConnectionPool]]:
+    """Connections that are remembered in `opened`, and lead to public addresses only unless `limits` allow others."""
 
+    def connect(host: str, port: int) -> socket.socket:
+        address = host if limits.private_urls else _public_address(host, port)
+        connection = socket.create_connection((address, port), _CONNECT)
+        opened.append(connection.dup())  # TLS takes the first one over
+        return connection
 
-class _PublicHTTP(HTTPConnection):
-    """Connects to public addresses only."""
+    class Http(HTTPConnection):
+        def _new_conn(self) -> socket.socket:
+            return connect(self.host, self.port)
 
-    def _new_conn(self) -> socket.socket:
-        return _connect(self.host, self.port)
+    class Https(HTTPSConnection):
+        # The certificate is still checked against the name.
+        def _new_conn(self) -> socket.socket:
+            return connect(self.host, self.port)
 
+    class HttpPool(urllib3.HTTPConnectionPool):
+        ConnectionCls = Http
 
-class _PublicHTTPS(HTTPSConnection):
-    """Connects to public addresses only; the certificate is still checked against the name."""
+    class HttpsPool(urllib3.HTTPSConnectionPool):
+        ConnectionCls = Https
 
-    def _new_conn(self) -> socket.socket:
-        return _connect(self.host, self.port)
-
-
-class _PublicHTTPPool(urllib3.HTTPConnectionPool):
-    ConnectionCls = _PublicHTTP
-
-
-class _PublicHTTPSPool(urllib3.HTTPSConnectionPool):
-    ConnectionCls = _PublicHTTPS
+    return {"http": HttpPool, "https": HttpsPool}

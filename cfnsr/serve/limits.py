@@ -14,9 +14,19 @@ from cfnsr.media.extent import Extent, find_extent
 from cfnsr.predict.palette import clock
 
 PREFIX = "CFNSR_"
-_MEGABYTE = 1_000_000
+_MEGABYTE = _MEGAPIXEL = 1_000_000
 _PLAYLISTS = frozenset({".m3u", ".m3u8", ".mpd", ".ffconcat"})
 """FFmpeg would open the files that they name, wherever those are."""
+_BEGINNINGS = (b"ffconcat", b"#extm3u", b"<?xml", b"<mpd", b"v=0")
+"""Of playlists, which FFmpeg knows by their content too."""
+
+
+def _names_files(clip: Path) -> bool:
+    if not clip.is_file():
+        return False  # opening it says what is wrong
+    with clip.open("rb") as file:
+        head = file.read(64)
+    return head.removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith(_BEGINNINGS)
 
 
 def _words(value: object) -> object:
@@ -38,6 +48,8 @@ class Limits(BaseModel):
     """Of one clip; a minute of a phone's video has about 130."""
     max_seconds: float = Field(600.0, gt=0, allow_inf_nan=False)
     """Of one clip."""
+    max_megapixels: float = Field(9.0, gt=0, allow_inf_nan=False)
+    """Of one picture of a clip; 4K has 8.3. All pictures of a window are in memory together."""
     url_schemes: Annotated[frozenset[str], BeforeValidator(_words), AfterValidator(_known_schemes)] = frozenset()
     """What URLs may begin with; none are fetched by default, so that nobody can let the server call others."""
     private_urls: bool = False
@@ -47,7 +59,8 @@ class Limits(BaseModel):
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Limits:
-        """Read CFNSR_MAX_MEGABYTES, CFNSR_MAX_SECONDS, CFNSR_URL_SCHEMES, CFNSR_PRIVATE_URLS, CFNSR_PATHS_BELOW.
+        """Read CFNSR_MAX_MEGABYTES, CFNSR_MAX_SECONDS, CFNSR_MAX_MEGAPIXELS, CFNSR_URL_SCHEMES, CFNSR_PRIVATE_URLS
+        and CFNSR_PATHS_BELOW.
 
         Raises:
             InputError: one of them makes no sense.
@@ -86,9 +99,14 @@ class Limits(BaseModel):
         """
         if clip.exists():
             self.check_size(clip.stat().st_size)
-        if clip.suffix.lower() in _PLAYLISTS:
+        if clip.suffix.lower() in _PLAYLISTS or _names_files(clip):
             raise ClipError(f"{clip.name} is a list of files, not a clip")
         extent = find_extent(clip, self.max_seconds)
+        if extent.pixels > self.max_megapixels * _MEGAPIXEL:
+            raise ClipError(
+                f"the pictures of {clip.name} have {extent.pixels / _MEGAPIXEL:.1f} megapixels, and this server takes "
+                f"up to {self.max_megapixels:g}"
+            )
         if extent.seconds > self.max_seconds:
             raise ClipError(f"{clip.name} is longer than the {clock(self.max_seconds)} that this server takes")
         return extent

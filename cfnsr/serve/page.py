@@ -20,7 +20,9 @@ from cfnsr.serve import render
 from cfnsr.serve.limits import Limits
 
 _WAITING = 20  # visitors in the queue, at most
-_SWEEP, _AGE = 60, 900  # s; files of visitors who can't be seen any more
+# s; what was uploaded and never shown. Clips that are shown are deleted with their visitor, and until then the longest
+# queue must not outlive them.
+_SWEEP, _AGE = 60, 86_400
 _HERE = Path(__file__).parent
 _FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
 

@@ -178,7 +178,8 @@ def _flag_rows(cells: Sequence[Cell], duration: float) -> Iterable[str]:
 
 
 def _place(begin: float, end: float, duration: float) -> str:
-    return f"left: {begin / duration:.2%}; width: {(end - begin) / duration:.2%}"
+    whole = duration or 1.0  # a picture alone has no length
+    return f"left: {begin / whole:.2%}; width: {(end - begin) / whole:.2%}"
 
 
 def _ticks(duration: float) -> str:

@@ -10,6 +10,7 @@ from video_files import draw_face
 
 from cfnsr.errors import ClipError
 from cfnsr.predict import Failure, Flag, Options, Predictor
+from cfnsr.predict import predictor as predictor_module
 
 SECONDS = 1.6  # one answer of the small network
 
@@ -179,3 +180,46 @@ def test_bad_files_among_good_ones_stop_nothing(predictor, tmp_path):
     assert [isinstance(outcome, Failure) for outcome in outcomes] == [True, False, True, False]
     assert [outcome.clip for outcome in outcomes] == [bad, good, tmp_path / "missing.mp4", good]
     assert outcomes[1].probabilities == pytest.approx(outcomes[3].probabilities)
+
+
+def test_of_a_short_clip_that_is_cut_off_the_voice_is_used_too(predictor, tmp_path):
+    clip = write_talk(tmp_path / "cut.mp4", SECONDS, options={"movflags": "faststart"})
+    answer = predictor(cut(clip, 0.9))
+    assert answer.answer.inputs == "both"
+    assert set(answer.flags) == {Flag.CUT_OFF}
+
+
+def test_a_title_that_is_not_utf_8(predictor, tmp_path):
+    clip = write_talk(tmp_path / "voice.wav", SECONDS, video=None, audio="pcm_s16le")
+    content = clip.read_bytes()
+    title = b"INFOINAM\x04\x00\x00\x00J\xfcr\x00"
+    clip.write_bytes(content + b"LIST" + len(title).to_bytes(4, "little") + title)
+    assert predictor(clip).answer.inputs == "audio"
+
+
+def test_a_name_with_a_colon(predictor, tmp_path):
+    assert predictor(write_talk(tmp_path / "12:30.mp4", SECONDS)).answer.inputs == "both"
+
+
+def test_a_fault_with_one_file_costs_no_other_its_answer(predictor, tmp_path, monkeypatch):
+    good, odd = (write_talk(tmp_path / name, SECONDS) for name in ("good.mp4", "odd.mp4"))
+    find = predictor_module.find_extent
+
+    def faulty(path, limit):
+        if path == odd:
+            raise ZeroDivisionError("a fault of ours")
+        return find(path, limit)
+
+    monkeypatch.setattr(predictor_module, "find_extent", faulty)
+    outcomes = list(predictor.predict_many([good, odd, good]))
+    assert [isinstance(outcome, Failure) for outcome in outcomes] == [False, True, False]
+    assert outcomes[1].reason == "odd.mp4 can't be used (ZeroDivisionError: a fault of ours)"
+
+
+def test_a_download_that_is_zeros_behind_its_index_says_so(predictor, tmp_path):
+    clip = write_talk(tmp_path / "zeros.mp4", 9.0, options={"movflags": "faststart"})
+    content = clip.read_bytes()
+    begin = content.index(b"mdat") + 4
+    clip.write_bytes(content[:begin] + bytes(len(content) - begin))
+    with pytest.raises(ClipError, match=r"zeros.mp4 can't be answered: \w.*"):
+        predictor(clip)

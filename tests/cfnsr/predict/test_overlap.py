@@ -1,8 +1,10 @@
 import threading
+import time
 
 import pytest
 
 from cfnsr.errors import ClipError
+from cfnsr.predict import overlap
 from cfnsr.predict.overlap import overlapped
 
 
@@ -69,3 +71,50 @@ def test_a_live_source_never_waits():
     assert got[0] == 0
     assert len(got) <= 4
     assert got == sorted(got)
+
+
+def test_nothing_more_is_made_for_whoever_stopped():
+    made = []
+
+    def make():
+        for number in range(100):
+            made.append(number)
+            yield number
+
+    items = overlapped(make(), 2)
+    next(items)
+    time.sleep(0.5)  # two wait, and one more stands in front of the door
+    before = len(made)
+    items.close()
+    assert len(made) == before
+
+
+def test_an_error_while_the_source_is_closed_is_the_callers():
+    class Source:
+        def __iter__(self):
+            return self
+
+        def __next__(self):
+            raise StopIteration
+
+        def close(self):
+            raise ClipError("it can't be closed")
+
+    with pytest.raises(ClipError, match="it can't be closed"):
+        list(overlapped(Source(), 2))
+
+
+def test_an_abandoned_one_does_not_wait_for_ever(monkeypatch):
+    """The garbage collector may close it in a thread that holds what its own thread waits for."""
+    monkeypatch.setattr(overlap, "_PATIENCE", 0.2)
+    lock = threading.Lock()
+
+    def make():
+        yield 0
+        with lock:
+            yield 1
+
+    items = overlapped(make(), 2)
+    with lock:
+        assert next(items) == 0
+        items.close()

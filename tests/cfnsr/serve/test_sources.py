@@ -3,13 +3,15 @@
 import base64
 import socket
 import threading
+import time
 from contextlib import contextmanager, suppress
 
 import pytest
 from servers import Fault, file_server
-from talking_files import promise, write_talk
+from talking_files import people, promise, write_talk
 
 from cfnsr.errors import ClipError, InputError
+from cfnsr.serve import download
 from cfnsr.serve.limits import Limits
 from cfnsr.serve.sources import local_clip
 
@@ -35,8 +37,8 @@ def refusal(row: dict, limits: Limits = OPEN) -> str:
 
 
 @contextmanager
-def endless_server():
-    """Answers with a body that never ends and whose length nobody has named."""
+def endless_server(begin: bytes = b"HTTP/1.0 200 OK\r\n\r\n", piece: bytes = bytes(1 << 16), pause: float = 0.0):
+    """Begins to answer, and goes on for ever with the same piece; the length of the body nobody has named."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
@@ -44,9 +46,10 @@ def endless_server():
         with connection:
             connection.recv(1 << 16)
             with suppress(OSError):  # the client has had enough
-                connection.sendall(b"HTTP/1.0 200 OK\r\n\r\n")
+                connection.sendall(begin)
                 while True:
-                    connection.sendall(bytes(1 << 16))
+                    connection.sendall(piece)
+                    time.sleep(pause)
 
     thread = threading.Thread(target=serve)
     thread.start()
@@ -111,6 +114,13 @@ def test_what_does_not_name_its_size_is_read_up_to_the_limit():
         assert "takes up to 0.2 MB" in refusal({"url": url})
 
 
+@pytest.mark.parametrize("begin", [b"HTTP/1.0 200 OK\r\n\r\n", b"HTTP/1.0 200 OK\r\nX-Long: "], ids=["body", "header"])
+def test_a_byte_now_and_then_holds_nobody_for_ever(monkeypatch, begin):
+    monkeypatch.setattr(download, "_DEADLINE", 1.0)
+    with endless_server(begin, b"x", 0.05) as url:
+        assert "takes more than 1 s" in refusal({"url": url})
+
+
 def test_servers_that_fail_are_named(web):
     web.always["/talk.mp4"] = Fault(cut_after=1000)
     assert refusal({"url": f"{web.url}/talk.mp4"}) == "127.0.0.1 can't be reached or breaks off"
@@ -165,3 +175,28 @@ def test_limits_come_from_the_environment(tmp_path):
 def test_a_limit_that_makes_no_sense_is_named(name, value):
     with pytest.raises(InputError, match=f"{name} is '{value}'"):
         Limits.from_environment({name: value})
+
+
+@pytest.mark.parametrize(
+    "head", ["ffconcat version 1.0\nfile talk.mp4\n", "#EXTM3U\ntalk.mp4\n", "<?xml version='1.0'?><MPD/>"]
+)
+def test_a_list_of_files_is_no_clip_whatever_it_is_called(tmp_path, talk, head):
+    (tmp_path / "talk.mp4").write_bytes(talk)
+    content = base64.b64encode(head.encode()).decode()
+    (tmp_path / "list.mp4").write_text(head)
+    for row in ({"content": content}, {"path": str(tmp_path / "list.mp4")}):
+        assert "is a list of files, not a clip" in refusal(row, Limits(paths_below=tmp_path))
+
+
+def test_a_stream_without_time_stamps_is_as_long_as_its_pictures(tmp_path):
+    clip = write_talk(tmp_path / "bare.h264", 4.0, audio=None)
+    limits = Limits(max_seconds=3, paths_below=tmp_path)
+    assert "is longer than the 0:03.0" in refusal({"path": str(clip)}, limits)
+
+
+def test_pictures_that_are_too_large_are_refused_before_they_are_decoded(tmp_path):
+    clip = write_talk(tmp_path / "large.mp4", 1.0, [people((100, 120), width=640, height=480)] * 25)
+    limits = Limits(max_megapixels=0.3, paths_below=tmp_path)
+    assert "have 0.3 megapixels, and this server takes up to 0.3" in refusal({"path": str(clip)}, limits)
+    with local_clip({"path": str(clip)}, Limits(max_megapixels=0.4, paths_below=tmp_path)) as found:
+        assert found == clip
