@@ -64,7 +64,7 @@ def train_fold(
     params = settings.params
     # Where the test actors choose, as published, it is their best single epoch that is reported.
     train = params.train if fold.validation else params.train.model_copy(update={"smooth_epochs": 1})
-    normalization = _normalization(features, fold, settings)
+    normalization = normalization_of(features, fold, settings)
     phases = phases_of(settings)
     history = [pd.DataFrame(columns=["phase", "epoch", "seconds", SCORE, CHOICE])]
     trained: dict[str, CFNSR] = {}  # by phase
@@ -209,7 +209,8 @@ def _score(
     return _Scored(pd.concat(tables), temperatures, accuracy)
 
 
-def _normalization(features: Features, fold: Fold, settings: Settings) -> Normalization:
+def normalization_of(features: Features, fold: Fold, settings: Settings) -> Normalization:
+    """Scaling of the inputs, by the fold's training actors."""
     voices = features.having("audio")
     voices = voices[voices["actor"].isin(fold.train)]
     mfccs = (features.mfcc[clip] for clip in voices["clip_id"])

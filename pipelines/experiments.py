@@ -44,14 +44,14 @@ def run_experiments(root: Path, clips: Path, names: Sequence[str] = ()) -> Itera
     Raises:
         InputError: an unknown experiment, a wrong setting, or a stage that can't run.
     """
-    experiments = _experiments(root)
-    unknown = sorted(set(names) - set(experiments))
+    known = experiments(root)
+    unknown = sorted(set(names) - set(known))
     if unknown:
-        raise InputError(f"there is no experiment {unknown[0]!r}; experiments.yaml has {', '.join(experiments)}.")
+        raise InputError(f"there is no experiment {unknown[0]!r}; experiments.yaml has {', '.join(known)}.")
     source = {"dataset.source": "local", "dataset.path": str(clips.resolve())}
     variants = {
         name: [_settings(root, name, {**source, **experiment["overrides"]}, seed) for seed in experiment["seeds"]]
-        for name, experiment in experiments.items()
+        for name, experiment in known.items()
         if not names or name in names
     }
     data = load_settings(root / "params.yaml", PROFILE, source)
@@ -63,10 +63,11 @@ def run_experiments(root: Path, clips: Path, names: Sequence[str] = ()) -> Itera
         for settings in seeds:
             train.train(settings)
         contents = [evaluate.evaluate(settings) for settings in seeds]
-        yield {"name": name, "about": experiments[name]["about"], "commit": commit[:12], **_row(seeds, contents)}
+        yield {"name": name, "about": known[name]["about"], "commit": commit[:12], **_row(seeds, contents)}
 
 
-def _experiments(root: Path) -> dict[str, dict[str, Any]]:
+def experiments(root: Path) -> dict[str, dict[str, Any]]:
+    """The content of experiments.yaml."""
     content: dict[str, dict[str, Any]] = yaml.safe_load((root / "experiments.yaml").read_text(encoding="utf-8"))
     return content
 
@@ -80,7 +81,7 @@ def write_down(root: Path, row: Mapping[str, Any]) -> str:
     path = root / "docs" / "results.json"
     known = {each["name"]: each for each in json.loads(path.read_text())} if path.exists() else {}
     known[row["name"]] = row
-    rows = [known[name] for name in _experiments(root) if name in known]
+    rows = [known[name] for name in experiments(root) if name in known]
     text = page(rows)
     write_text(path, json.dumps(rows, indent=2) + "\n")
     write_text(path.with_suffix(".md"), text)

@@ -3,11 +3,12 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 from cfnsr.config import load_settings
-from pipelines import ablation, experiments
+from pipelines import ablation, epoch_choice, experiments
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = {row["name"]: row for row in json.loads((ROOT / "docs/results.json").read_text())}
@@ -56,3 +57,25 @@ def test_the_ablation_has_every_fusion_and_both_encoders():
         *("audio encoder alone", "video encoder alone"),
         *("cfn_sr", "no_attention", "no_residual", "concat", "average"),
     ]
+
+
+def test_the_rules_for_the_epoch():
+    accuracy = np.array([0.1, 0.9, 0.2, 0.6, 0.7, 0.7, 0.9, 0.6, 0.7, 0.7, 0.8])
+    loss = np.array([2.0, 1.5, 1.4, 1.0, 0.9, 0.8, 1.0, 1.1, 1.2, 1.3, 1.4])
+    assert [rule(accuracy, loss) for rule in epoch_choice.RULES.values()] == [1, 6, 5, 10, 10, 10]
+
+
+def test_an_actor_is_measured_at_the_epoch_that_the_others_choose():
+    """Two actors with a clip each: the first is right in epoch 0, the second in epoch 1."""
+    right, wrong = [4.0, 0.0], [0.0, 4.0]
+    logits = np.array([[right, wrong], [wrong, right]], np.float32)
+    found = epoch_choice.measure(logits, np.array([0, 0]), np.array([1, 2]))
+    assert found["highest accuracy, the first of them"] == 0  # each is measured where only the other one is right
+    assert found["the last epoch"] == 1
+
+
+def test_the_page_of_the_rules_is_made_from_the_figures():
+    content = json.loads((ROOT / "docs/epoch-choice.json").read_text())
+    assert epoch_choice.page(content) == (ROOT / "docs/epoch-choice.md").read_text()
+    assert set(content["accuracy"]["audio-rich"]) == set(epoch_choice.RULES)
+    assert not {seed for each in EXPERIMENTS.values() for seed in each["seeds"]} & set(content["seeds"])

@@ -1,0 +1,232 @@
+"""Which rule picks the better epoch: the study behind `train.smooth_epochs`, on real RAVDESS files.
+
+    python -m pipelines.epoch_choice FOLDER
+
+Trains the audio encoder as experiments.yaml does, with other seeds and without loading a test actor's clip, and keeps
+what it says of every validation clip after every epoch. Then, for each validation actor, the other three of the fold
+choose the epoch by each rule, and the actor measures it. Writes docs/epoch-choice.md and .json; an interrupted run goes
+on with the folds that are missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cfnsr.config import Settings, default_workers, load_settings
+from cfnsr.errors import exit_with_sentence
+from cfnsr.files import atomic_path, write_text
+from cfnsr.parallel import end_with_parent
+from components import download, faces, manifest, mfcc
+from pipelines.experiments import PROFILE, experiments
+
+if TYPE_CHECKING:
+    from cfnsr.folds import Fold
+
+NAMES = ("audio-honest", "audio-rich")
+SEEDS = (10, 11)
+"""None that experiments.yaml uses."""
+
+Curve = NDArray[np.float64]
+"""(E,): a value an epoch."""
+
+
+def _first_best(values: Curve) -> int:
+    return int(values.argmax())
+
+
+def _last_best(values: Curve) -> int:
+    return len(values) - 1 - int(values[::-1].argmax())
+
+
+def _smoothed(values: Curve, width: int) -> Curve:
+    """Means of the last `width` epochs; of fewer at the beginning."""
+    return np.array([values[max(0, end - width) : end].mean() for end in range(1, len(values) + 1)])
+
+
+RULES: Mapping[str, Callable[[Curve, Curve], int]] = {
+    "highest accuracy, the first of them": lambda accuracy, loss: _first_best(accuracy),
+    "highest accuracy, the last of them": lambda accuracy, loss: _last_best(accuracy),
+    "lowest loss": lambda accuracy, loss: _first_best(-loss),
+    "highest mean accuracy of 5 epochs": lambda accuracy, loss: _first_best(_smoothed(accuracy, 5)),
+    "highest mean accuracy of 10 epochs": lambda accuracy, loss: _first_best(_smoothed(accuracy, 10)),
+    "the last epoch": lambda accuracy, loss: len(accuracy) - 1,
+}
+"""From the accuracy and the loss of the choosing actors after each epoch to an epoch."""
+
+
+def measure(logits: NDArray[np.float32], labels: NDArray[np.integer], actors: NDArray[np.integer]) -> dict[str, float]:
+    """Clips of each actor that are right at the epoch which the other actors choose, by rule.
+
+    Args:
+        logits: (E, N, K), of every clip after every epoch.
+        labels: (N,).
+        actors: (N,).
+    """
+    wide = logits.astype(np.float64)
+    wide -= wide.max(axis=-1, keepdims=True)
+    log_shares = wide - np.log(np.exp(wide).sum(axis=-1, keepdims=True))
+    losses = -np.take_along_axis(log_shares, labels[None, :, None], axis=-1)[..., 0]  # (E, N)
+    right = wide.argmax(axis=-1) == labels  # (E, N)
+    found = dict.fromkeys(RULES, 0.0)
+    for actor in np.unique(actors):
+        others = actors != actor
+        accuracy, loss = right[:, others].mean(axis=1), losses[:, others].mean(axis=1)
+        for name, rule in RULES.items():
+            found[name] += float(right[rule(accuracy, loss), ~others].sum())
+    return found
+
+
+def record(settings: Settings, folder: Path, fold: Fold) -> Path:
+    """Train a fold's audio encoder and keep what it says of the validation clips after every epoch.
+
+    Returns:
+        An npz file with `logits` (E, N, K), `labels` and `actors` (N,).
+    """
+    import lightning
+    import torch
+    from lightning.pytorch.loggers.logger import DummyLogger
+
+    from cfnsr.data import Features, FoldData
+    from cfnsr.fitting import Phase, fit
+    from cfnsr.model import CFNSR
+    from cfnsr.training import normalization_of
+
+    path = folder / f"fold-{fold.index}.npz"
+    if path.exists():
+        return path
+    torch.set_num_threads(1)  # folds that each want all cores make each other slower
+    params, seed = settings.params, settings.params.train.seed * 101 + fold.index
+    phase = params.train.pretrain.audio
+    said: list[list[NDArray[np.float32]]] = []
+
+    class Listener(lightning.Callback):
+        def on_validation_epoch_start(self, *_: Any) -> None:
+            said.append([])
+
+        def on_validation_batch_end(
+            self,
+            trainer: lightning.Trainer,
+            pl_module: lightning.LightningModule,
+            outputs: Any,
+            batch: Any,
+            batch_idx: int,
+            dataloader_idx: int = 0,
+        ) -> None:
+            with torch.no_grad():
+                said[-1].append(network(None, batch["mfcc"]).float().cpu().numpy())
+
+    features = Features.load(settings.layout)
+    torch.manual_seed(seed)
+    network = CFNSR.from_settings(params.model, params.mfcc, "audio")
+    normalization = normalization_of(features, fold, settings)
+    data = FoldData(features, fold, phase, "audio", normalization, seed, params.train, params.mfcc)
+    named = Phase("audio", phase, folder / f"fold-{fold.index}", seed, f"{folder.name} fold {fold.index}")
+    for left in named.folder.glob("*"):  # what was said before a kill is lost, so the fold begins anew
+        left.unlink()
+    fit(network, data, named, params.train, DummyLogger(), [Listener()])
+    clips = data.selection.clips
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez(
+            file,
+            logits=np.stack([np.concatenate(epoch) for epoch in said]),
+            labels=clips["label"].to_numpy(),
+            actors=clips["actor"].to_numpy(),
+        )
+    return path
+
+
+def study(root: Path, clips: Path) -> dict[str, Any]:
+    """Run what is missing of the study.
+
+    Args:
+        root: the project's root.
+        clips: folder of RAVDESS files.
+
+    Returns:
+        The content of docs/epoch-choice.json.
+    """
+    from cfnsr.folds import actor_folds
+
+    shares: dict[str, dict[str, float]] = {}
+    amounts: dict[str, int] = {}
+    with ProcessPoolExecutor(default_workers(), get_context("spawn"), initializer=end_with_parent) as pool:
+        for name in NAMES:
+            totals, amount = dict.fromkeys(RULES, 0.0), 0
+            for seed in SEEDS:
+                settings = _settings(root, name, clips, seed)
+                for step in (download.download, manifest.manifest, faces.faces, mfcc.mfcc):
+                    step(settings)
+                folds = actor_folds(sorted(settings.params.dataset.actors), settings.params.train)
+                folder = root / "runs" / "epoch-choice" / f"{name}-{seed}"
+                folder.mkdir(parents=True, exist_ok=True)
+                for path in pool.map(partial(record, settings, folder), folds):
+                    with np.load(path) as content:
+                        found = measure(content["logits"], content["labels"], content["actors"])
+                        amount += len(content["labels"])
+                    totals = {rule: totals[rule] + found[rule] for rule in RULES}
+            shares[name] = {rule: total / amount for rule, total in totals.items()}
+            amounts[name] = amount
+    return {"seeds": SEEDS, "clips": amounts, "accuracy": shares}
+
+
+def page(content: Mapping[str, Any]) -> str:
+    """docs/epoch-choice.md."""
+    about = experiments(Path.cwd())
+    names: Sequence[str] = list(content["accuracy"])
+    lines = [
+        "# Which rule picks the better epoch",
+        "",
+        "Made by `python -m pipelines.epoch_choice FOLDER`; docs/epoch-choice.json has the same figures. Three of a",
+        "fold's four validation actors choose the epoch, the fourth measures it, each in turn; no clip of a fold's",
+        f"test actors is loaded. All folds of the honest protocol, seeds {', '.join(map(str, content['seeds']))}.",
+        "",
+        *(f"- {name}: {about[name]['about']}; {content['clips'][name]} answers" for name in names),
+        "",
+        f"| the epoch with the | {' | '.join(names)} |",
+        "| --- " * (len(names) + 1) + "|",
+    ]
+    for rule in content["accuracy"][names[0]]:
+        shown = [f"{content['accuracy'][name][rule]:.1%}" for name in names]
+        lines.append(f"| {rule} | {' | '.join(shown)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _settings(root: Path, name: str, clips: Path, seed: int) -> Settings:
+    overrides = experiments(root)[name]["overrides"] | {
+        "dataset.source": "local",
+        "dataset.path": str(clips.resolve()),
+        "train.seed": seed,
+        "train.watch_test": False,
+        "train.loader_workers": 0,
+    }
+    settings = load_settings(root / "params.yaml", PROFILE, overrides, f"{name}-{seed}")
+    return replace(settings, layout=replace(settings.layout, mfcc_name=f"mfcc-{settings.params.mfcc.kind}.parquet"))
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="RAVDESS files, searched with subfolders")
+    arguments = parser.parse_args()
+    root = Path.cwd()
+    with exit_with_sentence():
+        content = study(root, arguments.folder)
+        write_text(root / "docs" / "epoch-choice.json", json.dumps(content, indent=2) + "\n")
+        text = page(json.loads(json.dumps(content)))
+        write_text(root / "docs" / "epoch-choice.md", text)
+        print(text)
+
+
+if __name__ == "__main__":
+    main()
