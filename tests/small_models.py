@@ -14,6 +14,7 @@ from cfnsr.checkpoint import save_model
 from cfnsr.config import Layout, ProfileSettings, Settings
 from cfnsr.folds import Fold
 from cfnsr.normalize import Normalization
+from cfnsr.pretrained import Ancestors
 from cfnsr.training import model_config
 
 EVERY_WAY = ("both", "audio", "video")
@@ -51,7 +52,7 @@ def write_model(
     rows = settings.params.mfcc.channels
     statistics = Normalization((0.0,) * rows, tuple(np.linspace(100, 10, rows).tolist()))
     temperatures = temperature or dict.fromkeys(EVERY_WAY if modality == "both" else (modality,), 1.0)
-    config: dict[str, Any] = model_config(settings, Fold(0, (1,), (2,), (3,)), statistics, temperatures)
+    config: dict[str, Any] = model_config(settings, Fold(0, (1,), (2,), (3,)), statistics, temperatures, Ancestors())
     if inputs is None:
         del config["inputs"], config["temperature"]
     elif modality == "both":

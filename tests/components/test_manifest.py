@@ -94,7 +94,7 @@ def test_songs_alone_are_no_data(settings):
 
 
 def test_synthetic_clips_are_not_given_out_as_others(settings):
-    write_clip(settings.layout.raw, SampleSettings(seconds=0.5), Take(1, 1, 3, 2, 1, 1))
+    write_clip(settings.layout.raw, SampleSettings(seconds=1.0), Take(1, 1, 3, 2, 1, 1))
     add_takes(settings.layout.raw, 4)
     with pytest.raises(InputError, match=r"is a clip of the synthetic sample corpus.*set dataset.source to sample"):
         manifest(settings)

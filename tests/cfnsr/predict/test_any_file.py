@@ -184,7 +184,7 @@ def test_bad_files_among_good_ones_stop_nothing(predictor, tmp_path):
 
 def test_of_a_short_clip_that_is_cut_off_the_voice_is_used_too(predictor, tmp_path):
     clip = write_talk(tmp_path / "cut.mp4", SECONDS, options={"movflags": "faststart"})
-    answer = predictor(cut(clip, 0.9))
+    answer = predictor(cut(clip, 0.8))
     assert answer.answer.inputs == "both"
     assert set(answer.flags) == {Flag.CUT_OFF}
 
