@@ -10,6 +10,9 @@ from pydantic import Field, PositiveInt, model_validator
 from cfnsr.ravdess import ACTORS
 from cfnsr.section import Section
 
+SYNTHETIC = "synthetic sample, not RAVDESS"
+"""What the clips of the synthetic corpus say of themselves."""
+
 
 class SampleSettings(Section):
     """The synthetic corpus (`dataset.source: sample`)."""

@@ -9,7 +9,7 @@ import pandas as pd
 from cfnsr.config import Settings, default_workers
 from cfnsr.errors import InputError
 from cfnsr.manifest import build_manifest, faults, without_songs, write_manifest
-from cfnsr.sample.corpus import is_synthetic
+from cfnsr.media.probe import is_synthetic
 from components.runner import run_step
 
 logger = logging.getLogger(__name__)

@@ -67,10 +67,9 @@ def train(settings: Settings) -> None:
         folds = plan(settings)
         tracker = RunTracker(settings)
         with tracker.running(tracker.parent()):
-            outcomes = side_by_side(partial(_outcome, settings), folds, settings.params.train.fold_workers)
-        for outcome in outcomes:
-            if isinstance(outcome, Exception):
-                raise outcome
+            for outcome in side_by_side(partial(_outcome, settings), folds, settings.params.train.fold_workers):
+                if isinstance(outcome, Exception):
+                    raise outcome
 
 
 def _outcome(settings: Settings, fold: Fold) -> FoldResult | Exception:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cfnsr.errors import ClipError
 from cfnsr.media.container import open_media
+from cfnsr.sources import SYNTHETIC
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -48,6 +49,16 @@ def probe_media(path: Path) -> MediaInfo:
     if not any(lengths.values()):
         raise ClipError(f"{path.name} holds neither video nor audio")
     return MediaInfo(**lengths)
+
+
+def is_synthetic(path: Path) -> bool:
+    """Whether a clip says of itself that it is of the synthetic sample corpus.
+
+    Raises:
+        ClipError: the file can't be read.
+    """
+    with open_media(path) as container:
+        return container.metadata.get("comment") == SYNTHETIC
 
 
 def _packet_ends(container: InputContainer, path: Path) -> dict[int, float]:

@@ -12,19 +12,17 @@ import numpy as np
 
 from cfnsr.errors import ClipError, InputError
 from cfnsr.files import PARTIAL, atomic_path, code_digest, write_text
-from cfnsr.media.container import open_media
 from cfnsr.parallel import map_clips
 from cfnsr.ravdess import Modality, Take, actor_folder
 from cfnsr.sample.face import render_face
 from cfnsr.sample.plan import takes_of
 from cfnsr.sample.voice import SAMPLE_RATE, render_voice
-from cfnsr.sources import SampleSettings
+from cfnsr.sources import SYNTHETIC, SampleSettings
 
-TITLE = "synthetic sample, not RAVDESS"
 RECORD = "sample.json"
 """File in the corpus's folder that says what its clips were made from."""
 
-_NOTE = f"""{TITLE}
+_NOTE = f"""{SYNTHETIC}
 
 These clips are drawn and synthesised by cfnsr from a random seed. They show no person and no recording. They borrow the
 file names and folders of RAVDESS so that the same program reads both; figures measured on them say that the program
@@ -75,22 +73,12 @@ def write_clip(folder: Path, settings: SampleSettings, take: Take) -> None:
         _encode(path, frames, sound, settings.fps)
 
 
-def is_synthetic(path: Path) -> bool:
-    """Whether a clip says of itself that it is of this corpus.
-
-    Raises:
-        ClipError: the file can't be read.
-    """
-    with open_media(path) as container:
-        return container.metadata.get("comment") == TITLE
-
-
 def _prepare(folder: Path, settings: SampleSettings) -> None:
     """Make the folder say what its clips are made from; remove clips made from something else."""
     if "libx264" not in av.codecs_available:
         raise InputError("This build of PyAV has no libx264 encoder: install the av wheel from the package index.")
     wanted = json.dumps(
-        {"title": TITLE, "settings": settings.model_dump(), "program": code_digest(["cfnsr/sample"])}, indent=2
+        {"title": SYNTHETIC, "settings": settings.model_dump(), "program": code_digest(["cfnsr/sample"])}, indent=2
     )
     record = folder / RECORD
     found = record.read_text(encoding="utf-8") if record.exists() else None
@@ -114,8 +102,8 @@ def _clips_in(folder: Path) -> set[Path]:
 def _encode(path: Path, frames: np.ndarray, sound: np.ndarray, fps: int) -> None:
     """Write frames (T, H, W, 3) RGB and sound (S,) at 48 kHz as mp4; the sound becomes stereo, as in RAVDESS."""
     with av.open(str(path), "w", format="mp4") as container:
-        container.metadata["title"] = TITLE
-        container.metadata["comment"] = TITLE
+        container.metadata["title"] = SYNTHETIC
+        container.metadata["comment"] = SYNTHETIC
         video = container.add_stream("libx264", rate=fps, options=_X264)
         video.height, video.width = frames.shape[1:3]
         video.pix_fmt = "yuv420p"

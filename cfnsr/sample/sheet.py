@@ -9,11 +9,10 @@ import argparse
 from pathlib import Path
 
 from cfnsr.ravdess import EMOTIONS
-from cfnsr.sample.corpus import TITLE
 from cfnsr.sample.face import render_face
 from cfnsr.sample.plan import HALVES, Expression, takes_of
 from cfnsr.sample.voice import SAMPLE_RATE, render_voice
-from cfnsr.sources import SampleSettings
+from cfnsr.sources import SYNTHETIC, SampleSettings
 
 _ORDER = sorted(range(len(EMOTIONS)), key=lambda index: list(Expression).index(HALVES[EMOTIONS[index]][0]))
 _HEIGHT = 360  # pixels of the rendered frames
@@ -54,7 +53,7 @@ def draw_sheet(path: Path, settings: SampleSettings, actors: tuple[int, ...]) ->
         ax.set(xticks=[], yticks=[])
         for spine in ax.spines.values():
             spine.set_visible(False)
-    figure.text(0.98, 0.008, TITLE, ha="right", fontsize=9, color="#777777")
+    figure.text(0.98, 0.008, SYNTHETIC, ha="right", fontsize=9, color="#777777")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
 
