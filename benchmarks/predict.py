@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -34,7 +34,7 @@ import torch
 
 from cfnsr import CFNSR, Predictor
 from cfnsr.checkpoint import load_model, save_model
-from cfnsr.config import FacesSettings, MfccSettings
+from cfnsr.config import FacesSettings, MfccSettings, load_settings
 from cfnsr.export.graph import RawNetwork
 from cfnsr.export.onnx import onnx_model
 from cfnsr.export.smaller import halve, quantize
@@ -94,14 +94,18 @@ def loop(clip: Path, path: Path, seconds: float, longest: int | None = None) -> 
 
 def random_network(path: Path, **size: Any) -> Path:
     torch.manual_seed(0)
+    return _save(path, CFNSR(**size), FacesSettings(), MfccSettings())
+
+
+def _save(path: Path, network: CFNSR, faces: FacesSettings, mfcc: MfccSettings) -> Path:
     config = {
         "labels": list(EMOTIONS),
-        "faces": FacesSettings().model_dump(mode="json", exclude={"yunet"}),
+        "faces": faces.model_dump(mode="json", exclude={"yunet"}),
         "detector": "haar",
-        "mfcc": MfccSettings().model_dump(mode="json"),
-        "normalization": Normalization((0.0,) * 13, (1.0,) * 13).to_dict(),
+        "mfcc": mfcc.model_dump(mode="json"),
+        "normalization": Normalization((0.0,) * mfcc.channels, (1.0,) * mfcc.channels).to_dict(),
     }
-    save_model(path, CFNSR(**size), config)
+    save_model(path, network, config)
     return path
 
 
@@ -192,14 +196,26 @@ def write_variants(model: Path, folder: Path) -> None:
         print(f"{precision:5} {(folder / f'{precision}.onnx').stat().st_size / 1e6:6.1f} MB", flush=True)
 
 
-def cold_start(model: Path, clip: Path) -> None:
-    seconds = []
-    for _ in range(3):
-        started = time.perf_counter()
-        command = [sys.executable, "-m", "cfnsr.cli", "predict", str(clip), "--model", str(model), "--no-picture"]
-        subprocess.run(command, check=True, capture_output=True)
-        seconds.append(time.perf_counter() - started)
-    print(f"cold start:          {statistics.median(seconds):.1f} s for `cfnsr predict {clip.name}` (median of 3)")
+def sample_network(path: Path) -> Path:
+    """As large as the sample profile's, with random weights."""
+    params = load_settings(Path(__file__).resolve().parents[1] / "params.yaml", "sample").params
+    network = CFNSR.from_settings(params.model, params.mfcc, "both")
+    return _save(path, network, params.faces, params.mfcc)
+
+
+def cold_start(models: Mapping[str, Path], clip: Path) -> None:
+    """Programs from their start to their end, as somebody at a terminal waits for them."""
+    predict = ["predict", str(clip), "--no-picture", "--model"]
+    commands = {"`cfnsr --help`": ["--help"]}
+    commands |= {f"`cfnsr predict {clip.name}`, {name}": [*predict, str(model)] for name, model in models.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in commands}
+    for _ in range(5):
+        for name, arguments in commands.items():
+            started = time.perf_counter()
+            subprocess.run([sys.executable, "-m", "cfnsr.cli", *arguments], check=True, capture_output=True)
+            seconds[name].append(time.perf_counter() - started)
+    for name, values in seconds.items():
+        print(f"cold start:          {statistics.median(values):.2f} s (slowest {max(values):.2f} s) for {name}")
 
 
 def main() -> None:
@@ -221,7 +237,8 @@ def main() -> None:
             return
         if arguments.clip is None:
             parser.error("name a clip, or --network")
-        cold_start(model, arguments.clip)
+        small = sample_network(folder / "sample.safetensors")
+        cold_start({"network of the sample profile": small, "network of the paper": model}, arguments.clip)
         with Predictor.from_pretrained(model) as predictor:
             file = loop(arguments.clip, folder / "speed.mp4", arguments.seconds)
             for _ in predictor.predict_many([arguments.clip]):  # warm-up: libraries loaded, librosa compiled

@@ -114,12 +114,17 @@ def _groups(content: Mapping[str, Any]) -> str:
     )
 
 
+def _rule(settings: Settings, fold: FoldResult) -> str:
+    epochs = settings.params.train.smooth_epochs
+    return f", by their mean accuracy in {epochs} epochs" if fold.validation and epochs > 1 else ""
+
+
 def _data(settings: Settings, content: Mapping[str, Any], fold: FoldResult) -> str:
     faces, mfcc = settings.params.faces, settings.params.mfcc
     lines = [
         f"- Data: {LICENCES[content['corpus']]}",
         f"- Trained on the actors {_listed(fold.train)}; the epoch was chosen by the {SELECTION[content['protocol']]} "
-        f"{_listed(fold.validation or fold.test)}.",
+        f"{_listed(fold.validation or fold.test)}{_rule(settings, fold)}.",
         f"- {settings.params.train.folds} folds of {settings.params.train.actors_per_fold} test actors, seed "
         f"{settings.params.train.seed}.",
     ]
