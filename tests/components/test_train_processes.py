@@ -70,6 +70,30 @@ def test_a_fold_whose_process_is_killed_gets_a_sentence(tmp_path):
 
 
 @pytest.mark.slow
+def test_ctrl_c_ends_folds_side_by_side_and_their_processes(tmp_path):
+    long = {"epochs": 5000, "batch_size": 8, "optimizer": "adamw", "lr": 0.003}
+    train = {"folds": 3, "fold_workers": 2, "pretrain": {"audio": long, "video": long}, "fusion": long}
+    settings = write_params(tmp_path, train=train)
+    write_features(settings)
+    # Whoever starts programs in the background may have them ignore SIGINT, which is inherited.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = start(settings)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    deadline = time.monotonic() + 300
+    while len(list(settings.layout.run.glob("fold-*/audio/last.ckpt"))) < 2:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) != 0
+    assert psutil.wait_procs(children, timeout=60)[1] == []
+    assert not (settings.layout.run / "fold-2").exists()
+
+
+@pytest.mark.slow
 def test_folds_side_by_side_end_as_folds_one_after_the_other(tmp_path):
     settings = {}
     for workers in (1, 2):
