@@ -110,6 +110,7 @@ def trial_settings(settings: Settings, shared: SharedStudy, trial: optuna.Trial)
     from components.study import first_number
 
     overrides = {key: _draw(trial, key, space) for key, space in settings.params.tune.search.items()}
+    overrides["train.devices"] = 1  # a trial is given up from inside its process; more GPUs take more workers
     number = first_number(shared.study.trials[trial.number])
     variant = f"{shared.folder.name.removeprefix(f'{settings.profile}-')}-{number:03d}"
     return load_settings(settings.params_file, settings.profile, overrides, variant)

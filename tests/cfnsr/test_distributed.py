@@ -8,6 +8,7 @@ from gloo_processes import gradients_of_processes, small_network, step_of
 from lightning.pytorch.loggers import CSVLogger
 
 from cfnsr.data import EpochSampler, Features
+from cfnsr.errors import InputError
 from cfnsr.folds import actor_folds
 from cfnsr.training import train_fold
 
@@ -29,7 +30,9 @@ def test_two_processes_have_the_loss_of_one_with_twice_the_batch(tmp_path):
         root.mkdir()
         phase = {"epochs": 2, "batch_size": batch_size, "lr": 1e-7, "ema": 0.9}
         settings = write_params(
-            root, model={"modality": "video"}, train={"devices": devices, "pretrain": {"video": phase}}
+            root,
+            model={"modality": "video"},
+            train={"devices": devices, "pretrain": {"video": phase}, "smooth_epochs": 2},
         )
         write_features(settings)
         features = Features.load(settings.layout)
@@ -39,6 +42,18 @@ def test_two_processes_have_the_loss_of_one_with_twice_the_batch(tmp_path):
         histories.append(pd.read_csv(root / "fold" / "history.csv").drop(columns=["seconds", "phase"]))
     assert len(histories[0]) == 2
     pd.testing.assert_frame_equal(*histories, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_not_finite_is_a_sentence_from_any_process(tmp_path):
+    phase = {"epochs": 1, "batch_size": 8, "lr": 1e30}
+    settings = write_params(tmp_path, model={"modality": "video"}, train={"devices": 2, "pretrain": {"video": phase}})
+    write_features(settings)
+    fold = actor_folds(settings.params.dataset.actors, settings.params.train)[0]
+    with pytest.raises(InputError, match=r"^the training loss became (nan|inf) in epoch 0; lower this phase's lr"):
+        train_fold(
+            Features.load(settings.layout), fold, settings, tmp_path / "fold", lambda name: CSVLogger(tmp_path, name)
+        )
 
 
 def test_the_batches_of_processes_are_together_those_of_one():
