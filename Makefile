@@ -4,7 +4,7 @@ PYTHON ?= python3.11
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help install demo test test-services kubeflow results up status down lint types lock clean ablation
+.PHONY: help install demo test coverage test-services kubeflow results up status down lint types lock clean ablation
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,6 +30,9 @@ demo: $(VENV)/.installed  ## the sample profile from clips to a registered model
 	@echo 'Next: source .venv/bin/activate, then the command above, or `cfnsr --help`'
 
 test: install lint types  ## everything that CI runs
+	pytest
+
+coverage: install  ## the tests, and which lines they reach; watching the lines takes its time
 	pytest --cov --cov-report=term
 
 test-services: install  ## only the tests against real servers: PostgreSQL, S3, MLflow, Prefect
