@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import subprocess
 import time
@@ -16,9 +17,20 @@ DEADLINE = 240  # s; far more than any of these programs takes on a busy machine
 
 
 @contextmanager
+def interruptible() -> Iterator[None]:
+    """Programs started inside obey Ctrl-C; shells start background jobs with it ignored, which children inherit."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
 def running(command: Sequence[str | Path], **options: Any) -> Iterator[subprocess.Popen[str]]:
     """Start a program; at the end of the block it and its workers are gone, whatever happened."""
-    program = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
+    with interruptible():
+        program = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
     try:
         yield program
     finally:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from feature_files import write_features, write_params
 from mlflow_runs import runs
+from running_programs import interruptible
 from safetensors.torch import load_file
 
 from cfnsr.config import Settings
@@ -75,12 +76,8 @@ def test_ctrl_c_ends_folds_side_by_side_and_their_processes(tmp_path):
     train = {"folds": 3, "fold_workers": 2, "pretrain": {"audio": long, "video": long}, "fusion": long}
     settings = write_params(tmp_path, train=train)
     write_features(settings)
-    # Whoever starts programs in the background may have them ignore SIGINT, which is inherited.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
+    with interruptible():
         process = start(settings)
-    finally:
-        signal.signal(signal.SIGINT, before)
     deadline = time.monotonic() + 300
     while len(list(settings.layout.run.glob("fold-*/audio/last.ckpt"))) < 2:
         assert process.poll() is None
