@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pandas as pd
@@ -13,7 +12,7 @@ import pytest
 import torch
 from feature_files import write_features, write_params
 from mlflow_runs import runs
-from running_programs import interruptible
+from running_programs import interruptible, wait_for
 from safetensors.torch import load_file
 
 from cfnsr.config import Settings
@@ -38,11 +37,7 @@ def test_the_processes_of_folds_end_with_the_one_that_started_them(tmp_path):
     )
     write_features(settings)
     process = start(settings)
-    deadline = time.monotonic() + 300
-    while len(list(settings.layout.run.glob("fold-*/audio/last.ckpt"))) < 2:
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_for(process, lambda: len(list(settings.layout.run.glob("fold-*/audio/last.ckpt"))) == 2)
     workers = [child for child in psutil.Process(process.pid).children() if "spawn_main" in " ".join(child.cmdline())]
     assert len(workers) == 2
     process.send_signal(signal.SIGKILL)
@@ -57,11 +52,7 @@ def test_a_fold_whose_process_is_killed_gets_a_sentence(tmp_path):
     settings = write_params(tmp_path, model={"modality": "audio"}, train=train_settings)
     write_features(settings)
     process = start(settings, stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 300
-    while not (settings.layout.run / "fold-0" / "audio" / "last.ckpt").exists():
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_for(process, lambda: (settings.layout.run / "fold-0" / "audio" / "last.ckpt").exists())
     (worker,) = [child for child in psutil.Process(process.pid).children() if "spawn_main" in " ".join(child.cmdline())]
     worker.kill()
     _, said = process.communicate(timeout=60)
@@ -78,11 +69,7 @@ def test_ctrl_c_ends_folds_side_by_side_and_their_processes(tmp_path):
     write_features(settings)
     with interruptible():
         process = start(settings)
-    deadline = time.monotonic() + 300
-    while len(list(settings.layout.run.glob("fold-*/audio/last.ckpt"))) < 2:
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_for(process, lambda: len(list(settings.layout.run.glob("fold-*/audio/last.ckpt"))) == 2)
     children = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=60) != 0
@@ -119,11 +106,8 @@ def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been_killed(tmp_path):
 
     folder = settings["killed"].layout.run
     process = start(settings["killed"])
-    deadline = time.monotonic() + 300
-    while not (folder / "fold-1" / "fusion" / "last.ckpt").exists():  # in the middle of the second fold's last phase
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    # In the middle of the second fold's last phase.
+    wait_for(process, lambda: (folder / "fold-1" / "fusion" / "last.ckpt").exists())
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (folder / "fold-1" / "fold.json").exists()
