@@ -14,7 +14,6 @@ import argparse
 import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -23,12 +22,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cfnsr.config import Settings, default_workers, load_settings
+from cfnsr.config import Settings, default_workers
 from cfnsr.errors import exit_with_sentence
 from cfnsr.files import atomic_path, write_text
 from cfnsr.parallel import end_with_parent
 from components import download, faces, manifest, mfcc
-from pipelines.experiments import PROFILE, experiments
+from pipelines.experiments import experiments, settings_of
 
 if TYPE_CHECKING:
     from cfnsr.folds import Fold
@@ -203,15 +202,8 @@ def page(content: Mapping[str, Any]) -> str:
 
 
 def _settings(root: Path, name: str, clips: Path, seed: int) -> Settings:
-    overrides = experiments(root)[name]["overrides"] | {
-        "dataset.source": "local",
-        "dataset.path": str(clips.resolve()),
-        "train.seed": seed,
-        "train.watch_test": False,
-        "train.loader_workers": 0,
-    }
-    settings = load_settings(root / "params.yaml", PROFILE, overrides, f"{name}-{seed}")
-    return replace(settings, layout=replace(settings.layout, mfcc_name=f"mfcc-{settings.params.mfcc.kind}.parquet"))
+    source = {"dataset.source": "local", "dataset.path": str(clips.resolve()), "train.watch_test": False}
+    return settings_of(root, name, {**experiments(root)[name]["overrides"], **source}, seed)
 
 
 def main() -> None:

@@ -50,7 +50,7 @@ def run_experiments(root: Path, clips: Path, names: Sequence[str] = ()) -> Itera
         raise InputError(f"there is no experiment {unknown[0]!r}; experiments.yaml has {', '.join(known)}.")
     source = {"dataset.source": "local", "dataset.path": str(clips.resolve())}
     variants = {
-        name: [_settings(root, name, {**source, **experiment["overrides"]}, seed) for seed in experiment["seeds"]]
+        name: [settings_of(root, name, {**source, **experiment["overrides"]}, seed) for seed in experiment["seeds"]]
         for name, experiment in known.items()
         if not names or name in names
     }
@@ -88,7 +88,8 @@ def write_down(root: Path, row: Mapping[str, Any]) -> str:
     return text
 
 
-def _settings(root: Path, name: str, overrides: Mapping[str, Any], seed: int) -> Settings:
+def settings_of(root: Path, name: str, overrides: Mapping[str, Any], seed: int) -> Settings:
+    """The settings of one experiment with one seed."""
     workers = {"train.seed": seed, "train.fold_workers": default_workers(), "train.loader_workers": 0}
     settings = load_settings(root / "params.yaml", PROFILE, {**overrides, **workers}, f"{name}-{seed}")
     # Experiments with the same feature share its file.
