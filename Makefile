@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 .PHONY: help install demo test coverage test-services kubeflow results up status down lint types lock clean ablation
 
 help:  ## show this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 # The stamps make an interrupted install start again and an up-to-date one cost nothing.
 $(VENV)/.installed: requirements.txt pyproject.toml
@@ -29,11 +29,15 @@ demo: $(VENV)/.installed  ## the sample profile from clips to a registered model
 	@python -m components.results
 	@echo 'Next: source .venv/bin/activate, then the command above, or `cfnsr --help`'
 
+# Tests of one file stay in one process, because they share what is slow to make; processes share the cores.
+TEST_JOBS ?= 2
+PYTEST := OMP_NUM_THREADS=1 pytest -n $(TEST_JOBS) --dist loadfile
+
 test: install lint types  ## everything that CI runs
-	pytest
+	$(PYTEST)
 
 coverage: install  ## the tests, and which lines they reach; watching the lines takes its time
-	pytest --cov --cov-report=term
+	$(PYTEST) --cov --cov-report=term
 
 test-services: install  ## only the tests against real servers: PostgreSQL, S3, MLflow, Prefect
 	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || \
