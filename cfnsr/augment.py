@@ -70,18 +70,19 @@ class Mixup:
     """How the clips of a batch are mixed in pairs (Zhang et al., ICLR 2018); face and voice with the same draw."""
 
     share: Tensor
-    """() of each clip itself; the rest is its partner's."""
+    """(N,) of each clip itself; the rest is its partner's."""
     partner: Tensor
     """(N,)"""
 
     def __call__(self, values: Tensor) -> Tensor:
         """Mix `(N, …)`."""
-        return self.share * values + (1 - self.share) * values[self.partner]
+        share = self.share.view(-1, *[1] * (values.ndim - 1))
+        return share * values + (1 - share) * values[self.partner]
 
 
 def mixup(clips: int, alpha: float, device: torch.device) -> Mixup:
-    """Draw a mix for a batch of N clips: one share from Beta(alpha, alpha), a partner for each."""
-    share = torch.distributions.Beta(alpha, alpha).sample()
+    """Draw a mix for a batch of N clips: for each a partner, and a share from Beta(alpha, alpha)."""
+    share = torch.distributions.Beta(alpha, alpha).sample((clips,))
     return Mixup(share.to(device), torch.randperm(clips).to(device))
 
 

@@ -25,6 +25,7 @@ from cfnsr.sources import DatasetSettings
 
 Fusion = Literal["cfn_sr", "no_attention", "no_residual", "concat", "average"]
 Modality = Literal["both", "audio", "video"]
+AudioPooling = Literal["flatten", "attention"]
 
 PITCH_TRACKS = 3
 """What `cfnsr.pitch` adds to the MFCC: pitch, pitch relative to the clip's own, harmonicity."""
@@ -107,6 +108,7 @@ class ModelSettings(Section):
     width: int = Field(64, ge=8, multiple_of=8)  # channels of the video stem
     cardinality: PositiveInt = 32
     audio_width: int = Field(32, ge=8, multiple_of=8)
+    audio_pooling: AudioPooling = "flatten"  # attention: weighted means over time, and the maximum
     transformer_layers: PositiveInt = 5
     fusion: Fusion = "cfn_sr"
     modality: Modality = "both"

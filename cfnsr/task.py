@@ -55,10 +55,14 @@ class EmotionTask(lightning.LightningModule):
         if isinstance(phase, FusionSettings) and phase.modality_dropout:
             present = drop_modalities(len(label), phase.modality_dropout, label.device)
         logits = self.network(frames, mfcc, present)
-        loss = F.cross_entropy(logits, label, label_smoothing=phase.label_smoothing)
+        smoothing = phase.label_smoothing
+        loss = F.cross_entropy(logits, label, label_smoothing=smoothing)
         if mixed is not None:
-            partners = F.cross_entropy(logits, label[mixed.partner], label_smoothing=phase.label_smoothing)
-            loss = mixed.share * loss + (1 - mixed.share) * partners
+            own, partners = (
+                F.cross_entropy(logits, target, label_smoothing=smoothing, reduction="none")
+                for target in (label, label[mixed.partner])
+            )
+            loss = (mixed.share * own + (1 - mixed.share) * partners).mean()
         if not torch.isfinite(loss):
             raise InputError(
                 f"the training loss became {loss.item()} in epoch {self.current_epoch}; lower this phase's lr."

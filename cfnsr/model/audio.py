@@ -1,17 +1,44 @@
 """Audio encoder: a 1-D CNN over the MFCC's time axis (paper, section 3.1).
 
-Shapes: N clips, C channels, L MFCC frames, S audio tokens.
+Shapes: N clips, C channels, L MFCC frames, S audio tokens, A attention heads.
 """
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from cfnsr.config import AudioPooling
 
 POOL = 8
 """MFCC frames a token sums up (the published network's max-pool)."""
 
 MIN_MFCC_FRAMES = 64
+
+ATTENTION_HEADS = 4
+
+
+class AttentionPooling(nn.Module):
+    """Tokens to a clip's features, wherever in the clip something happens: weighted means over time, and the maximum.
+
+    The weights are those of Lin et al., "A structured self-attentive sentence embedding", ICLR 2017.
+
+    Args:
+        channels: C.
+        hidden: of the scores' hidden layer.
+    """
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.hidden = nn.Conv1d(channels, hidden, kernel_size=1)
+        self.scores = nn.Conv1d(hidden, ATTENTION_HEADS, kernel_size=1)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """`(N, C, S)` to `(N, (A + 1) C)`."""
+        weights = self.scores(self.hidden(tokens).tanh()).softmax(dim=2)  # (N, A, S)
+        means = weights @ tokens.transpose(1, 2)  # (N, A, C)
+        return torch.cat([means.flatten(1), tokens.amax(dim=2)], dim=1)
 
 
 class AudioEncoder(nn.Module):
@@ -22,9 +49,17 @@ class AudioEncoder(nn.Module):
         mfcc_frames: frames of the usual input. It fixes the number of tokens, `(mfcc_frames - 4) // 8`; longer and
             shorter inputs are pooled to the same number.
         width: channels of the first two convolutions; tokens have twice as many.
+        pooling: how a clip's features are made of its tokens: "flatten", the paper's, all of them side by side, or
+            "attention".
+
+    Attributes:
+        channels: C of a token.
+        features: of a clip.
     """
 
-    def __init__(self, coefficients: int = 13, mfcc_frames: int = 212, width: int = 32) -> None:
+    def __init__(
+        self, coefficients: int = 13, mfcc_frames: int = 212, width: int = 32, pooling: AudioPooling = "flatten"
+    ) -> None:
         super().__init__()
         self.channels = 2 * width
         self.tokens = (mfcc_frames - 4) // POOL  # the two convolutions take 2 frames each
@@ -36,6 +71,13 @@ class AudioEncoder(nn.Module):
         self.dropout = nn.Dropout(0.2)
         self.conv3 = nn.Conv1d(width, self.channels, kernel_size=5, padding=2)
         self.bn3 = nn.BatchNorm1d(self.channels)
+        self.pooling: nn.Module
+        if pooling == "attention":
+            self.pooling = AttentionPooling(self.channels, width)
+            self.features = (ATTENTION_HEADS + 1) * self.channels
+        else:
+            self.pooling = nn.Flatten()
+            self.features = self.tokens * self.channels
 
     def forward(self, mfcc: Tensor) -> Tensor:
         """Encode `(N, coefficients, L)` to tokens `(N, C, S)`.

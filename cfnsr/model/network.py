@@ -3,7 +3,8 @@
 "A cross-modal fusion network based on self-attention and residual structure for multimodal emotion recognition",
 arXiv 2111.02172.
 
-Shapes: N clips, T frames, H x W pixels, C video channels, D audio channels, S audio tokens, K classes.
+Shapes: N clips, T frames, H x W pixels, C video channels, D audio channels, S audio tokens, E audio
+features, K classes.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any, get_args
 import torch
 from torch import Tensor, nn
 
-from cfnsr.config import Fusion, MfccSettings, Modality, ModelSettings
+from cfnsr.config import AudioPooling, Fusion, MfccSettings, Modality, ModelSettings
 from cfnsr.model.audio import AudioEncoder
 from cfnsr.model.cross_modal import CrossModalBlock
 from cfnsr.model.video import VideoEncoder
@@ -41,14 +42,14 @@ class CFNSR(nn.Module):
     Args:
         classes: K.
         layers, width, cardinality, stem_relu: see `VideoEncoder`.
-        coefficients, mfcc_frames, audio_width: see `AudioEncoder`.
+        coefficients, mfcc_frames, audio_width, audio_pooling: see `AudioEncoder`.
         transformer_layers: of the cross-modal block's audio Transformer.
         fusion: "cfn_sr" (the paper's block), its ablations "no_attention" and "no_residual", "concat" (no block: pooled
             features side by side) or "average" (mean of both encoders' own logits).
         modality: "both", or "audio" / "video" for one encoder alone with its own head.
 
     Raises:
-        ValueError: an unknown fusion or modality, or a cardinality that does not fit the width.
+        ValueError: an unknown fusion, modality or audio_pooling, or a cardinality that does not fit the width.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class CFNSR(nn.Module):
         coefficients: int = 13,
         mfcc_frames: int = 212,
         audio_width: int = 32,
+        audio_pooling: AudioPooling = "flatten",
         transformer_layers: int = 5,
         fusion: Fusion = "cfn_sr",
         modality: Modality = "both",
@@ -70,6 +72,7 @@ class CFNSR(nn.Module):
         for name, value, known in (
             ("fusion", fusion, get_args(Fusion)),
             ("modality", modality, get_args(Modality)),
+            ("audio_pooling", audio_pooling, get_args(AudioPooling)),
         ):
             if value not in known:
                 raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(known)}")
@@ -82,6 +85,7 @@ class CFNSR(nn.Module):
             "coefficients": coefficients,
             "mfcc_frames": mfcc_frames,
             "audio_width": audio_width,
+            "audio_pooling": audio_pooling,
             "transformer_layers": transformer_layers,
             "fusion": fusion,
             "modality": modality,
@@ -93,9 +97,9 @@ class CFNSR(nn.Module):
             self.video = VideoEncoder(layers, width, cardinality, stem_relu)
             video_features = self.video.channels
         if modality != "video":
-            self.audio = AudioEncoder(coefficients, mfcc_frames, audio_width)
+            self.audio = AudioEncoder(coefficients, mfcc_frames, audio_width, audio_pooling)
             self.audio_dropout = nn.Dropout(0.4)
-            audio_features = self.audio.channels * self.audio.tokens
+            audio_features = self.audio.features
         if modality == "both" and fusion == "average":
             self.video_classifier = nn.Linear(video_features, classes)
             self.audio_classifier = nn.Linear(audio_features, classes)
@@ -145,7 +149,7 @@ class CFNSR(nn.Module):
             raise ValueError(f"a network of modality {self.modality} was given neither frames nor MFCC that it can use")
         if self.modality == "audio":
             assert mfcc is not None
-            return Output(self.classifier(self._flat_audio(self.audio(mfcc))), None)
+            return Output(self.classifier(self._audio_features(self.audio(mfcc))), None)
         if self.modality == "video":
             assert frames is not None
             return Output(self.classifier(_pool(self.video(frames))), None)
@@ -155,7 +159,7 @@ class CFNSR(nn.Module):
             seen, heard = seen[:, None], heard[:, None]
         video_map = None if frames is None else self.video(frames)  # (N, C, T', H', W')
         tokens = None if mfcc is None else self.audio(mfcc)  # (N, D, S)
-        audio = None if tokens is None else self._flat_audio(tokens)  # (N, D S)
+        audio = None if tokens is None else self._audio_features(tokens)  # (N, E)
         if self.fusion == "average":
             return Output(self._average(video_map, audio, seen, heard), None)
         attention = None
@@ -167,13 +171,13 @@ class CFNSR(nn.Module):
     def _side_by_side(
         self, video: Tensor | None, audio: Tensor | None, seen: Tensor | None, heard: Tensor | None
     ) -> Tensor:
-        """Features `(N, C + D S)`, zeros where a modality is missing."""
+        """Features `(N, C + E)`, zeros where a modality is missing."""
         given = video if video is not None else audio
         assert given is not None
         if video is None:
             video = given.new_zeros(len(given), self.video.channels)
         if audio is None:
-            audio = given.new_zeros(len(given), self.audio.channels * self.audio.tokens)
+            audio = given.new_zeros(len(given), self.audio.features)
         if seen is not None and heard is not None:
             video, audio = video * seen, audio * heard
         return torch.cat([video, audio], dim=1)
@@ -192,8 +196,8 @@ class CFNSR(nn.Module):
             return (video_logits + audio_logits) / 2
         return (video_logits * seen + audio_logits * heard) / (seen + heard)
 
-    def _flat_audio(self, tokens: Tensor) -> Tensor:
-        return self.audio_dropout(tokens.flatten(1))  # (N, D S)
+    def _audio_features(self, tokens: Tensor) -> Tensor:
+        return self.audio_dropout(self.audio.pooling(tokens))  # (N, E)
 
 
 def _pool(video_map: Tensor) -> Tensor:

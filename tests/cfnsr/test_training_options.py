@@ -178,8 +178,12 @@ def test_mixup_mixes_both_modalities_alike():
     mixed = mixup(6, 0.4, torch.device("cpu"))
     faces, voices = torch.arange(6.0).view(6, 1), 10 * torch.arange(6.0).view(6, 1)
     torch.testing.assert_close(10 * mixed(faces), mixed(voices))
-    torch.testing.assert_close(mixed(faces), mixed.share * faces + (1 - mixed.share) * faces[mixed.partner])
-    assert 0 <= mixed.share <= 1
+    share = mixed.share[:, None]
+    torch.testing.assert_close(mixed(faces), share * faces + (1 - share) * faces[mixed.partner])
+    assert mixed.share.shape == (6,)
+    assert (mixed.share >= 0).all()
+    assert (mixed.share <= 1).all()
+    assert len(set(mixed.share.tolist())) == 6
 
 
 def test_the_rate_rises_and_falls_to_zero():

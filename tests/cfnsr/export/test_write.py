@@ -30,6 +30,7 @@ NETWORKS = {
     "average": {"model": {"fusion": "average"}},
     "concat": {"model": {"fusion": "concat"}, "mfcc": {"kind": "rich"}},
     "audio": {"modality": "audio"},
+    "attention_pooling": {"model": {"audio_pooling": "attention"}},
     "video": {"modality": "video", "faces": {"size": 40, "frames": 17}},
 }
 RUNTIMES = ["openvino", "onnxruntime"]

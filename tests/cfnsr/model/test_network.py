@@ -31,10 +31,11 @@ def test_cross_modal_block_has_the_papers_parameters():
     assert sum(parameter.numel() for parameter in CrossModalBlock().parameters()) == 385_345
 
 
+@pytest.mark.parametrize("pooling", ["flatten", "attention"])
 @pytest.mark.parametrize("fusion", FUSIONS)
-def test_logits_do_not_depend_on_the_other_clips(fusion):
+def test_logits_do_not_depend_on_the_other_clips(fusion, pooling):
     """The published code sums its attention over the batch and fails this."""
-    model = CFNSR(**SMALL, fusion=fusion).eval()
+    model = CFNSR(**SMALL, fusion=fusion, audio_pooling=pooling).eval()
     frames, mfcc = clips(4)
     with torch.no_grad():
         together = model(frames, mfcc)
@@ -44,9 +45,10 @@ def test_logits_do_not_depend_on_the_other_clips(fusion):
     torch.testing.assert_close(together, reversed_order, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("pooling", ["flatten", "attention"])
 @pytest.mark.parametrize("fusion", FUSIONS)
-def test_every_parameter_of_an_ablation_is_used(fusion):
-    model = CFNSR(**SMALL, fusion=fusion)
+def test_every_parameter_of_an_ablation_is_used(fusion, pooling):
+    model = CFNSR(**SMALL, fusion=fusion, audio_pooling=pooling)
     model(*clips(2, frames=16, size=64)).sum().backward()
     unused = [name for name, parameter in model.named_parameters() if parameter.grad is None]
     assert unused == []
