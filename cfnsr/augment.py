@@ -33,7 +33,7 @@ class VideoAugment:
 
 
 class AudioAugment:
-    """Another speed, a shift in time and SpecAugment's masks (Park et al., Interspeech 2019), drawn for each clip.
+    """Speed, shift in time, colour and SpecAugment's masks (Park et al., Interspeech 2019), drawn for each clip.
 
     The strengths were chosen on validation actors of RAVDESS, see docs/results.md.
 
@@ -42,10 +42,21 @@ class AudioAugment:
         perturbed: share of clips at another speed than their own.
         time_mask: longest mask in time, share of the frames.
         coefficient_mask: widest mask over coefficients.
+        gain: deviation of the factor by which a coefficient moves more or less over a clip.
+        offset: deviation of what is added to a coefficient throughout a clip.
     """
 
-    def __init__(self, frames: int, perturbed: float = 0.5, time_mask: float = 0.15, coefficient_mask: int = 2) -> None:
+    def __init__(
+        self,
+        frames: int,
+        perturbed: float = 0.5,
+        time_mask: float = 0.15,
+        coefficient_mask: int = 2,
+        gain: float = 0.2,
+        offset: float = 0.2,
+    ) -> None:
         self._frames, self._perturbed = frames, perturbed
+        self._gain, self._offset = gain, offset
         self._time_mask, self._coefficient_mask = int(time_mask * frames), coefficient_mask
 
     def cut(self, views: Tensor) -> Tensor:
@@ -58,6 +69,14 @@ class AudioAugment:
         begin = torch.randint(0, length - self._frames + 1, (clips, 1))
         window = (begin + torch.arange(self._frames))[:, None].expand(-1, coefficients, -1)  # (N, C, L)
         return views[torch.arange(clips), speed].gather(2, window)
+
+    def coloured(self, mfcc: Tensor) -> Tensor:
+        """`(N, C, L)`, standardised, as other voices, microphones and rooms would have it.
+
+        Whatever filters a sound the same way all the time adds a constant to each cepstral coefficient.
+        """
+        gain, offset = torch.randn(2, *mfcc.shape[:2], 1)
+        return mfcc * (1 + self._gain * gain) + self._offset * offset
 
     def masked(self, mfcc: Tensor) -> Tensor:
         """`(N, C, L)`, standardised, with masks of 0, the mean, over time and coefficients."""

@@ -172,8 +172,8 @@ class ClipDataset(Dataset[Batch]):
             if self._mfcc is not None:
                 if draws and self._augment_audio is not None:
                     torch.manual_seed(draws[0].seed)
-                    cut = self._augment_audio.cut(self._views[index].float())
-                    batch["mfcc"] = self._augment_audio.masked(self._normalization.mfcc(cut))
+                    cut = self._normalization.mfcc(self._augment_audio.cut(self._views[index].float()))
+                    batch["mfcc"] = self._augment_audio.masked(self._augment_audio.coloured(cut))
                 else:
                     batch["mfcc"] = self._mfcc[index]
         return batch

@@ -27,6 +27,7 @@ from cfnsr.errors import exit_with_sentence
 from cfnsr.files import atomic_path, write_text
 from cfnsr.parallel import end_with_parent
 from components import download, faces, manifest, mfcc
+from components.tracking import source_tags
 from pipelines.experiments import experiments, settings_of
 
 if TYPE_CHECKING:
@@ -176,21 +177,23 @@ def study(root: Path, clips: Path) -> dict[str, Any]:
                     totals = {rule: totals[rule] + found[rule] for rule in RULES}
             shares[name] = {rule: total / amount for rule, total in totals.items()}
             amounts[name] = amount
-    return {"seeds": SEEDS, "clips": amounts, "accuracy": shares}
+    about = {name: experiments(root)[name]["about"] for name in NAMES}
+    commit = source_tags(root).get("mlflow.source.git.commit", "")[:12]
+    return {"seeds": SEEDS, "commit": commit, "about": about, "clips": amounts, "accuracy": shares}
 
 
 def page(content: Mapping[str, Any]) -> str:
     """docs/epoch-choice.md."""
-    about = experiments(Path.cwd())
     names: Sequence[str] = list(content["accuracy"])
     lines = [
         "# Which rule picks the better epoch",
         "",
         "Made by `python -m pipelines.epoch_choice FOLDER`; docs/epoch-choice.json has the same figures. Three of a",
         "fold's four validation actors choose the epoch, the fourth measures it, each in turn; no clip of a fold's",
-        f"test actors is loaded. All folds of the honest protocol, seeds {', '.join(map(str, content['seeds']))}.",
+        f"test actors is loaded. All folds of the honest protocol, seeds {', '.join(map(str, content['seeds']))}, with the",
+        f"recipes of commit {content['commit']}.",
         "",
-        *(f"- {name}: {about[name]['about']}; {content['clips'][name]} answers" for name in names),
+        *(f"- {name}: {content['about'][name]}; {content['clips'][name]} answers" for name in names),
         "",
         f"| the epoch with the | {' | '.join(names)} |",
         "| --- " * (len(names) + 1) + "|",

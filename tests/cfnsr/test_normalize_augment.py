@@ -54,6 +54,19 @@ def test_audio_augmentation_keeps_the_shape_and_hides_some(seed):
     assert len({clip.sum().item() for clip in masked}) > 1  # each clip has masks of its own
 
 
+def test_each_clip_and_coefficient_has_a_colour_of_its_own_throughout():
+    torch.manual_seed(0)
+    mfcc = torch.randn(2000, 3, 1).sign() * torch.tensor([-1.0, 0.0, 1.0])  # (N, C, L), each -1, 0, 1 or 1, 0, -1
+    coloured = AudioAugment(3, gain=0.3, offset=0.1).coloured(mfcc)
+    offset = coloured[..., 1]
+    gain = (coloured[..., 2] - coloured[..., 0]) / (mfcc[..., 2] - mfcc[..., 0])
+    torch.testing.assert_close(coloured, mfcc * gain[..., None] + offset[..., None])
+    assert (gain.mean().item(), gain.std().item()) == (pytest.approx(1, abs=0.02), pytest.approx(0.3, abs=0.02))
+    assert (offset.mean().item(), offset.std().item()) == (pytest.approx(0, abs=0.01), pytest.approx(0.1, abs=0.01))
+    together = torch.corrcoef(torch.cat([gain, offset], dim=1).T) - torch.eye(6)
+    assert together.abs().max() < 0.1
+
+
 def test_training_clips_are_cut_at_every_shift_and_half_of_them_at_another_speed():
     torch.manual_seed(0)
     clips, speeds, frames, shift = 4000, 3, 50, 5
