@@ -53,7 +53,7 @@ class AudioAugment:
         time_mask: float = 0.15,
         coefficient_mask: int = 2,
         gain: float = 0.2,
-        offset: float = 0.2,
+        offset: float = 0.3,
     ) -> None:
         self._frames, self._perturbed = frames, perturbed
         self._gain, self._offset = gain, offset

@@ -55,8 +55,8 @@ class FacesSettings(Section):
 class MfccSettings(Section):
     """Stage `mfcc`. The defaults are the published feature: 13 x 212."""
 
-    # aligned: the same from where the speech begins; rich: that with three tracks of pitch
-    kind: Literal["published", "aligned", "rich"] = "published"
+    # rich: from where the speech begins, and with three tracks of pitch
+    kind: Literal["published", "rich"] = "published"
     coefficients: PositiveInt = 13
     sample_rate: PositiveInt = 44100  # Hz
     offset: float = Field(0.5, ge=0)  # s
@@ -137,7 +137,7 @@ class PhaseSettings(Section):
     ema: float = Field(0.0, ge=0, lt=1)  # decay a step of the weights' moving average, which is what is kept; 0: none
     mixup: float = Field(0.0, ge=0)  # alpha of the Beta distribution that mixes clips; 0: none
     augment_video: bool = False  # mirror, rotation, crop and colour, one draw a clip
-    augment_audio: bool = False  # speed, shift in time and SpecAugment; needs train.standardize_mfcc and mfcc.speeds
+    augment_audio: bool = False  # speed, shift, colour and SpecAugment; needs train.standardize_mfcc and mfcc.speeds
 
 
 class FusionSettings(PhaseSettings):

@@ -23,7 +23,7 @@ SILENCE = 1e-3
 at 6.1e-3 in the published window; the dither of 16-bit files stays below 1e-4."""
 
 SPEECH_DB = 30.0
-"""Speech begins with the first frame whose power is so close to that of the loudest (kinds `aligned` and `rich`)."""
+"""Speech begins with the first frame whose power is so close to that of the loudest (kind `rich`)."""
 LEAD = 8
 """Frames by which the window begins before the speech."""
 LONGEST = 10.0
@@ -47,7 +47,7 @@ def mfcc(audio: NDArray[np.float32], settings: MfccSettings) -> NDArray[np.float
     `published`: from `settings.offset` on, `settings.duration` long, padded with zeros at the end where the clip is
     shorter. A clip so short that the offset would cut off more than it leaves is taken from its start.
 
-    `aligned`: as long, but from where the speech begins. `rich`: that with the tracks of `cfnsr.pitch` below it.
+    `rich`: as long, but from where the speech begins, with the tracks of `cfnsr.pitch` below it.
 
     Args:
         audio: the clip from its beginning, mono (n,), between -1 and 1, at `settings.sample_rate`.
@@ -67,7 +67,7 @@ def mfcc(audio: NDArray[np.float32], settings: MfccSettings) -> NDArray[np.float
     peak = float(np.abs(window).max(initial=0))
     if peak < SILENCE:
         raise ClipError(f"the sound is silent (peak {peak:.1g} of full scale)")
-    if settings.kind != "published":
+    if settings.kind == "rich":
         return _from_onset(audio, settings, shift=0)
     return _coefficients(np.pad(window, (0, length - window.size)), settings)
 
@@ -91,7 +91,7 @@ def views(audio: NDArray[np.float32], settings: MfccSettings) -> NDArray[np.floa
     for speed in settings.speeds:
         rate = round(settings.sample_rate / speed)  # played at the usual rate, it is so much faster
         sound = audio if speed == 1 else resample(audio, orig_sr=settings.sample_rate, target_sr=rate)
-        if settings.kind != "published":
+        if settings.kind == "rich":
             result.append(_from_onset(sound, settings, settings.shift_frames, speed))
             continue
         begin = round(settings.offset / speed * settings.sample_rate) - settings.shift_frames * settings.hop
@@ -115,9 +115,8 @@ def _from_onset(
     padded = np.pad(sound, (before, after))
     _, (onset, _) = trim(padded, top_db=SPEECH_DB, frame_length=settings.n_fft, hop_length=hop)
     begin = int(onset) // hop - LEAD - shift
-    rows = _coefficients(padded, settings)
-    if settings.kind == "rich":
-        rows = np.concatenate([rows, pitch(padded, settings.sample_rate, settings.n_fft, hop, speed)])
+    tracks = pitch(padded, settings.sample_rate, settings.n_fft, hop, speed)
+    rows = np.concatenate([_coefficients(padded, settings), tracks])
     begin = min(max(begin, 0), rows.shape[1] - frames - 2 * shift)
     return rows[:, begin : begin + frames + 2 * shift]
 
@@ -143,7 +142,7 @@ def features_of_file(path: Path, settings: MfccSettings) -> tuple[NDArray[np.flo
 
 def seconds_needed(settings: MfccSettings) -> float:
     """Seconds of a clip that its features may depend on."""
-    if settings.kind != "published":
+    if settings.kind == "rich":
         return LONGEST
     # A fast view needs more of the clip than its own length.
     return settings.offset + (settings.duration + 2 * settings.shift) * max(settings.speeds, default=1.0)

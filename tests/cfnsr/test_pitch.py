@@ -59,13 +59,6 @@ def test_the_window_begins_where_the_speech_does(settings, seconds_before):
     assert not pitched[: LEAD - 3].any()
 
 
-def test_aligned_is_rich_without_pitch():
-    sound = np.concatenate([np.zeros(RATE // 2, np.float32), voice(200, 3.0)])
-    aligned = RICH.model_copy(update={"kind": "aligned"})
-    assert aligned.channels == 13
-    assert np.array_equal(mfcc(sound, aligned), mfcc(sound, RICH)[:13])
-
-
 def test_what_is_shorter_than_the_window_ends_in_silence():
     matrix = mfcc(voice(200, 1.0), RICH)
     assert (matrix[13, 30:80] > 0.05).all()

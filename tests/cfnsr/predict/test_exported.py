@@ -40,7 +40,7 @@ assert "torch" not in sys.modules
 """
 
 
-@pytest.fixture(scope="module", params=["published", "aligned", "rich"])
+@pytest.fixture(scope="module", params=["published", "rich"])
 def home(request, tmp_path_factory):
     """A model as safetensors and as ONNX, for a kind of audio feature, and clips."""
     home = tmp_path_factory.mktemp(request.param)
