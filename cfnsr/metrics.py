@@ -49,15 +49,15 @@ def scores(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -> 
 
 def reliability(
     probabilities: NDArray[np.floating], labels: NDArray[np.integer]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean confidence and accuracy of each bin of the ECE that has clips in it: the points of a reliability diagram."""
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """Mean confidence, accuracy and clips of each bin of the ECE that has any: the points of a reliability diagram."""
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == labels
     index = np.minimum((confidence * ECE_BINS).astype(int), ECE_BINS - 1)
     clips = np.bincount(index, minlength=ECE_BINS)
     filled = clips > 0
     sums = [np.bincount(index, weights=values, minlength=ECE_BINS) for values in (confidence, right.astype(float))]
-    return sums[0][filled] / clips[filled], sums[1][filled] / clips[filled]
+    return sums[0][filled] / clips[filled], sums[1][filled] / clips[filled], clips[filled]
 
 
 def confusion_matrix(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -> NDArray[np.int64]:

@@ -87,6 +87,8 @@ def plot_reliability(
 ) -> None:
     """Reliability diagram: how often predictions of a confidence are right, and how many there are.
 
+    A point's area is its bin's share of the clips, because a bin of three clips says little.
+
     Args:
         probabilities: by what they are called, (N, K) of the same clips.
         labels: (N,)
@@ -98,9 +100,12 @@ def plot_reliability(
     diagram.plot([0, 1], [0, 1], color="grey", linestyle=":", linewidth=1, label="as sure as it should be")
     for (name, values), colour in zip(probabilities.items(), ("#b45309", "#047857"), strict=False):
         ece = scores(values, labels).ece
-        diagram.plot(*reliability(values, labels), "o-", color=colour, label=f"{name}, ECE {ece:.3f}")
+        confidence, right, clips = reliability(values, labels)
+        areas = 6 + 700 * clips / len(labels)  # points²; a single clip stays visible
+        diagram.scatter(confidence, right, areas, color=colour, alpha=0.6, linewidths=0, clip_on=False, zorder=3)
+        diagram.plot([], [], "o", color=colour, alpha=0.6, label=f"{name}, ECE {ece:.3f}")
         counts.stairs(*np.histogram(values.max(axis=1), ECE_BINS, range=(0, 1)), color=colour, linewidth=1.4)
-    diagram.set(ylabel="share that is right", xlim=(0, 1), ylim=(0, 1.02))
+    diagram.set(ylabel="share that is right (area: clips)", xlim=(0, 1), ylim=(0, 1.02))
     counts.set(xlabel="confidence", ylabel="clips", ylim=(0, None))
     for axes in (diagram, counts):
         axes.grid(alpha=0.25)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
-from cfnsr.metrics import bootstrap_intervals, class_recall, compare, confusion_matrix, scores
+from cfnsr.metrics import bootstrap_intervals, class_recall, compare, confusion_matrix, reliability, scores
 
 
 def random_predictions(n: int = 400, seed: int = 0):
@@ -34,6 +34,16 @@ def test_ece_is_the_gap_between_confidence_and_accuracy():
     probabilities[:, 3] = 0.98
     labels = np.array([3] * 7 + [0] * 3)
     assert scores(probabilities, labels).ece == pytest.approx(0.98 - 0.7, abs=1e-6)
+
+
+def test_points_of_the_reliability_diagram_are_those_of_the_ece():
+    probabilities, labels = random_predictions()
+    confidence, right, clips = reliability(probabilities, labels)
+    assert clips.sum() == len(labels)
+    assert (clips > 0).all()
+    assert clips @ right == pytest.approx((probabilities.argmax(axis=1) == labels).sum())
+    assert clips @ confidence == pytest.approx(probabilities.max(axis=1).sum())
+    assert clips @ np.abs(right - confidence) / len(labels) == pytest.approx(scores(probabilities, labels).ece, abs=1e-5)
 
 
 def test_confusion_rows_are_the_true_classes():
