@@ -43,7 +43,8 @@ def test_points_of_the_reliability_diagram_are_those_of_the_ece():
     assert (clips > 0).all()
     assert clips @ right == pytest.approx((probabilities.argmax(axis=1) == labels).sum())
     assert clips @ confidence == pytest.approx(probabilities.max(axis=1).sum())
-    assert clips @ np.abs(right - confidence) / len(labels) == pytest.approx(scores(probabilities, labels).ece, abs=1e-5)
+    ece = clips @ np.abs(right - confidence) / len(labels)
+    assert ece == pytest.approx(scores(probabilities, labels).ece, abs=1e-5)
 
 
 def test_confusion_rows_are_the_true_classes():
