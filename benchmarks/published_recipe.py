@@ -103,4 +103,6 @@ if __name__ == "__main__":
     parser.add_argument("folder", type=Path, help="RAVDESS sound files, searched with subfolders")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     arguments = parser.parse_args()
+    if not any(arguments.folder.rglob("03-01-*")):
+        parser.error(f"{arguments.folder} holds no RAVDESS speech (03-01-*.wav or .flac); name the folder that does")
     main(arguments.folder, arguments.seeds)

@@ -27,8 +27,7 @@ from cfnsr.errors import exit_with_sentence
 from cfnsr.files import atomic_path, write_text
 from cfnsr.parallel import end_with_parent
 from components import download, faces, manifest, mfcc
-from components.tracking import source_tags
-from pipelines.experiments import experiments, settings_of
+from pipelines.experiments import commit_of, experiments, settings_of
 
 if TYPE_CHECKING:
     from cfnsr.folds import Fold
@@ -178,8 +177,7 @@ def study(root: Path, clips: Path) -> dict[str, Any]:
             shares[name] = {rule: total / amount for rule, total in totals.items()}
             amounts[name] = amount
     about = {name: experiments(root)[name]["about"] for name in NAMES}
-    commit = source_tags(root).get("mlflow.source.git.commit", "")[:12]
-    return {"seeds": SEEDS, "commit": commit, "about": about, "clips": amounts, "accuracy": shares}
+    return {"seeds": SEEDS, "commit": commit_of(root), "about": about, "clips": amounts, "accuracy": shares}
 
 
 def page(content: Mapping[str, Any]) -> str:

@@ -57,19 +57,24 @@ def run_experiments(root: Path, clips: Path, names: Sequence[str] = ()) -> Itera
     data = load_settings(root / "params.yaml", PROFILE, source)
     for step in (download.download, manifest.manifest, faces.faces):
         step(data)
-    commit = source_tags(root).get("mlflow.source.git.commit", "")
+    commit = commit_of(root)
     for name, seeds in variants.items():
         mfcc.mfcc(seeds[0])
         for settings in seeds:
             train.train(settings)
         contents = [evaluate.evaluate(settings) for settings in seeds]
-        yield {"name": name, "about": known[name]["about"], "commit": commit[:12], **_row(seeds, contents)}
+        yield {"name": name, "about": known[name]["about"], "commit": commit, **_row(seeds, contents)}
 
 
 def experiments(root: Path) -> dict[str, dict[str, Any]]:
     """The content of experiments.yaml."""
     content: dict[str, dict[str, Any]] = yaml.safe_load((root / "experiments.yaml").read_text(encoding="utf-8"))
     return content
+
+
+def commit_of(root: Path) -> str:
+    """The commit that is checked out, twelve digits of it; empty outside git."""
+    return source_tags(root).get("mlflow.source.git.commit", "")[:12]
 
 
 def write_down(root: Path, row: Mapping[str, Any]) -> str:
