@@ -1,30 +1,38 @@
 """The published audio recipe as a plain loop that uses nothing of this project: a check on `audio-published`.
 
-    python -m benchmarks.published_recipe FOLDER [--seeds 1 2 3]
+    python -m benchmarks.published_recipe FOLDER [--seeds 1 2 3] [--beside-runs]
 
 Sound by soundfile and librosa, the network and the loop written down once more, 6 folds of 4 consecutive actors, no
 validation set. If these figures and those of docs/results.md agree, neither comes from how this project decodes, cuts,
 shuffles, trains or counts.
+
+Seeds differ by more than a fault might do. `--beside-runs`, after `make results`, takes chance away: the loop repeats
+each run of `audio-published` with the first weights, shuffles and dropout that the run drew, once on the run's MFCC and
+once on its own, and is compared with the run epoch by epoch.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import librosa
 import numpy as np
+import pandas as pd
 import soundfile
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import nn
+
+if TYPE_CHECKING:
+    from cfnsr.config import Settings
 
 RATE, OFFSET, SECONDS = 44_100, 0.5, 2.45
 EPOCHS, BATCH, LAST, FOLDS = 150, 16, 10, 6
@@ -37,6 +45,11 @@ class Clips(NamedTuple):
     """(N, 13, 212)"""
     label: NDArray[np.int64]
     actor: NDArray[np.int64]
+
+
+Draws = Callable[[int, int], tuple[nn.Sequential, Iterator[torch.Tensor]]]
+"""By a fold and its number of training clips N: a network with its first weights, and for each epoch the order (N,) of
+the clips; asking for it is what seeds the epoch's dropout, if anything does."""
 
 
 def mfcc(path: Path) -> NDArray[np.float32]:
@@ -58,18 +71,23 @@ def network() -> nn.Sequential:
     )
 
 
-def train(clips: Clips, seed: int, fold: int) -> list[float]:
+def own_draws(seed: int, fold: int, clips: int) -> tuple[nn.Sequential, Iterator[torch.Tensor]]:
+    """See `Draws`."""
+    torch.manual_seed(1000 * seed + fold)
+    return network(), (torch.randperm(clips) for _ in range(EPOCHS))
+
+
+def train(clips: Clips, draws: Draws, fold: int) -> list[float]:
     """Accuracy of a fold's test actors after each epoch."""
     torch.set_num_threads(1)
-    torch.manual_seed(1000 * seed + fold)
     tested = (clips.actor - 1) // 4 == fold
     x, y = torch.from_numpy(clips.mfcc), torch.from_numpy(clips.label)
     x_test, y_test, x, y = x[tested], y[tested], x[~tested], y[~tested]
-    model, curve = network(), []
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    for _ in range(EPOCHS):
+    model, orders = draws(fold, len(y))
+    optimizer, curve = torch.optim.Adam(model.parameters(), lr=1e-3), []
+    for order in orders:
         model.train()
-        for batch in torch.randperm(len(y)).split(BATCH):
+        for batch in order.split(BATCH):
             optimizer.zero_grad()
             F.cross_entropy(model(x[batch]), y[batch]).backward()
             optimizer.step()
@@ -79,19 +97,95 @@ def train(clips: Clips, seed: int, fold: int) -> list[float]:
     return curve
 
 
-def main(folder: Path, seeds: Sequence[int]) -> None:
+def main(folder: Path, seeds: Sequence[int], beside_runs: bool) -> None:
     """Print the mean over folds of the best test epoch and of the last ten epochs, for each seed and for all."""
-    files = sorted(path for path in folder.rglob("03-01-*") if path.suffix in {".wav", ".flac"})
+    # In the order in which the project numbers clips, so that its shuffles mean the same.
+    files = [path for path in folder.rglob("03-01-*") if path.suffix in {".wav", ".flac"}]
+    files.sort(key=lambda path: path.name)
     names = np.array([path.stem.split("-") for path in files], dtype=np.int64)
     with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
         clips = Clips(np.stack(list(pool.map(mfcc, files, chunksize=20))), names[:, 2] - 1, names[:, 6])
         print(f"{len(files)} clips, {sum(each.numel() for each in network().parameters()):,} parameters")
+
+        def curves(clips: Clips, draws: Draws) -> NDArray[np.float64]:
+            return np.array(list(pool.map(partial(train, clips, draws), range(FOLDS))))
+
         figures = []
         for seed in seeds:
-            curves = np.array(list(pool.map(partial(train, clips, seed), range(FOLDS))))  # (folds, epochs)
-            figures.append([curves.max(axis=1).mean(), curves[:, -LAST:].mean()])
+            figures.append(_figures(curves(clips, partial(own_draws, seed))))
             print(f"seed {seed}: {_sentence(figures[-1])}", flush=True)
-    print(f"mean:   {_sentence(np.mean(figures, axis=0))}")
+        print(f"mean:   {_sentence(np.mean(figures, axis=0))}")
+        if len(seeds) > 1:
+            print(f"standard deviation of a seed: {_sentence(np.std(figures, axis=0, ddof=1))}")
+        if not beside_runs:
+            return
+        for seed, run in _runs().items():
+            again = curves(clips._replace(mfcc=run.mfcc), run.draws)
+            same = np.isclose(again, run.curves, rtol=0, atol=1e-6).sum()
+            print(f"run with seed {seed}: {_sentence(_figures(run.curves))}")
+            print(f"  the loop, its draws and MFCC: the same accuracy after {same} of {again.size} epochs")
+            own = _figures(curves(clips, run.draws))
+            print(f"  the loop, its draws, own MFCC: {_sentence(own)}", flush=True)
+
+
+class Run(NamedTuple):
+    """A run of `audio-published` that `make results` left."""
+
+    curves: NDArray[np.float64]
+    """(folds, epochs): accuracy of the test actors."""
+    mfcc: NDArray[np.float32]
+    """(N, 13, 212)"""
+    draws: Draws
+
+
+def _runs() -> dict[int, Run]:
+    """By seed."""
+    from cfnsr.mfcc import read_mfcc
+    from components.train import fold_folder
+    from pipelines.experiments import experiments, settings_of
+
+    found, name = {}, "audio-published"
+    for seed in experiments(Path())[name]["seeds"]:
+        settings = settings_of(Path(), name, experiments(Path())[name]["overrides"], seed)
+        tables = [pd.read_csv(fold_folder(settings, fold) / "history.csv") for fold in range(FOLDS)]
+        stored = read_mfcc(settings.layout.mfcc)
+        found[seed] = Run(
+            np.array([table["validation/accuracy"] for table in tables]),
+            np.stack([stored[clip] for clip in sorted(stored)]),
+            partial(draws_of_run, settings, EPOCHS),
+        )
+    return found
+
+
+def draws_of_run(
+    settings: Settings, epochs: int, fold: int, clips: int
+) -> tuple[nn.Sequential, Iterator[torch.Tensor]]:
+    """See `Draws`: those of this project's run with these settings."""
+    from cfnsr.callbacks import epoch_seed
+    from cfnsr.data import EpochSampler
+    from cfnsr.folds import Fold
+    from cfnsr.model import CFNSR
+
+    params = settings.params
+    seed = Fold(fold, (), (), ()).seed(params.train.seed)
+    torch.manual_seed(seed)
+    first = CFNSR.from_settings(params.model, params.mfcc, "audio").state_dict().values()
+    model = network()
+    model.load_state_dict(dict(zip(model.state_dict(), first, strict=True)))
+
+    def orders() -> Iterator[torch.Tensor]:
+        sampler = EpochSampler(clips, seed)
+        for epoch in range(epochs):
+            torch.manual_seed(epoch_seed(seed, epoch))
+            sampler.set_epoch(epoch)
+            yield torch.tensor([draw.clip for draw in sampler])
+
+    return model, orders()
+
+
+def _figures(curves: NDArray[np.float64]) -> tuple[float, float]:
+    """Of (folds, epochs): mean over folds of the best epoch, and of the last ten."""
+    return curves.max(axis=1).mean(), curves[:, -LAST:].mean()
 
 
 def _sentence(figures: Sequence[float]) -> str:
@@ -102,7 +196,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="RAVDESS sound files, searched with subfolders")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--beside-runs", action="store_true", help="also repeat the runs that `make results` left")
     arguments = parser.parse_args()
     if not any(arguments.folder.rglob("03-01-*")):
         parser.error(f"{arguments.folder} holds no RAVDESS speech (03-01-*.wav or .flac); name the folder that does")
-    main(arguments.folder, arguments.seeds)
+    main(arguments.folder, arguments.seeds, arguments.beside_runs)

@@ -16,6 +16,12 @@ from tqdm import tqdm
 from cfnsr.outcome import CHOICE, SCORE
 
 
+def epoch_seed(seed: int, epoch: int, rank: int = 0) -> int:
+    """Of an epoch's dropout and augmentation. Each process has its own: two GPUs with the same masks would be half as
+    random."""
+    return (seed * 1_000_003 + epoch) * 1_009 + rank
+
+
 class EpochSeed(Callback):
     """Seeds each epoch by its number, so that a resumed run draws the same dropout and augmentation."""
 
@@ -24,8 +30,7 @@ class EpochSeed(Callback):
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """See class."""
-        # Each process draws its own: two GPUs with the same masks would be half as random.
-        torch.manual_seed((self._seed * 1_000_003 + trainer.current_epoch) * 1_009 + trainer.global_rank)
+        torch.manual_seed(epoch_seed(self._seed, trainer.current_epoch, trainer.global_rank))
 
 
 class MovingAverage(WeightAveraging):

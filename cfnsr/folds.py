@@ -32,6 +32,10 @@ class Fold:
         """Actors that choose the epoch: the validation actors, or, as published, the test actors themselves."""
         return self.validation or self.test
 
+    def seed(self, run: int) -> int:
+        """Of the first weights and of what training draws, by the run's seed: no two folds of runs share it."""
+        return run * 101 + self.index
+
 
 def actor_folds(actors: Sequence[int], settings: TrainSettings) -> list[Fold]:
     """Split actors into folds of consecutive test actors.

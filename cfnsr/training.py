@@ -69,7 +69,7 @@ def train_fold(
     history = [pd.DataFrame(columns=["phase", "epoch", "seconds", SCORE, CHOICE])]
     trained: dict[str, CFNSR] = {}  # by phase
     ancestors = Ancestors()
-    seed = params.train.seed * 101 + fold.index
+    seed = fold.seed(params.train.seed)
     for modality, phase in phases.items():
         if phase.epochs == 0 and phase.checkpoint is None:
             continue

@@ -105,7 +105,7 @@ def record(settings: Settings, folder: Path, fold: Fold) -> Path:
     if path.exists():
         return path
     torch.set_num_threads(1)  # folds that each want all cores make each other slower
-    params, seed = settings.params, settings.params.train.seed * 101 + fold.index
+    params, seed = settings.params, fold.seed(settings.params.train.seed)
     phase = params.train.pretrain.audio
     said: list[list[NDArray[np.float32]]] = []
 
