@@ -40,8 +40,8 @@ class AudioAugment:
     Args:
         frames: L of what the network gets.
         perturbed: share of clips at another speed than their own.
-        time_mask: longest mask in time, share of the frames.
-        coefficient_mask: widest mask over coefficients.
+        time_mask: masks in time are shorter than this share of the frames, down to none.
+        coefficient_mask: masks cover fewer coefficients than this: with 2, one of them in half of the clips.
         gain: deviation of the factor by which a coefficient moves more or less over a clip.
         offset: deviation of what is added to a coefficient throughout a clip.
     """

@@ -59,7 +59,7 @@ class MfccSettings(Section):
     kind: Literal["published", "rich"] = "published"
     coefficients: PositiveInt = 13
     sample_rate: PositiveInt = 44100  # Hz
-    offset: float = Field(0.5, ge=0)  # s
+    offset: float = Field(0.5, ge=0)  # s of a clip that are left out; `rich` begins where the speech does instead
     duration: PositiveFloat = 2.45  # s
     n_fft: PositiveInt = 2048  # samples
     hop: PositiveInt = 512  # samples
@@ -152,6 +152,12 @@ class PretrainSettings(Section):
     audio: PhaseSettings = PhaseSettings()
     video: PhaseSettings = PhaseSettings()
 
+    @model_validator(mode="after")
+    def _augmented_as_it_can_be(self) -> PretrainSettings:
+        if self.audio.augment_video or self.video.augment_audio:
+            raise ValueError("audio has nothing for augment_video to change, and video nothing for augment_audio")
+        return self
+
 
 class TrainSettings(Section):
     """Stage `train`: folds by actor, the phases, the seed."""
@@ -162,7 +168,9 @@ class TrainSettings(Section):
     actors_per_fold: PositiveInt = 4
     validation_actors: PositiveInt = 4  # honest only: they choose the epoch
     seed: int = Field(0, ge=0, lt=2**26)  # a seed of each epoch is made of it, which has 64 bits
-    smooth_epochs: PositiveInt = 1  # whose mean validation accuracy is compared; few actors judge one epoch by chance
+    # Epochs whose mean validation accuracy is compared, because few actors judge one epoch by chance; protocol
+    # `published` always compares single epochs.
+    smooth_epochs: PositiveInt = 1
     watch_test: bool = True  # score the test actors after each epoch, to report it; it chooses nothing
     standardize_mfcc: bool = False  # by the training actors' mean and deviation; the published recipe does not
     fold_workers: PositiveInt = 1  # folds trained side by side, each in a process of its own

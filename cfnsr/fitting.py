@@ -35,6 +35,22 @@ warnings.filterwarnings("ignore", ".*does not have many workers.*|.*number of tr
 warnings.filterwarnings("ignore", ".*isinstance\\(treespec, LeafSpec\\).*")
 
 
+class _Checkpoint(ModelCheckpoint):
+    """Knows the best score also where the run's folder has been moved; Lightning's own would forget it, with a warning,
+    and take the first epoch that follows for the best."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        def here(path: str) -> str:
+            return str(Path(str(self.dirpath), Path(path).name)) if path else path
+
+        paths = ("best_model_path", "kth_best_model_path", "last_model_path")
+        super().load_state_dict(
+            {**state_dict, "dirpath": self.dirpath}
+            | {name: here(state_dict[name]) for name in paths}
+            | {"best_k_models": {here(path): score for path, score in state_dict["best_k_models"].items()}}
+        )
+
+
 @dataclass(frozen=True)
 class Phase:
     """What a phase is called, how it is trained, and where its files lie."""
@@ -68,7 +84,7 @@ def fit(
     settings = phase.settings
     # Saved at the very end of an epoch, after its history: a run resumed from there has lost and repeats nothing. The
     # last one has a callback of its own, because `save_last` leaves out epochs that are not the best.
-    keep = partial(ModelCheckpoint, phase.folder, save_on_train_epoch_end=True, enable_version_counter=False)
+    keep = partial(_Checkpoint, phase.folder, save_on_train_epoch_end=True, enable_version_counter=False)
     checkpoints = [keep(filename="best", monitor=CHOICE, mode="max"), keep(filename="last")]
     averages = [MovingAverage(settings.ema)] if settings.ema else []
     recording = [EpochSeed(phase.seed), *averages, History(train.smooth_epochs), PhaseBar(phase.description)]

@@ -49,7 +49,7 @@ def begin_with(network: CFNSR, path: Path, fold: Fold, ancestors: Ancestors) -> 
 
     Raises:
         InputError: the file is missing or of another kind, shares no encoder with the network, an encoder is of another
-            size, or it has seen actors that validate or test the fold.
+            size, it was trained on actors that validate or test the fold, or chosen on those that test an honest one.
     """
     state, config = _read(path)
     actors = config.get("actors")
@@ -59,7 +59,9 @@ def begin_with(network: CFNSR, path: Path, fold: Fold, ancestors: Ancestors) -> 
     if actors is not None:
         ancestors.train.update(actors["train"])
         ancestors.selection.update(actors["selection"])
-        seen = set(actors["train"]) & {*fold.validation, *fold.test} | set(actors["selection"]) & set(fold.test)
+        trained_on = set(actors["train"]) & {*fold.validation, *fold.test}
+        # As published, the test actors choose the epoch of the encoders too.
+        seen = trained_on | (set(actors["selection"]) & set(fold.test) if fold.validation else set())
         if seen:
             raise InputError(
                 f"{path} has seen the actors {', '.join(map(str, sorted(seen)))}, who validate or test fold "

@@ -76,11 +76,11 @@ def train_fold(
         name = "fusion" if modality == "both" else modality
         torch.manual_seed(seed)
         network = CFNSR.from_settings(params.model, params.mfcc, modality)
-        if phase.checkpoint is not None:
-            begin_with(network, checkpoint_of(phase.checkpoint, fold.index), fold, ancestors)
-        elif modality == "both":
+        if modality == "both":
             for encoder, pretrained in trained.items():
                 getattr(network, encoder).load_state_dict(getattr(pretrained, encoder).state_dict())
+        if phase.checkpoint is not None:
+            begin_with(network, checkpoint_of(phase.checkpoint, fold.index), fold, ancestors)
         if phase.epochs:
             data = FoldData(features, fold, phase, modality, normalization, seed, params.train, params.mfcc)
             description = f"fold {fold.index} {name}"

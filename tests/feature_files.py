@@ -19,7 +19,8 @@ from cfnsr.ravdess import EMOTIONS, Take, actor_folder
 
 SIZE, FRAMES = 32, 8
 
-_PHASE = {"epochs": 2, "batch_size": 8, "optimizer": "adamw", "lr": 0.003, "augment_video": True, "augment_audio": True}
+_PHASE = {"epochs": 2, "batch_size": 8, "optimizer": "adamw", "lr": 0.003}
+_AUDIO, _VIDEO = {**_PHASE, "augment_audio": True}, {**_PHASE, "augment_video": True}
 PROFILE = {
     "dataset": {"source": "sample", "actors": [1, 2, 3, 4, 5, 6]},
     "faces": {"frames": FRAMES, "size": SIZE},
@@ -38,8 +39,8 @@ PROFILE = {
         "validation_actors": 2,
         "standardize_mfcc": True,
         "loader_workers": 0,
-        "pretrain": {"audio": _PHASE, "video": _PHASE},
-        "fusion": _PHASE,
+        "pretrain": {"audio": _AUDIO, "video": _VIDEO},
+        "fusion": _AUDIO | _VIDEO,
     },
 }
 

@@ -205,6 +205,11 @@ class TestPresets:
         ("overrides", "sentence"),
         [
             ({"train.standardize_mfcc": False}, "augment_audio needs standardize_mfcc: true"),
+            (
+                {"train.pretrain.audio.augment_video": True},
+                r"train\.pretrain: audio has nothing for augment_video to change",
+            ),
+            ({"train.pretrain.video.augment_audio": True}, "and video nothing for augment_audio"),
             ({"mfcc.speeds": []}, r"augment_audio needs mfcc\.speeds: at least \[1\.0\]"),
             ({"mfcc.speeds": [0.9]}, r"speeds must begin with 1\.0"),
             ({"train.fusion.epochs": 0}, "the phase that trains model.modality both has 0 epochs"),

@@ -54,6 +54,16 @@ def test_audio_augmentation_keeps_the_shape_and_hides_some(seed):
     assert len({clip.sum().item() for clip in masked}) > 1  # each clip has masks of its own
 
 
+def test_masks_are_as_wide_as_documented():
+    torch.manual_seed(0)
+    masked = AudioAugment(212).masked(torch.ones(2000, 13, 212))
+    coefficients = (masked == 0).all(dim=2).sum(dim=1)  # (N,): masked ones
+    assert sorted(set(coefficients.tolist())) == [0, 1]
+    assert (coefficients == 1).float().mean().item() == pytest.approx(0.5, abs=0.05)
+    frames = (masked == 0).all(dim=1).sum(dim=1)
+    assert (frames.min().item(), frames.max().item()) == (0, int(0.15 * 212) - 1)
+
+
 def test_each_clip_and_coefficient_has_a_colour_of_its_own_throughout():
     torch.manual_seed(0)
     mfcc = torch.randn(2000, 3, 1).sign() * torch.tensor([-1.0, 0.0, 1.0])  # (N, C, L), each -1, 0, 1 or 1, 0, -1

@@ -1,7 +1,9 @@
 """What the options of training do, on a small set of features."""
 
+from functools import partial
 from pathlib import Path
 
+import lightning
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
@@ -27,7 +29,7 @@ from cfnsr.training import predict, train_fold
 PHASE = {"epochs": 2, "batch_size": 8, "optimizer": "adamw", "lr": 0.003}
 
 
-def train_first_fold(root: Path, write: bool = True, **train) -> tuple[Settings, FoldResult]:
+def train_first_fold(root: Path, write: bool = True, callbacks=(), **train) -> tuple[Settings, FoldResult]:
     root.mkdir(exist_ok=True)
     sections = {"pretrain": {"audio": PHASE, "video": PHASE}, "fusion": PHASE, **train}
     settings = write_params(root, train=sections)
@@ -35,8 +37,8 @@ def train_first_fold(root: Path, write: bool = True, **train) -> tuple[Settings,
         write_features(settings)
     features = Features.load(settings.layout)
     fold = actor_folds(settings.params.dataset.actors, settings.params.train)[0]
-    result = train_fold(features, fold, settings, root / "fold", lambda phase: CSVLogger(root / "log", phase))
-    return settings, result
+    loggers = partial(CSVLogger, root / "log")
+    return settings, train_fold(features, fold, settings, root / "fold", loggers, callbacks)
 
 
 def predictions(root: Path) -> pd.DataFrame:
@@ -114,6 +116,28 @@ def test_the_epoch_with_the_best_smoothed_score_is_kept(tmp_path):
     )
     right = predict(network, dataset, 8, "both").argmax(axis=1) == dataset.clips["label"].to_numpy()
     assert right.mean() == pytest.approx(history["validation/accuracy"][result.epoch])
+
+
+def test_a_training_goes_on_in_another_folder(tmp_path):
+    """The epochs after the move are worse than the best one before it, which is kept all the same."""
+    phase = {**PHASE, "epochs": 12, "lr": 0.01}
+    _, whole = train_first_fold(tmp_path / "whole", pretrain={"audio": PHASE, "video": PHASE}, fusion=phase)
+    stopped_at = whole.epoch + 2
+    assert stopped_at < phase["epochs"]
+
+    class Stop(lightning.Callback):
+        def on_train_epoch_start(self, trainer, pl_module):
+            if trainer.current_epoch == stopped_at:
+                raise RuntimeError("the power is gone")
+
+    before, after = tmp_path / "before", tmp_path / "after"
+    with pytest.raises(RuntimeError, match="the power is gone"):
+        train_first_fold(before, callbacks=[Stop()], pretrain={"audio": PHASE, "video": PHASE}, fusion=phase)
+    before.rename(after)
+    _, moved = train_first_fold(after, write=False, pretrain={"audio": PHASE, "video": PHASE}, fusion=phase)
+    assert (moved.epoch, moved.selection_accuracy) == (whole.epoch, whole.selection_accuracy)
+    ours, theirs = (load_file(root / "fold" / "model.safetensors") for root in (after, tmp_path / "whole"))
+    assert [name for name, weight in ours.items() if not torch.equal(weight, theirs[name])] == []
 
 
 def test_where_the_test_actors_choose_it_is_their_best_single_epoch(tmp_path):
@@ -214,6 +238,24 @@ class TestCheckpoint:
         assert set(pd.read_csv(tmp_path / "fold" / "history.csv")["phase"]) == {"fusion"}
         assert result.seconds > 0
         assert not result.unknown_ancestors
+
+    def test_as_published_a_phase_begins_with_encoders_that_the_test_actors_chose(self, tmp_path):
+        train_first_fold(tmp_path / "a", protocol="published")
+        kept = {"epochs": 0, "checkpoint": str(tmp_path / "a" / "fold" / "audio.safetensors")}
+        train_first_fold(tmp_path / "b", protocol="published", pretrain={"audio": kept, "video": PHASE})
+        pd.testing.assert_frame_equal(predictions(tmp_path / "b"), predictions(tmp_path / "a"))
+        with pytest.raises(InputError, match="has seen the actors 1, 2, 3, 4, who validate or test fold 0"):
+            train_first_fold(tmp_path / "c", pretrain={"audio": kept, "video": PHASE})
+
+    def test_a_checkpoint_of_one_encoder_leaves_the_other_as_it_was_trained(self, plain, tmp_path):
+        voice = {"epochs": 0, "checkpoint": str(plain / "fold" / "audio.safetensors")}
+        train_first_fold(tmp_path, pretrain={"audio": {"epochs": 0}, "video": PHASE}, fusion=voice)
+        ours, theirs = (
+            load_file(root / "fold" / f"{name}.safetensors") for root, name in ((tmp_path, "model"), (plain, "video"))
+        )
+        video = [name for name in theirs if name.startswith("video.")]
+        assert video
+        assert [name for name in video if not torch.equal(ours[name], theirs[name])] == []
 
     def test_a_whole_network_is_tested_without_training(self, plain, tmp_path):
         skipped = {"epochs": 0}
