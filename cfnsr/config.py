@@ -171,6 +171,7 @@ class TrainSettings(Section):
     # Epochs whose mean validation accuracy is compared, because few actors judge one epoch by chance; protocol
     # `published` always compares single epochs.
     smooth_epochs: PositiveInt = 1
+    tuned: bool = False  # the settings were searched on the validation actors of these folds; figures say so
     watch_test: bool = True  # score the test actors after each epoch, to report it; it chooses nothing
     standardize_mfcc: bool = False  # by the training actors' mean and deviation; the published recipe does not
     fold_workers: PositiveInt = 1  # folds trained side by side, each in a process of its own

@@ -23,6 +23,8 @@ PREDICTIONS = "predictions.csv"
 """A row a test clip, `network` (`fusion`, and the `audio` and `video` encoders with their own heads) and what it was
 given (`inputs`: `both`, `audio` or `video`): the probabilities as the network says them, and the `temperature` that
 calibrates them, fitted on validation actors (empty where there are none)."""
+PHASES = ("audio", "video", "fusion")
+"""In order; a profile may skip some."""
 ENCODERS = ("audio.safetensors", "video.safetensors")
 """The encoders as their own phases left them, for another network to begin with."""
 RESULT = "fold.json"

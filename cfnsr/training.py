@@ -28,7 +28,7 @@ from cfnsr.fitting import Phase, fit, write_csv
 from cfnsr.folds import Fold
 from cfnsr.model import CFNSR
 from cfnsr.normalize import Normalization
-from cfnsr.outcome import CHOICE, HISTORY, PREDICTIONS, SCORE, TEST_SCORE, WEIGHTS, FoldResult
+from cfnsr.outcome import CHOICE, HISTORY, PHASES, PREDICTIONS, SCORE, TEST_SCORE, WEIGHTS, FoldResult
 from cfnsr.pretrained import Ancestors, begin_with, checkpoint_of
 from cfnsr.ravdess import EMOTIONS
 
@@ -106,7 +106,7 @@ def train_fold(
         network.parameter_count, float(sum(epochs["seconds"].sum() for epochs in history)), ancestors.unknown,
     )  # fmt: skip
     result.save(folder)
-    for name in ("audio", "video", "fusion"):
+    for name in PHASES:
         shutil.rmtree(folder / name, ignore_errors=True)
     return result
 

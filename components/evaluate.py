@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,12 @@ from cfnsr.config import Settings
 from cfnsr.errors import InputError
 from cfnsr.files import atomic_path, write_text
 from cfnsr.folds import CLAIM, SELECTION
-from cfnsr.outcome import HISTORY, SCORE, WEIGHTS, FoldResult
+from cfnsr.outcome import HISTORY, PHASES, SCORE, WEIGHTS, FoldResult
 from components.runner import run_step
 from components.train import check_current, corpus_name, describe_run, fold_folder, read_key
 
 UNKNOWN = "; begun with weights that may have been trained on them"
+TUNED = "; settings searched on validation actors, who are tested in other folds"
 FIGURES = ("accuracy", "uar", "f1", "ece")
 
 
@@ -50,7 +52,7 @@ def evaluate(settings: Settings) -> dict[str, Any]:
         "corpus": corpus_name(settings),
         "profile": settings.profile,
         "protocol": protocol,
-        "claim": CLAIM[protocol] + (UNKNOWN if any(result.unknown_ancestors for result in results) else ""),
+        "claim": _claim(settings, results),
         "run": read_key(settings),
         "parameters": results[0].parameters,
         "seconds": sum(result.seconds for result in results),
@@ -66,6 +68,13 @@ def evaluate(settings: Settings) -> dict[str, Any]:
     _plot(settings, content, history, predictions)
     _log(settings, content)
     return content
+
+
+def _claim(settings: Settings, results: Sequence[FoldResult]) -> str:
+    """What the figures are, to stand beside them."""
+    unknown = any(result.unknown_ancestors for result in results)
+    train = settings.params.train
+    return CLAIM[train.protocol] + (UNKNOWN if unknown else "") + (TUNED if train.tuned else "")
 
 
 def finished_folds(settings: Settings) -> list[FoldResult]:
@@ -86,7 +95,8 @@ def finished_folds(settings: Settings) -> list[FoldResult]:
 
 def _write_tables(settings: Settings, history: pd.DataFrame, predictions: pd.DataFrame) -> None:
     """Tables behind the plots, which `dvc plots` can draw again and compare between experiments."""
-    mean = history.groupby(["epoch", "phase"])[SCORE].mean().unstack("phase").reset_index()
+    mean = history.groupby(["epoch", "phase"])[SCORE].mean().unstack("phase")
+    mean = mean.reindex(columns=PHASES).reset_index()  # dvc.yaml names them all, whichever were trained
     for name, table in (("curves", mean), ("predictions", predictions)):
         with atomic_path(settings.layout.plots / f"{name}.csv") as temporary:
             table.to_csv(temporary, index=False)

@@ -1,7 +1,9 @@
 """Step `tune`: search the training settings that `tune.search` in params.yaml names.
 
-What is maximised is the mean over folds of the score on the validation actors; test actors are not looked at. A trial
-that is worse than the median of the others at the same epoch of the same fold is given up.
+What is maximised is the mean over folds of the score on the validation actors, so protocol `published`, which has none,
+is refused. No test result is looked at, but a fold's validation actors are another fold's test actors: figures of what
+the search found say so (`train.tuned`). A trial that is worse than the median of the others at the same epoch of the
+same fold is given up.
 """
 
 from __future__ import annotations
@@ -53,9 +55,10 @@ def check_space(settings: Settings) -> None:
     """Try both ends of every range.
 
     Raises:
-        InputError: the search space is empty, or one of its keys or values is impossible.
+        InputError: the search space is empty, one of its keys or values is impossible, or test actors would choose.
     """
     tune = settings.params.tune
+    tried = [settings]
     if not tune.search:
         raise InputError(f"{settings.profile}.tune.search in params.yaml is empty; name the keys to search.")
     for key, space in tune.search.items():
@@ -64,7 +67,12 @@ def check_space(settings: Settings) -> None:
                 f"{settings.profile}.tune.search: {key} can't be searched; keys below model and train can."
             )
         for value in space.choices if isinstance(space, Choice) else (space.low, space.high):
-            load_settings(settings.params_file, settings.profile, {key: value})
+            tried.append(load_settings(settings.params_file, settings.profile, {key: value}))
+    if any(each.params.train.protocol == "published" for each in tried):
+        raise InputError(
+            "a search needs validation actors, and protocol `published` has none: its test actors would choose the "
+            "settings; set train.protocol to honest."
+        )
 
 
 def search(settings: Settings, shared: SharedStudy, run: TrialRunner | None = None) -> dict[str, Any]:

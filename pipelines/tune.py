@@ -76,4 +76,4 @@ def _conclude(settings: Settings, shared: SharedStudy, best: dict[str, object], 
     get_run_logger().info("the best of %d trials: %s; plots in %s", len(shared.study.trials), best, folder)
     publish_search(shared.study, folder)
     if train_best:
-        train_cfnsr(settings.profile, best, update=False, params_file=settings.params_file)
+        train_cfnsr(settings.profile, {**best, "train.tuned": True}, update=False, params_file=settings.params_file)

@@ -218,6 +218,8 @@ def test_every_way_of_training_ends_with_figures(tmp_path, model, train_settings
     assert content["clips"] == 2 * 16
     predictions = pd.read_csv(settings.layout.run / "fold-0" / "predictions.csv")
     assert set(predictions["network"]) == networks
+    # dvc.yaml names the columns of all phases, and DVC draws nothing where one is missing.
+    assert list(pd.read_csv(settings.layout.plots / "curves.csv")) == ["epoch", "audio", "video", "fusion"]
 
 
 def test_published_figures_are_called_what_they_are(tmp_path):
@@ -234,6 +236,13 @@ def test_published_figures_are_called_what_they_are(tmp_path):
     version = client(settings).get_model_version_by_alias("cfn-sr", "challenger")
     assert "best test epoch" in version.description
     assert "validation" not in version.description
+
+
+def test_figures_of_settings_that_a_search_found_say_so(tmp_path):
+    settings = write_params(tmp_path, train={**SHORT, "tuned": True}, model={"modality": "audio"})
+    write_features(settings)
+    train(settings)
+    assert "settings searched on validation actors" in evaluate(settings)["claim"]
 
 
 def test_a_run_with_other_settings_is_kept_aside(tmp_path, capsys):

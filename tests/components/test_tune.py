@@ -42,6 +42,10 @@ def project(root: Path, search: dict = LEARNING_RATE, **tune_settings: int) -> S
         ({"faces.size": {"kind": "int", "low": 32, "high": 64}}, "faces.size can't be searched"),
         ({"train.fusion.lrr": {"kind": "float", "low": 1, "high": 2}}, "small.train.fusion.lrr is not a known key"),
         ({"train.fusion.lr": {"kind": "float", "low": -1, "high": 2}}, "small.train.fusion.lr is -1"),
+        (
+            {"train.protocol": {"kind": "categorical", "choices": ["honest", "published"]}},
+            "its test actors would choose",
+        ),
         ({"train.seed": {"kind": "categorical", "choices": [1, "two"]}}, "small.train.seed is 'two'"),
     ],
 )
