@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +19,7 @@ from cfnsr.ravdess import EMOTIONS
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PHASES = {"audio": "audio encoder", "video": "video encoder", "fusion": "fused network"}
+PHASE_NAMES = {"audio": "audio encoder", "video": "video encoder", "fusion": "fused network"}
 COLOURS = {"audio": "#d97706", "video": "#2563eb", "fusion": "#047857"}
 
 
@@ -33,6 +34,12 @@ def _save(figure: Figure, path: Path) -> None:
         figure.savefig(temporary, format="png", facecolor="white")
 
 
+def _entitle(figure: Figure, title: str) -> None:
+    """Broken where the figure ends: about 11.4 characters of this size are an inch."""
+    lines = [fill(line, int(11.4 * figure.get_figwidth())) for line in title.splitlines()]
+    figure.suptitle("\n".join(lines))
+
+
 def plot_curves(history: pd.DataFrame, path: Path, title: str, selection: str) -> None:
     """Training loss and selection accuracy by epoch: thin lines are folds, the thick one their mean.
 
@@ -42,7 +49,7 @@ def plot_curves(history: pd.DataFrame, path: Path, title: str, selection: str) -
         title: above the plot.
         selection: who chose the epoch, for example `validation actors`.
     """
-    phases = [phase for phase in PHASES if phase in set(history["phase"])]
+    phases = [phase for phase in PHASE_NAMES if phase in set(history["phase"])]
     figure = _figure(10, 4.2)
     panels = figure.subplots(1, 2)
     shown = {"train/loss": "training loss", "validation/accuracy": f"accuracy of the {selection}"}
@@ -51,14 +58,14 @@ def plot_curves(history: pd.DataFrame, path: Path, title: str, selection: str) -
             table = history[history["phase"] == phase].pivot(index="epoch", columns="fold", values=column)
             epochs = table.index.to_numpy() + 1
             axes.plot(epochs, table.to_numpy(), color=COLOURS[phase], alpha=0.25, linewidth=0.9)
-            axes.plot(epochs, table.mean(axis=1), color=COLOURS[phase], linewidth=2.2, label=PHASES[phase])
+            axes.plot(epochs, table.mean(axis=1), color=COLOURS[phase], linewidth=2.2, label=PHASE_NAMES[phase])
         axes.set(xlabel="epoch", ylabel=label)
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     panels[1].set_ylim(0, 1.02)
     panels[1].axhline(1 / len(EMOTIONS), color="grey", linestyle=":", linewidth=1, label="chance")
     figure.legend(*panels[1].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
-    figure.suptitle(title)
+    _entitle(figure, title)
     _save(figure, path)
 
 
@@ -78,7 +85,7 @@ def plot_confusion(matrix: NDArray[np.integer], path: Path, title: str) -> None:
     axes.set_yticks(range(len(EMOTIONS)), EMOTIONS)
     axes.set(xlabel="predicted", ylabel="true")
     figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true class")
-    figure.suptitle(title)
+    _entitle(figure, title)
     _save(figure, path)
 
 
@@ -111,7 +118,7 @@ def plot_reliability(
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     figure.legend(*diagram.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
-    figure.suptitle(title)
+    _entitle(figure, title)
     _save(figure, path)
 
 
@@ -137,7 +144,7 @@ def plot_actors(predictions: pd.DataFrame, path: Path, title: str) -> None:
     axes.set(xlabel="test actor", ylabel="accuracy", ylim=(0, 1.02))
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=4, frameon=False)
-    figure.suptitle(title)
+    _entitle(figure, title)
     _save(figure, path)
 
 
@@ -169,5 +176,5 @@ def plot_attention(gazes: Sequence[Gaze], path: Path, title: str) -> None:
         )  # fmt: skip
         panels[0, column].set_title(gaze.caption, fontsize=9)
     figure.colorbar(overlay, ax=panels, shrink=0.8, label="attention, 1 = as if it looked everywhere alike")
-    figure.suptitle(title)
+    _entitle(figure, title)
     _save(figure, path)

@@ -106,8 +106,8 @@ def train_fold(
         network.parameter_count, float(sum(epochs["seconds"].sum() for epochs in history)), ancestors.unknown,
     )  # fmt: skip
     result.save(folder)
-    for name in PHASES:
-        shutil.rmtree(folder / name, ignore_errors=True)
+    for each in PHASES:
+        shutil.rmtree(folder / each, ignore_errors=True)
     return result
 
 

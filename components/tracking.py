@@ -184,10 +184,10 @@ def source_tags(root: Path) -> dict[str, str]:
     The hash is of the data stages' entries: DVC adds the one of `train` only after `train` has ended.
     """
     tags = {}
-    commit = _git(root, "rev-parse", "HEAD")
+    commit = git(root, "rev-parse", "HEAD")
     if commit:
         tags["mlflow.source.git.commit"] = commit
-        tags["git_clean"] = str(_git(root, "status", "--porcelain", "--untracked-files=no") == "").lower()
+        tags["git_clean"] = str(git(root, "status", "--porcelain", "--untracked-files=no") == "").lower()
     if (root / "dvc.lock").exists():
         stages = yaml.safe_load((root / "dvc.lock").read_text())["stages"]
         data = json.dumps({name: entry for name, entry in stages.items() if name != "train"}, sort_keys=True)
@@ -214,7 +214,8 @@ def flatten(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _git(root: Path, *arguments: str) -> str | None:
+def git(root: Path, *arguments: str) -> str | None:
+    """What git says in a folder; None where it says no, or is not there."""
     try:
         done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):

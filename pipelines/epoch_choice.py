@@ -26,7 +26,7 @@ from cfnsr.config import Settings, default_workers
 from cfnsr.errors import exit_with_sentence
 from cfnsr.files import atomic_path, write_text
 from cfnsr.parallel import end_with_parent
-from components import download, faces, manifest, mfcc
+from components import download, faces, manifest, mfcc, train
 from pipelines.experiments import commit_of, experiments, settings_of
 
 if TYPE_CHECKING:
@@ -86,11 +86,17 @@ def measure(logits: NDArray[np.float32], labels: NDArray[np.integer], actors: ND
     return found
 
 
-def record(settings: Settings, folder: Path, fold: Fold) -> Path:
+def record(settings: Settings, folder: Path, commit: str, fold: Fold) -> Path:
     """Train a fold's audio encoder and keep what it says of the validation clips after every epoch.
 
+    Args:
+        settings: of the experiment.
+        folder: for these settings, data and code; a fold that it has is not trained again.
+        commit: that is trained from.
+        fold: of the experiment.
+
     Returns:
-        An npz file with `logits` (E, N, K), `labels` and `actors` (N,).
+        An npz file with `logits` (E, N, K), `labels` and `actors` (N,), and `commit`.
     """
     import lightning
     import torch
@@ -141,6 +147,7 @@ def record(settings: Settings, folder: Path, fold: Fold) -> Path:
             logits=np.stack([np.concatenate(epoch) for epoch in said]),
             labels=clips["label"].to_numpy(),
             actors=clips["actor"].to_numpy(),
+            commit=commit,
         )
     return path
 
@@ -155,8 +162,10 @@ def study(root: Path, clips: Path) -> dict[str, Any]:
     Returns:
         The content of docs/epoch-choice.json.
     """
+    from cfnsr.data import Features
     from cfnsr.folds import actor_folds
 
+    commit, commits = commit_of(root), set()
     shares: dict[str, dict[str, float]] = {}
     amounts: dict[str, int] = {}
     with ProcessPoolExecutor(default_workers(), get_context("spawn"), initializer=end_with_parent) as pool:
@@ -167,17 +176,19 @@ def study(root: Path, clips: Path) -> dict[str, Any]:
                 for step in (download.download, manifest.manifest, faces.faces, mfcc.mfcc):
                     step(settings)
                 folds = actor_folds(sorted(settings.params.dataset.actors), settings.params.train)
-                folder = root / "runs" / "epoch-choice" / f"{name}-{seed}"
+                key = train.run_key(settings, Features.load(settings.layout))
+                folder = root / "runs" / "epoch-choice" / f"{name}-{seed}-{key[:8]}"
                 folder.mkdir(parents=True, exist_ok=True)
-                for path in pool.map(partial(record, settings, folder), folds):
+                for path in pool.map(partial(record, settings, folder, commit), folds):
                     with np.load(path) as content:
                         found = measure(content["logits"], content["labels"], content["actors"])
                         amount += len(content["labels"])
+                        commits.add(content["commit"].item())
                     totals = {rule: totals[rule] + found[rule] for rule in RULES}
             shares[name] = {rule: total / amount for rule, total in totals.items()}
             amounts[name] = amount
     about = {name: experiments(root)[name]["about"] for name in NAMES}
-    return {"seeds": SEEDS, "commit": commit_of(root), "about": about, "clips": amounts, "accuracy": shares}
+    return {"seeds": SEEDS, "commit": ", ".join(sorted(commits)), "about": about, "clips": amounts, "accuracy": shares}
 
 
 def page(content: Mapping[str, Any]) -> str:

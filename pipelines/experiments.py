@@ -23,9 +23,11 @@ from cfnsr.config import Settings, default_workers, load_settings
 from cfnsr.errors import InputError, exit_with_sentence
 from cfnsr.files import write_text
 from components import download, evaluate, faces, manifest, mfcc, train
-from components.tracking import source_tags
+from components.tracking import git
 
 PROFILE = "ravdess"
+COMMIT = "commit.txt"
+"""In a run's folder: what it was trained from."""
 UNSEEN = (0, 2, 4)
 """Folds whose test actors had no part in the choice of recipes and features, made on their validation actors."""
 
@@ -62,8 +64,11 @@ def run_experiments(root: Path, clips: Path, names: Sequence[str] = ()) -> Itera
         mfcc.mfcc(seeds[0])
         for settings in seeds:
             train.train(settings)
+            if not (settings.layout.run / COMMIT).exists():  # else it was trained before and is only reported again
+                write_text(settings.layout.run / COMMIT, commit + "\n")
         contents = [evaluate.evaluate(settings) for settings in seeds]
-        yield {"name": name, "about": known[name]["about"], "commit": commit, **_row(seeds, contents)}
+        commits = sorted({(settings.layout.run / COMMIT).read_text().strip() for settings in seeds})
+        yield {"name": name, "about": known[name]["about"], "commit": ", ".join(commits), **_row(seeds, contents)}
 
 
 def experiments(root: Path) -> dict[str, dict[str, Any]]:
@@ -73,8 +78,11 @@ def experiments(root: Path) -> dict[str, dict[str, Any]]:
 
 
 def commit_of(root: Path) -> str:
-    """The commit that is checked out, twelve digits of it; empty outside git."""
-    return source_tags(root).get("mlflow.source.git.commit", "")[:12]
+    """The commit that is checked out, twelve digits of it, and whether files differ from it; empty outside git."""
+    commit = (git(root, "rev-parse", "HEAD") or "")[:12]
+    # The pages that the figures go to change while they are measured.
+    changed = git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs")
+    return f"{commit} and changes" if changed else commit
 
 
 def write_down(root: Path, row: Mapping[str, Any]) -> str:

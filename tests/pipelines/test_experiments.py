@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from feature_files import write_features
 
 from cfnsr.config import load_settings
+from cfnsr.folds import actor_folds
 from pipelines import ablation, epoch_choice, experiments
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,6 +74,30 @@ def test_an_actor_is_measured_at_the_epoch_that_the_others_choose():
     found = epoch_choice.measure(logits, np.array([0, 0]), np.array([1, 2]))
     assert found["highest accuracy, the first of them"] == 0  # each is measured where only the other one is right
     assert found["the last epoch"] == 1
+
+
+def test_a_fold_of_the_study_is_trained_once_and_names_its_commit(tmp_path):
+    overrides = {
+        "dataset.actors": list(range(1, 7)),
+        "train.folds": 2,
+        "train.actors_per_fold": 2,
+        "mfcc.speeds": [1.0, 0.9],
+    }
+    overrides |= {"train.validation_actors": 2, "train.pretrain.audio.epochs": 2, "train.watch_test": False}
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    settings = experiments.settings_of(tmp_path, "audio-honest", {"model.modality": "audio", **overrides}, seed=10)
+    write_features(settings)
+    fold = actor_folds(settings.params.dataset.actors, settings.params.train)[0]
+    path = epoch_choice.record(settings, tmp_path / "study", "first", fold)
+    with np.load(path) as said:
+        assert said["logits"].shape == (2, 32, 8)
+        assert set(said["actors"]) == set(fold.validation)
+        assert said["commit"] == "first"
+        once = said["logits"]
+        assert not np.array_equal(once[0], once[1])
+    assert epoch_choice.record(settings, tmp_path / "study", "second", fold) == path
+    with np.load(path) as said:
+        assert said["commit"] == "first"
 
 
 def test_the_page_of_the_rules_is_made_from_the_figures():

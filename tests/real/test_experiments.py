@@ -9,7 +9,8 @@ import yaml
 from real_ravdess import PROJECT, RAVDESS, needs_ravdess
 
 from cfnsr.errors import InputError
-from pipelines.experiments import run_experiments, write_down
+from components.tracking import git
+from pipelines.experiments import commit_of, run_experiments, write_down
 
 pytestmark = [needs_ravdess, pytest.mark.slow]
 
@@ -32,7 +33,17 @@ def project(tmp_path_factory) -> Path:
         shutil.copytree(RAVDESS / f"Actor_{actor:02d}", clips / f"Actor_{actor:02d}")
     for video in clips.rglob("*.mp4"):
         video.unlink()
+    git(root, "init", "-q")
+    commit(root, "start")
     return root
+
+
+def commit(root: Path, message: str) -> str:
+    """Returns the first twelve digits of the new commit."""
+    git(root, "add", "params.yaml", "experiments.yaml")
+    author = ("-c", "user.name=A", "-c", "user.email=a@example.org")
+    assert git(root, *author, "commit", "-q", "--allow-empty", "-m", message) is not None
+    return git(root, "rev-parse", "HEAD")[:12]
 
 
 def test_every_experiment_ends_in_the_table(project):
@@ -51,6 +62,11 @@ def test_every_experiment_ends_in_the_table(project):
     assert low <= rich["accuracy"] <= high
     assert 0 <= rich["ensemble"] <= 1
     assert json.loads((project / "docs/results.json").read_text()) == [rows["audio-published"], rows["audio-rich"]]
+    assert published["commit"] == rich["commit"] == git(project, "rev-parse", "HEAD")[:12]
+    # What is only reported again is of the commit that it was trained at.
+    assert commit(project, "later") != published["commit"]
+    (again,) = run_experiments(project, project / "clips", ["audio-published"])
+    assert again == published
     assert (project / "docs/results.md").read_text() == text
     assert f"**{rich['accuracy']:.1%}** | {low:.1%} to {high:.1%}" in text
     assert f"| {published['best_test_epoch']:.1%} | 3: {published['best_test_epoch']:.1%} |" in text
@@ -59,3 +75,10 @@ def test_every_experiment_ends_in_the_table(project):
 def test_an_unknown_experiment_gets_a_sentence(project):
     with pytest.raises(InputError, match=r"no experiment 'audio-honset'; experiments\.yaml has .*audio-published"):
         list(run_experiments(project, project / "clips", ["audio-honset"]))
+
+
+def test_changed_files_are_named_beside_the_commit(project):
+    assert " and changes" not in commit_of(project)
+    (project / "params.yaml").open("a").write("\n")
+    assert commit_of(project) == git(project, "rev-parse", "HEAD")[:12] + " and changes"
+    git(project, "checkout", "params.yaml")
