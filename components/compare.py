@@ -63,3 +63,4 @@ def main(words: Sequence[str]) -> None:
         print(f"B {arguments.run_b}: {result.accuracy_b:.1%}")
         print(f"A - B: {result.difference:+.1%}, 95 % interval over actors {low:+.1%} to {high:+.1%}")
         print(f"A is better in {result.confidence:.1%} of the resamplings of actors")
+        print("This is of these trained networks; other seeds (`train.seed`) of the same settings give others.")

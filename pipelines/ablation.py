@@ -1,9 +1,9 @@
-"""Flow `ablate-cfnsr`: what each part of the network is worth, with the same data, folds and seed.
+"""Flow `ablate-cfnsr`: what each part of the network is worth, with the same data, folds and seeds.
 
-    python -m pipelines.ablation [--profile NAME]
+    python -m pipelines.ablation [--profile NAME] [--seeds 0 1 2]
 
-Trains the network with every `fusion`, all from the same pretrained encoders, and writes docs/ablation-<profile>.md and
-.json: those networks and both encoders alone. An interrupted run goes on where it was.
+Trains the network with every `fusion`, all of a seed from the same pretrained encoders, and writes
+docs/ablation-<profile>.md and .json: those networks and both encoders alone. An interrupted run goes on where it was.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import argparse
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import pipelines.prefect_setup  # isort: skip  # noqa: F401  before Prefect
 import pandas as pd
@@ -28,32 +28,44 @@ from pipelines.train import train_cfnsr
 
 REFERENCE = "cfn_sr"
 """What the others are compared with: the paper's fusion."""
+Network = Literal["audio", "video", "fusion"]
+SEEDS = (0, 1, 2)
+"""More than one, because networks that differ in nothing but their seed differ too."""
 
 
 @flow(name="ablate-cfnsr", flow_run_name="ablate")
 def ablate_cfnsr(
-    profile: str | None = None, update: bool = True, params_file: Path = Path("params.yaml")
+    profile: str | None = None,
+    seeds: list[int] = list(SEEDS),  # noqa: B006  Prefect reads it, nobody changes it
+    update: bool = True,
+    params_file: Path = Path("params.yaml"),
 ) -> list[dict[str, Any]]:
     """Train all variants of a profile's network and put their figures side by side.
 
     Args:
         profile: None takes the one that params.yaml names.
+        seeds: each trains every variant once.
         update: bring the data stages up to date first.
         params_file: the settings; the folder it lies in is the project's root.
 
     Returns:
         A row a variant, see `row`.
     """
-    reference = requested_settings(params_file, profile, {"model.fusion": REFERENCE})
-    if reference.params.model.modality != "both":
+    if requested_settings(params_file, profile).params.model.modality != "both":
         raise InputError("an ablation needs both modalities; set model.modality to both in params.yaml.")
-    variants = {}
-    for fusion in (REFERENCE, *(name for name in get_args(Fusion) if name != REFERENCE)):
-        overrides = {"model.fusion": fusion, **(_with_encoders_of(reference) if fusion != REFERENCE else {})}
-        train_cfnsr(profile, overrides, register_model=False, update=update, params_file=params_file)
-        update = False  # once is enough
-        variants[fusion] = requested_settings(params_file, profile, overrides)
-    return [*_encoder_rows(reference), *(row(fusion, each, reference) for fusion, each in variants.items())]
+    if not seeds:
+        raise InputError("an ablation needs a seed; name at least one.")
+    variants: dict[str, list[Settings]] = {REFERENCE: []}
+    for seed in seeds:
+        reference = requested_settings(params_file, profile, {"model.fusion": REFERENCE, "train.seed": seed})
+        for fusion in (REFERENCE, *(name for name in get_args(Fusion) if name != REFERENCE)):
+            overrides = {"model.fusion": fusion, "train.seed": seed}
+            overrides |= _with_encoders_of(reference) if fusion != REFERENCE else {}
+            train_cfnsr(profile, overrides, register_model=False, update=update, params_file=params_file)
+            update = False  # once is enough
+            variants.setdefault(fusion, []).append(requested_settings(params_file, profile, overrides))
+    references = variants[REFERENCE]
+    return [*_encoder_rows(references), *(row(fusion, runs, references) for fusion, runs in variants.items())]
 
 
 def _with_encoders_of(reference: Settings) -> dict[str, Any]:
@@ -65,63 +77,71 @@ def _with_encoders_of(reference: Settings) -> dict[str, Any]:
     return overrides
 
 
-def row(fusion: str, settings: Settings, reference: Settings) -> dict[str, Any]:
-    """The figures of one fused network, and how much better it is than the reference's, on the same clips."""
-    from cfnsr.evaluation import compare_runs, final_network
-
-    content = json.loads(settings.layout.metrics.read_text())
-    difference = compare_runs(final_network(_predictions(settings)), final_network(_predictions(reference)))
-    return _figures(fusion, content, settings, "fusion") | {
-        "parameters": content["parameters"],
-        "difference": difference.difference,
-        "difference_interval": list(difference.interval),
-    }
+def row(fusion: str, runs: Sequence[Settings], references: Sequence[Settings]) -> dict[str, Any]:
+    """The figures of one fused network over its seeds, and how much better it is than the reference, clip by clip."""
+    parameters = json.loads(runs[0].layout.metrics.read_text())["parameters"]
+    return _figures(fusion, "fusion", runs, references) | {"parameters": parameters}
 
 
-def _encoder_rows(reference: Settings) -> list[dict[str, Any]]:
+def _encoder_rows(references: Sequence[Settings]) -> list[dict[str, Any]]:
     from cfnsr.checkpoint import load_model
-    from cfnsr.evaluation import compare_runs, final_network, of_network
 
-    content, predictions = json.loads(reference.layout.metrics.read_text()), _predictions(reference)
     rows = []
-    for name, figures in content["encoders"].items():
-        network, _ = load_model(train.fold_folder(reference, 0) / f"{name}.safetensors")
-        difference = compare_runs(of_network(predictions, name, name), final_network(predictions))
-        rows.append(
-            _figures(f"{name} encoder alone", content | figures, reference, name)
-            | {
-                "parameters": network.parameter_count,
-                "difference": difference.difference,
-                "difference_interval": list(difference.interval),
-            }
-        )
+    encoders: tuple[Network, ...] = ("audio", "video")
+    for name in encoders:
+        network, _ = load_model(train.fold_folder(references[0], 0) / f"{name}.safetensors")
+        figures = _figures(f"{name} encoder alone", name, references, references)
+        rows.append(figures | {"parameters": network.parameter_count})
     return rows
 
 
-def _figures(name: str, content: Mapping[str, Any], settings: Settings, phase: str) -> dict[str, Any]:
-    folds = range(settings.params.train.folds)
-    history = pd.concat([pd.read_csv(train.fold_folder(settings, fold) / HISTORY) for fold in folds])
+def _figures(name: str, network: Network, runs: Sequence[Settings], references: Sequence[Settings]) -> dict[str, Any]:
+    from cfnsr.evaluation import compare_runs, probabilities
+    from cfnsr.metrics import bootstrap_intervals
+
+    first = json.loads(runs[0].layout.metrics.read_text())
+    said = _said(runs, network)
+    right = said["actual"] == said["predicted"]
+    difference = compare_runs(said, _said(references, "fusion"))
+    label, actor = said["label"].to_numpy(), said["actor"].to_numpy()
     return {
         "name": name,
-        "corpus": content["corpus"],
-        "protocol": content["protocol"],
-        "folds": len(folds),
-        "seed": settings.params.train.seed,
-        "clips": content["clips"],
-        "accuracy": content["pooled"]["accuracy"],
-        "interval": content["interval"]["accuracy"],
-        "accuracy_mean": content["folds"]["mean"]["accuracy"],
-        "accuracy_std": content["folds"]["std"]["accuracy"],
-        "seconds": float(history[history["phase"] == phase]["seconds"].sum()),
+        "corpus": first["corpus"],
+        "protocol": first["protocol"],
+        "folds": runs[0].params.train.folds,
+        "seeds": [run.params.train.seed for run in runs],
+        "clips": first["clips"],
+        "accuracy": float(right.mean()),
+        "interval": list(bootstrap_intervals(probabilities(said), label, actor)["accuracy"]),
+        "accuracy_std": _deviation(right.groupby([said["seed"], said["fold"]]).mean()),
+        "by_seed": right.groupby(said["seed"]).mean().tolist(),
+        "difference": difference.difference,
+        "difference_interval": list(difference.interval),
+        "seconds": sum(_seconds(run, network) for run in runs) / len(runs),
     }
 
 
-def _predictions(settings: Settings) -> pd.DataFrame:
-    from cfnsr.evaluation import read_predictions
+def _said(runs: Sequence[Settings], network: Network) -> pd.DataFrame:
+    """What a network said of the test clips with each seed, which is part of the clip's name here."""
+    from cfnsr.evaluation import of_network, read_predictions
 
-    folders = [train.fold_folder(settings, fold) for fold in range(settings.params.train.folds)]
-    assert all(FoldResult.load(folder) for folder in folders), "the flow trains all folds or fails"
-    return read_predictions(folders)
+    tables = []
+    for run in runs:
+        folders = [train.fold_folder(run, fold) for fold in range(run.params.train.folds)]
+        assert all(FoldResult.load(folder) for folder in folders), "the flow trains all folds or fails"
+        table = of_network(read_predictions(folders), network, "both" if network == "fusion" else network)
+        seed = run.params.train.seed
+        tables.append(table.assign(seed=seed, clip_id=[f"{seed}/{clip}" for clip in table["clip_id"]]))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _deviation(values: pd.Series) -> float | None:
+    return float(values.std(ddof=1)) if len(values) > 1 else None
+
+
+def _seconds(run: Settings, phase: str) -> float:
+    histories = [pd.read_csv(train.fold_folder(run, fold) / HISTORY) for fold in range(run.params.train.folds)]
+    return float(sum(history[history["phase"] == phase]["seconds"].sum() for history in histories))
 
 
 def page(rows: Sequence[Mapping[str, Any]], profile: str) -> str:
@@ -132,13 +152,15 @@ def page(rows: Sequence[Mapping[str, Any]], profile: str) -> str:
         "",
         f"Made by `python -m pipelines.ablation --profile {profile}`; ablation-{profile}.json has the same figures.",
         "",
-        f"{first['protocol'].capitalize()} protocol, {first['folds']} folds by actor, seed {first['seed']},"
-        f" {first['clips']} test clips. The fused networks all",
-        "begin with the same pretrained encoders. Intervals are 95 % and resample actors; the difference to the",
-        f"paper's fusion, `{REFERENCE}`, is paired: both are scored on the same resampled actors. Seconds are of a",
-        "network's own phase.",
+        f"{first['protocol'].capitalize()} protocol, {first['folds']} folds by actor, {first['clips']} test clips,"
+        f" seeds {', '.join(map(str, first['seeds']))}. The fused",
+        "networks of a seed all begin with the same pretrained encoders. Accuracy is the mean over seeds, with the",
+        "standard deviation of single folds and seeds. Intervals are 95 % and resample actors; they do not tell what",
+        "other seeds would give, which the seeds themselves show. The difference is to the paper's fusion,",
+        f"`{REFERENCE}`, of the same seeds on the same actors. Seconds are of a network's own phase, all folds of one",
+        "seed.",
         "",
-        "| network | accuracy | 95 % | mean ± std over folds | difference | parameters | seconds |",
+        "| network | accuracy | 95 % | by seed | difference | parameters | seconds |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for each in rows:
@@ -147,9 +169,9 @@ def page(rows: Sequence[Mapping[str, Any]], profile: str) -> str:
         spread = "" if each["accuracy_std"] is None else f" ± {each['accuracy_std']:.1%}"
         cells = [
             each["name"],
-            f"{each['accuracy']:.1%}",
+            f"{each['accuracy']:.1%}{spread}",
             f"{low:.1%} to {high:.1%}",
-            f"{each['accuracy_mean']:.1%}{spread}",
+            ", ".join(f"{share:.1%}" for share in each["by_seed"]),
             compared,
             f"{each['parameters']:,}",
             f"{each['seconds']:.0f}",
@@ -164,10 +186,11 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--profile", help="of params.yaml (default: the one it names)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="each trains every variant once")
     arguments = parser.parse_args()
     with exit_with_sentence():
         profile = requested_settings(Path("params.yaml"), arguments.profile).profile
-        rows = ablate_cfnsr(profile)
+        rows = ablate_cfnsr(profile, list(arguments.seeds))
         text = page(rows, profile)
         print(text)
         write_text(Path("docs") / f"ablation-{profile}.json", json.dumps(rows, indent=2) + "\n")

@@ -34,7 +34,8 @@ def test_the_readme_quotes_the_honest_figures(name):
     row = ROWS[name]
     low, high = row["interval"]
     assert f"| {row['accuracy']:.1%} ({low:.1%} to {high:.1%}) |" in README
-    assert f"| the same; {row['ensemble']:.1%} as the mean of {len(row['seeds'])} networks |" in README
+    voted = f"{row['ensemble']:.1%} when the probabilities of {len(row['seeds'])} networks are averaged"
+    assert f"| the same; {voted} |" in README
 
 
 @pytest.mark.parametrize("name", list(ABLATION))
