@@ -41,7 +41,7 @@ def test_every_variant_has_its_row(tmp_path, monkeypatch):
     text = page(list(rows.values()), "small")
     assert "The corpus is synthetic" in text
     for name, row in rows.items():
-        assert f"| {name} | {row['accuracy']:.1%} |" in text
+        assert f"| {name} | {row['accuracy']:.1%} ± {row['accuracy_std']:.1%} |" in text
     assert rows["cfn_sr"]["accuracy"] == pytest.approx(sum(rows["cfn_sr"]["by_seed"]) / 2)
     # All fused networks of a seed began with the very same encoders.
     runs = sorted(path.parent for path in settings.layout.run.parent.glob("small*/fold-0/predictions.csv"))
