@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +35,12 @@ def server_needed(root: Path) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:
+        refusal = _refusal(error)
+        if refusal:
+            raise InputError(
+                f"the MLflow server {tracking_uri(root)} refuses the request ({refusal}); check MLFLOW_TRACKING_URI, "
+                "your credentials and the names that the server allows."
+            ) from error
         if not unreachable(error):
             raise
         raise ServerAwayError(
@@ -51,8 +58,20 @@ def unreachable(error: Exception) -> bool:
         return error.error_code == "TEMPORARILY_UNAVAILABLE"
     if isinstance(error, MlflowException):
         # The class says nothing; these are the words of mlflow.utils.rest_utils for a server without an answer.
-        return error.error_code == "TEMPORARILY_UNAVAILABLE" or "API request to " in str(error)
+        words = "API request to .* failed with (timeout )?exception|failed with error code (502|503|504)"
+        return error.error_code == "TEMPORARILY_UNAVAILABLE" or re.search(words, str(error)) is not None
     return isinstance(error, HTTPClientError)
+
+
+def _refusal(error: Exception) -> str:
+    """What a server, or a proxy before it, says that does not want to answer; empty if it is something else."""
+    from mlflow.exceptions import MlflowException
+
+    # Words of mlflow.utils.rest_utils for an answer that is not MLflow's own.
+    found = re.search(r"failed with error code (4\d\d) .*?Response body: '(.*)'", str(error), re.DOTALL)
+    if found is None or not isinstance(error, MlflowException):
+        return ""
+    return f"HTTP {found[1]}: {' '.join(found[2].split())[:200]}"
 
 
 def fetch_model(uri: str, root: Path = Path()) -> Path:

@@ -22,7 +22,12 @@ GOALS = ("faces", "mfcc")  # stages of dvc.yaml; DVC runs what they depend on
 STEPS = ("download", "manifest", "faces", "mfcc")  # in their order, without DVC
 PROGRESS_EVERY = 10.0  # s; a progress bar's updates between two lines of the log
 LAST_LINES = 6  # shown of a failure that no line calls an error
+BUSY_WAIT = 5.0  # s between two looks at data that another `dvc` is making
 PATIENCE = 20.0  # s that an interrupted DVC has to put its stages down
+
+
+class _StageBusyError(Exception):
+    """Another `dvc` writes what this one needs."""
 
 
 def update_data(settings: Settings, logger: Logger) -> None:
@@ -41,9 +46,14 @@ def update_data(settings: Settings, logger: Logger) -> None:
     root = settings.layout.root
     named = load_settings(settings.params_file).profile
     if named == settings.profile:
-        # Waits for a `dvc` that somebody else is running in this project.
-        _run(["dvc", "--wait-for-lock", "repro", *GOALS], root, logger)
-        return
+        # Waits for a `dvc` that somebody else is running in this project: DVC does so itself between its stages, but
+        # fails where it meets a stage that the other one is in the middle of.
+        while True:
+            try:
+                return _run(["dvc", "--wait-for-lock", "repro", *GOALS], root, logger)
+            except _StageBusyError:
+                logger.info("another `dvc` is making this data; waiting for it")
+                time.sleep(BUSY_WAIT)
     logger.info("params.yaml names the profile %s, so the stages of %s run without DVC", named, settings.profile)
     for step in STEPS:
         options = ["--params", str(settings.params_file), "--profile", settings.profile]
@@ -60,6 +70,8 @@ def _run(module: list[str], root: Path, logger: Logger) -> None:
             said.append(line)
         code = process.wait()
     if code:
+        if any("is busy, it is being blocked by" in line for line in said):
+            raise _StageBusyError
         errors = [line.split(": ", 1)[1] for line in said if line.lower().startswith("error: ")]
         raise InputError(f"the data stages failed: {errors[0] if errors else ' '.join(said[-LAST_LINES:])}")
 

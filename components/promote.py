@@ -10,7 +10,7 @@ place of one of RAVDESS.
 
 What is sure when several promote at once: on one machine they take turns. MLflow can't change an alias on a condition,
 so across machines the champion is read again right before it is changed, and right after; the alias always names one
-version that was judged against a champion, and a promotion that was overtaken ends with an error.
+version that was judged against a champion, and a promotion or rollback that was overtaken ends with an error.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from cfnsr.config import load_settings
 from cfnsr.errors import InputError, exit_with_sentence
 from cfnsr.operations import PromoteSettings
 from cfnsr.registry import server_needed, tracking_uri
+from components.evaluate import UNKNOWN
 from components.tracking import REGISTERED_MODEL
 
 if TYPE_CHECKING:
@@ -106,7 +107,9 @@ def rollback(params_file: Path) -> str:
         before = _version(client, champion.tags[PREVIOUS])
         if _synthetic(before) and not _synthetic(champion):
             raise InputError(f"version {before.version} is of the {SYNTHETIC} and can't replace one of RAVDESS.")
-        client.set_registered_model_alias(REGISTERED_MODEL, ALIAS, before.version)
+        if _number(_champion(client)) != _number(champion):
+            raise InputError("somebody else changed the champion at the same moment; look at it, then roll back again.")
+        _move_alias(client, before)
         client.set_model_version_tag(REGISTERED_MODEL, champion.version, "rolled_back_at", _now())
         return f"version {before.version} is champion again, in place of version {champion.version}"
 
@@ -135,6 +138,12 @@ def judge(
         return Verdict(True, f"forced, in place of version {champion.version}")
     if _synthetic(champion) and not _synthetic(candidate):
         return Verdict(True, f"version {champion.version} was of the {SYNTHETIC}")
+    if _may_know_its_test(candidate) and not _may_know_its_test(champion):
+        return Verdict(
+            False,
+            "it was begun with weights that may have been trained on the very actors it was tested on, so its figures "
+            "may be too good; use --force and say why",
+        )
     result = _compare(client, candidate, champion)
     passed = result.difference > limits.margin and result.confidence >= limits.confidence
     low, high = result.interval
@@ -142,7 +151,8 @@ def judge(
         passed,
         f"its accuracy is {result.accuracy_a:.1%}, version {champion.version}'s {result.accuracy_b:.1%} "
         f"({result.difference:+.1%}, 95 % interval {low:+.1%} to {high:+.1%}, better in {result.confidence:.1%} of the "
-        f"resamplings); asked for are more than {limits.margin:+.1%} and at least {limits.confidence:.1%}",
+        f"resamplings); asked for are more than {limits.margin:+.1%} and at least {limits.confidence:.1%}"
+        f"{_claims(candidate, champion)}",
     )
 
 
@@ -184,16 +194,21 @@ def _predictions(client: MlflowClient, version: ModelVersion) -> pd.DataFrame:
 
 def _crown(client: MlflowClient, version: ModelVersion, previous: ModelVersion | None, record: dict[str, str]) -> None:
     """Record why, then move the alias, and see that it stayed where it was put."""
-    tags = {**record, "promoted_at": _now(), PREVIOUS: _number(previous)}
+    tags = {**record, "promoted_at": _now(), PREVIOUS: _number(previous), "rolled_back_at": None}
     for name, value in tags.items():
         if value:
             client.set_model_version_tag(REGISTERED_MODEL, version.version, name, value)
+        elif name in version.tags:  # of an earlier promotion
+            client.delete_model_version_tag(REGISTERED_MODEL, version.version, name)
+    _move_alias(client, version)
+
+
+def _move_alias(client: MlflowClient, version: ModelVersion) -> None:
+    """Make a version the champion, and see that it stays so."""
     client.set_registered_model_alias(REGISTERED_MODEL, ALIAS, version.version)
     now = _number(_champion(client))
     if now != _number(version):
-        raise InputError(
-            f"somebody else made version {now} the champion at the same moment; promote again if you must."
-        )
+        raise InputError(f"somebody else made version {now} the champion at the same moment; try again if you must.")
 
 
 @contextmanager
@@ -250,6 +265,16 @@ def _champion(client: MlflowClient) -> ModelVersion | None:
 
 def _number(version: ModelVersion | None) -> str | None:
     return str(version.version) if version else None  # MLflow's stores don't agree on its type
+
+
+def _may_know_its_test(version: ModelVersion) -> bool:
+    return UNKNOWN in version.tags.get("claim", "")
+
+
+def _claims(candidate: ModelVersion, champion: ModelVersion) -> str:
+    """What the two figures are, where they are not the same."""
+    ours, theirs = (version.tags.get("claim", "unknown") for version in (candidate, champion))
+    return "" if ours == theirs else f"; its figures are of: {ours}; version {champion.version}'s: {theirs}"
 
 
 def _synthetic(version: ModelVersion) -> bool:

@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 
 import lightning
 import optuna
 
 from cfnsr.outcome import CHOICE
+
+
+class MedianOfStep(optuna.pruners.BasePruner):
+    """Gives a trial up that is worse, at a step, than the median of the completed ones at the same step.
+
+    Optuna's own `MedianPruner` compares the best that the trial has reported at any step. Here a later report can be
+    lower, when a fold goes badly after a good one, and that is what must be seen.
+
+    Args:
+        startup_trials: completed trials, before which none is given up.
+    """
+
+    def __init__(self, startup_trials: int) -> None:
+        self._startup_trials = startup_trials
+
+    def prune(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> bool:
+        """See class."""
+        completed = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+        step = trial.last_step
+        if step is None or len(completed) < self._startup_trials:
+            return False
+        others = [each.intermediate_values[step] for each in completed if step in each.intermediate_values]
+        return bool(others) and trial.intermediate_values[step] < statistics.median(others)
 
 
 class GiveUp(lightning.Callback):
@@ -19,10 +43,12 @@ class GiveUp(lightning.Callback):
     Args:
         trial: the trial.
         finished: scores of the folds that are finished.
+        warmup_epochs: of each fold, in which it is not given up.
     """
 
-    def __init__(self, trial: optuna.Trial, finished: Sequence[float]) -> None:
+    def __init__(self, trial: optuna.Trial, finished: Sequence[float], warmup_epochs: int = 0) -> None:
         self._trial, self._finished, self._best = trial, tuple(finished), 0.0
+        self._warmup_epochs = warmup_epochs
 
     def state_dict(self) -> dict[str, float]:
         """The best score so far: a fold that goes on after a kill has not lost it."""
@@ -39,5 +65,5 @@ class GiveUp(lightning.Callback):
         fold = len(self._finished)
         mean = (sum(self._finished) + self._best) / (fold + 1)
         self._trial.report(mean, fold * trainer.max_epochs + trainer.current_epoch)
-        if self._trial.should_prune():
+        if trainer.current_epoch >= self._warmup_epochs and self._trial.should_prune():
             raise optuna.TrialPruned

@@ -25,11 +25,13 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from cfnsr.errors import InputError
 from cfnsr.operations import TuneSettings
 from components.database_lock import DatabaseLock
+from components.pruning import MedianOfStep
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 HEARTBEAT = 30  # s between the signs of life of a trial in a database; after three without one it counts as killed
+RETRIES = 3  # of a trial whose worker was killed: what it drew may be what kills workers
 WAIT = 2.0  # s between two looks at what the other workers do
 
 Objective = Callable[[Trial], float]
@@ -110,7 +112,7 @@ class SharedStudy:
                     storage=_storage(folder),
                     study_name=folder.name,
                     sampler=TrialSeededSampler(settings),
-                    pruner=optuna.pruners.MedianPruner(settings.startup_trials, settings.warmup_epochs),
+                    pruner=MedianOfStep(settings.startup_trials),
                     direction="maximize",
                     load_if_exists=True,
                 )
@@ -119,7 +121,7 @@ class SharedStudy:
         """Run trials until the study has as many as it is to have, and those of other workers have ended too.
 
         A trial that ends with `HopelessTrialError` counts as one that failed; any other error puts it back into the
-        queue and ends this worker.
+        queue, `RETRIES` times, and ends this worker.
         """
         while True:
             with self._turn:
@@ -140,7 +142,7 @@ class SharedStudy:
                 return objective(trial)
             except (optuna.TrialPruned, HopelessTrialError):
                 raise
-            except Exception:
+            except BaseException:  # Ctrl-C too
                 _queue_again(self.study, self._frozen(trial.number))
                 raise
             finally:
@@ -184,7 +186,7 @@ def _history(trial: FrozenTrial) -> list[int]:
 
 
 def _queue_again(study: optuna.Study, trial: FrozenTrial) -> None:
-    RetryHeartbeatStaleTrialCallback()(study, trial)
+    RetryHeartbeatStaleTrialCallback(max_retry=RETRIES)(study, trial)
 
 
 def _lock(folder: Path, name: str) -> FileLock | DatabaseLock:
@@ -204,7 +206,7 @@ def _storage(folder: Path) -> optuna.storages.BaseStorage:
         engine_kwargs={"pool_pre_ping": True},
         heartbeat_interval=HEARTBEAT,
         grace_period=3 * HEARTBEAT,
-        heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(),
+        heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=RETRIES),
     )
 
 

@@ -39,6 +39,10 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 EXPERIMENT = "cfn-sr"
 REGISTERED_MODEL = "cfn-sr"
 PARENT = "train"
+COMMIT = "mlflow.source.git.commit"
+"""Tag: the commit that a training began with."""
+ENVIRONMENT = "environment.txt"
+"""Artifact: the packages that a training began with."""
 RUN_FILE = "mlflow.json"
 
 
@@ -97,7 +101,11 @@ class RunTracker:
     def fold(self, index: int) -> str:
         """Id of a fold's child run, made if there is none."""
         name = f"fold-{index}"
-        return self.known(name) or self._create(name, name, {"mlflow.parentRunId": self.parent()})
+        run_id = self.known(name)
+        if run_id is None:
+            run_id = self._create(name, name, {"mlflow.parentRunId": self.parent()})
+            self.client.update_run(run_id, status="SCHEDULED")  # `running` says when it is its turn
+        return run_id
 
     def outbox(self, run_id: str) -> Outbox:
         """Where a run's measurements wait for the server."""
@@ -110,16 +118,21 @@ class RunTracker:
         return PhaseLogger(self.outbox(run_id), phase)
 
     def describe(self, tags: Mapping[str, str], params: Mapping[str, Any]) -> None:
-        """Say what the training is made from. Can be repeated: a kill in between loses nothing."""
+        """Say what the training is made from. Can be repeated: a kill in between loses nothing.
+
+        The commit and the environment are those of the first time, when the training began.
+        """
         from mlflow.entities import Param, RunTag
 
-        described = {**tags, **source_tags(self._root)}
+        source, known = source_tags(self._root), self.client.get_run(self.parent()).data.tags
+        described = dict(tags) if COMMIT in known else {**tags, **source}
         self.client.log_batch(
             self.parent(),
             tags=[RunTag(name, value) for name, value in described.items()],
             params=[Param(name, str(value)) for name, value in params.items()],
         )
-        self.client.log_text(self.parent(), environment(), "environment.txt")
+        if ENVIRONMENT not in {item.path for item in self.client.list_artifacts(self.parent())}:
+            self.client.log_text(self.parent(), environment(), ENVIRONMENT)
         if (self._root / "dvc.lock").exists():
             self.client.log_artifact(self.parent(), str(self._root / "dvc.lock"))
 
@@ -146,7 +159,7 @@ class RunTracker:
         """Close what is still open: the training is given up for one with other settings, data or code."""
         for name in self._ids():
             run_id = self.known(name)
-            if run_id is not None and self.client.get_run(run_id).info.status == "RUNNING":
+            if run_id is not None and self.client.get_run(run_id).info.status in ("RUNNING", "SCHEDULED"):
                 self.client.set_terminated(run_id, "KILLED")
 
     def _ids(self) -> dict[str, list[str]]:
@@ -186,7 +199,7 @@ def source_tags(root: Path) -> dict[str, str]:
     tags = {}
     commit = git(root, "rev-parse", "HEAD")
     if commit:
-        tags["mlflow.source.git.commit"] = commit
+        tags[COMMIT] = commit
         tags["git_clean"] = str(git(root, "status", "--porcelain", "--untracked-files=no") == "").lower()
     if (root / "dvc.lock").exists():
         stages = yaml.safe_load((root / "dvc.lock").read_text())["stages"]

@@ -90,6 +90,7 @@ def search(settings: Settings, shared: SharedStudy, run: TrialRunner | None = No
         InputError: no trial was completed.
     """
     import optuna
+    import torch
 
     from components.study import HopelessTrialError
 
@@ -103,6 +104,8 @@ def search(settings: Settings, shared: SharedStudy, run: TrialRunner | None = No
             raise
         except InputError as error:
             raise HopelessTrialError(str(error)) from error
+        except torch.OutOfMemoryError as error:
+            raise HopelessTrialError(f"the GPU has not enough memory for it ({error})") from error
         if value is None:
             raise optuna.TrialPruned
         return value
@@ -147,7 +150,8 @@ def run_trial(settings: Settings, trial: optuna.Trial, study_run: str) -> float 
         try:
             with tracker.running(run_id):
                 for fold in folds:
-                    result = train.train_one(settings, fold, (GiveUp(trial, scores),))
+                    give_up = GiveUp(trial, scores, settings.params.tune.warmup_epochs)
+                    result = train.train_one(settings, fold, (give_up,))
                     scores.append(result.selection_accuracy)
                 mean = sum(scores) / len(scores)
                 tracker.outbox(run_id).metrics({"validation_accuracy": mean})
@@ -157,6 +161,8 @@ def run_trial(settings: Settings, trial: optuna.Trial, study_run: str) -> float 
             for name in (run_id, tracker.fold(len(scores))):
                 tracker.client.set_terminated(name, "KILLED")
             return None
+        finally:
+            tracker.abandon()  # the runs of folds that were not reached
         _forget_weights(settings)
     return mean
 
@@ -196,8 +202,8 @@ def _study_run(settings: Settings, shared: SharedStudy) -> str:
         known = shared.study.user_attrs.get(RUN)
         if known is not None:
             try:
-                tracker.client.get_run(known)
-                return str(known)
+                if tracker.client.get_run(known).info.lifecycle_stage == "active":  # else it was deleted in the UI
+                    return str(known)
             except MlflowException as error:
                 if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                     raise

@@ -108,8 +108,9 @@ def _start_servers(machine: Machine) -> None:
     artifacts = (machine.root / "mlartifacts").as_uri()
     database = f"sqlite:///{machine.root / DATABASE}"
     # Artifacts go straight to the folder, as they do without a server, so that the same runs work both ways.
-    mlflow = f"server --backend-store-uri {database} --default-artifact-root {artifacts} --no-serve-artifacts"
-    _start(machine, "mlflow", ["mlflow", *mlflow.split(), "--host", HOST, "--port", str(machine.mlflow_port)])
+    mlflow = ["--backend-store-uri", database, "--default-artifact-root", artifacts, "--no-serve-artifacts"]
+    mlflow += ["--host", HOST, "--port", str(machine.mlflow_port)]
+    _start(machine, "mlflow", ["mlflow", "server", *mlflow])
     _start(machine, "prefect", ["prefect", "server", "start", "--host", HOST, "--port", str(machine.prefect_port)])
     _await(machine, "mlflow", f"{machine.mlflow}/health")
     _await(machine, "prefect", f"{machine.prefect_api}/health")

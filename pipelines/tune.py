@@ -21,8 +21,8 @@ from pipelines.reports import publish_search
 from pipelines.run_settings import requested_settings
 from pipelines.train import train_cfnsr, update_data
 
-CONCLUDED = "concluded"
-"""The study's attribute with the number of trials that it was last concluded with."""
+CONCLUDED, TRAINED = "concluded", "trained"
+"""The study's attributes with the number of trials that it was last concluded, and its best trained, with."""
 
 
 @flow(name="tune-cfnsr", flow_run_name="tune")
@@ -54,8 +54,12 @@ def tune_cfnsr(
     with shared.once:
         trials = len(shared.study.trials)
         if shared.study.user_attrs.get(CONCLUDED) != trials:
-            _conclude(settings, shared, best, train_best)
+            _conclude(settings, shared, best)
             shared.study.set_user_attr(CONCLUDED, trials)
+        if train_best and shared.study.user_attrs.get(TRAINED) != trials:
+            overrides = {**best, "train.tuned": True}
+            train_cfnsr(settings.profile, overrides, update=False, params_file=settings.params_file)
+            shared.study.set_user_attr(TRAINED, trials)
     return best
 
 
@@ -69,11 +73,9 @@ def _as_task(settings: Settings, trial: optuna.Trial, study_run: str) -> float |
     return run_trial(trial.number, settings, trial, study_run)
 
 
-def _conclude(settings: Settings, shared: SharedStudy, best: dict[str, object], train_best: bool) -> None:
+def _conclude(settings: Settings, shared: SharedStudy, best: dict[str, object]) -> None:
     """What one worker does when all trials are done."""
     with server_needed(settings.layout.root):
         folder = tune.finish(settings, shared, best)
     get_run_logger().info("the best of %d trials: %s; plots in %s", len(shared.study.trials), best, folder)
     publish_search(shared.study, folder)
-    if train_best:
-        train_cfnsr(settings.profile, {**best, "train.tuned": True}, update=False, params_file=settings.params_file)

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -15,6 +16,7 @@ from running_programs import running, wait_for
 
 from cfnsr.config import Settings, load_settings
 from cfnsr.errors import InputError
+from components import data_stages
 from components.data_stages import update_data
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,6 +48,24 @@ def test_a_stage_that_fails_is_told_in_its_own_sentence(tmp_path):
     settings = project(tmp_path, faces="echo 'error: there is no face here.' && exit 2")
     with pytest.raises(InputError, match=r"^the data stages failed: there is no face here\.$"):
         update_data(settings, logger)
+
+
+def test_flows_that_make_the_same_data_wait_for_each_other(tmp_path, caplog, monkeypatch):
+    settings = project(tmp_path, faces="echo began >> began.txt && sleep 6 && echo face > face.txt")
+    content = yaml.safe_load((tmp_path / "dvc.yaml").read_text())
+    content["stages"]["faces"] = {"cmd": content["stages"]["faces"]["cmd"], "outs": ["face.txt"]}
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump(content))
+    monkeypatch.setattr(data_stages, "BUSY_WAIT", 0.5)
+    with ThreadPoolExecutor(2) as pool, caplog.at_level(logging.INFO):
+        first = pool.submit(update_data, settings, logger)
+        while not (tmp_path / "began.txt").exists():
+            assert not first.done()
+            time.sleep(0.1)
+        second = pool.submit(update_data, settings, logger)
+        first.result()
+        second.result()
+    assert "another `dvc` is making this data; waiting for it" in caplog.messages
+    assert (tmp_path / "began.txt").read_text() == "began\n"  # made once
 
 
 def test_what_dvc_itself_does_not_like_is_told(tmp_path):

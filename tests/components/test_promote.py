@@ -6,9 +6,13 @@ from pathlib import Path
 
 import mlflow
 import pytest
+from mlflow.entities.model_registry import ModelVersion
 from registry_versions import RAVDESS, SYNTHETIC, add_version, registry
 
+import components.promote
 from cfnsr.errors import InputError
+from cfnsr.folds import CLAIM
+from components.evaluate import TUNED, UNKNOWN
 from components.promote import promote, rollback
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -99,6 +103,51 @@ def test_rolling_back_is_one_command(project):
     assert "rolled_back_at" in client.get_model_version(MODEL, better).tags
     with pytest.raises(InputError, match=f"nothing says which version was champion before version {good}"):
         rollback(folder / "params.yaml")
+
+
+def test_a_rollback_that_is_overtaken_changes_nothing(project, monkeypatch):
+    folder, client = project
+    good, better, best = (add_version(client, folder, share) for share in (0.4, 0.6, 0.8))
+    for version in (good, better):
+        promote(folder / "params.yaml", int(version))
+    look_up = components.promote._version
+
+    def meanwhile(registry: mlflow.MlflowClient, number: str) -> ModelVersion:
+        client.set_registered_model_alias(MODEL, "champion", best)  # on another machine
+        return look_up(registry, number)
+
+    monkeypatch.setattr(components.promote, "_version", meanwhile)
+    with pytest.raises(InputError, match="somebody else changed the champion at the same moment"):
+        rollback(folder / "params.yaml")
+    assert champion(client) == best
+    assert "rolled_back_at" not in client.get_model_version(MODEL, better).tags
+
+
+def test_what_is_recorded_is_of_the_last_promotion(project):
+    folder, client = project
+    worse, version = (add_version(client, folder, share) for share in (0.5, 0.8))
+    promote(folder / "params.yaml", int(worse))
+    promote(folder / "params.yaml", int(version), "an emergency")
+    rollback(folder / "params.yaml")
+    assert {"promotion_forced", "rolled_back_at"} <= set(client.get_model_version(MODEL, version).tags)
+    promote(folder / "params.yaml", int(version))
+    assert not {"promotion_forced", "rolled_back_at"} & set(client.get_model_version(MODEL, version).tags)
+
+
+def test_figures_that_may_know_their_test_need_a_person(project):
+    folder, client = project
+    claim = CLAIM["honest"]
+    good = add_version(client, folder, 0.5, {**RAVDESS, "claim": claim})
+    leaky = add_version(client, folder, 0.9, {**RAVDESS, "claim": claim + UNKNOWN})
+    tuned = add_version(client, folder, 0.8, {**RAVDESS, "claim": claim + TUNED})
+    promote(folder / "params.yaml", int(good))
+    with pytest.raises(InputError, match="may have been trained on the very actors it was tested on"):
+        promote(folder / "params.yaml", int(leaky))
+    assert champion(client) == good
+    said = promote(folder / "params.yaml", int(tuned))
+    assert f"its figures are of: {claim + TUNED}; version {good}'s: {claim}" in said
+    promote(folder / "params.yaml", int(leaky), "nothing else is there")
+    assert champion(client) == leaky
 
 
 def test_the_synthetic_never_replaces_the_real(project):

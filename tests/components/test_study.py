@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 from running_programs import kill, running, wait_for
 
 from cfnsr.operations import TuneSettings
-from components.study import HopelessTrialError, SharedStudy, first_number
+from components.study import RETRIES, HopelessTrialError, SharedStudy, first_number
 
 ROOT = Path(__file__).resolve().parents[2]
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -96,6 +96,50 @@ def test_hopeless_trials_count_and_other_errors_put_theirs_back(tmp_path):
     again = study.study.trials[-1]
     assert (again.state, again.params, first_number(again)) == (TrialState.COMPLETE, lost.params, lost.number)
     assert len(study.study.trials) == 4
+
+
+def test_a_trial_that_was_interrupted_is_put_back(tmp_path):
+    def interrupted(trial: optuna.Trial) -> float:
+        trial.suggest_float("x", 0, 1)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        shared(tmp_path, 1).work(interrupted)
+    study = shared(tmp_path, 1)
+    study.work(uniform)
+    lost, again = study.study.trials
+    assert (lost.state, again.state, again.params) == (TrialState.FAIL, TrialState.COMPLETE, lost.params)
+
+
+def test_a_trial_that_ends_every_worker_is_given_up_one_day(tmp_path):
+    """What it drew is what kills them."""
+
+    def deadly(trial: optuna.Trial) -> float:
+        x = trial.suggest_float("x", 0, 1)
+        if first_number(trial.study.trials[trial.number]) == 0:
+            raise RuntimeError("out of memory")
+        return x
+
+    for _ in range(1 + RETRIES):
+        with pytest.raises(RuntimeError):
+            shared(tmp_path, 2).work(deadly)
+    study = shared(tmp_path, 2)
+    study.work(deadly)
+    states = [trial.state for trial in study.study.trials]
+    assert states == [TrialState.FAIL] * (1 + RETRIES) + [TrialState.COMPLETE]
+
+
+def test_a_bad_fold_after_a_good_one_is_seen(tmp_path):
+    """Steps 0 to 2 are of the first fold; the trial was the best there."""
+    study = shared(tmp_path, startup_trials=4).study
+    for _ in range(4):
+        study.add_trial(optuna.create_trial(value=0.8, intermediate_values=dict.fromkeys(range(6), 0.8)))
+    trial = study.ask()
+    for step, share in enumerate((0.82, 0.82, 0.82, 0.8)):
+        trial.report(share, step)
+        assert not trial.should_prune(), step
+    trial.report(0.4, 4)
+    assert trial.should_prune()
 
 
 def test_several_workers_share_the_trials_and_none_is_run_twice(tmp_path):

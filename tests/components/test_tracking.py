@@ -5,7 +5,9 @@ import os
 import subprocess
 import sys
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import mlflow
 import pandas as pd
@@ -19,7 +21,7 @@ from cfnsr.registry import ServerAwayError, server_needed
 from components.evaluate import evaluate
 from components.outbox import Outbox, outbox_folder
 from components.register import register
-from components.tracking import RunTracker, deliver
+from components.tracking import RunTracker, deliver, git
 
 ROOT = Path(__file__).resolve().parents[2]
 PHASE = {"epochs": 2, "batch_size": 8, "lr": 0.003}
@@ -147,6 +149,48 @@ def test_a_server_that_is_away_at_the_start_is_a_sentence(tmp_path, monkeypatch)
     assert done.returncode == 2, f"{time.monotonic() - started}: {done.stderr}"
     assert "error: the MLflow server http://127.0.0.1:1 does not answer" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "sentence"),
+    [
+        (403, InputError, r"refuses the request \(HTTP 403: Invalid Host header\); check MLFLOW_TRACKING_URI"),
+        (503, ServerAwayError, "does not answer"),
+    ],
+)
+def test_a_server_that_refuses_is_not_called_away(tmp_path, monkeypatch, status, error, sentence):
+    class Proxy(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(b"Invalid Host header")
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        with pytest.raises(error, match=sentence) as raised, server_needed(tmp_path):
+            mlflow.MlflowClient(os.environ["MLFLOW_TRACKING_URI"]).get_registered_model("cfn-sr")
+        assert type(raised.value) is error
+        server.shutdown()
+
+
+def test_a_run_keeps_the_commit_that_it_began_with(tmp_path):
+    settings = write_params(tmp_path)
+    commits = []
+    for message in ("first", "second"):
+        author = "git -c user.name=A -c user.email=a@example.org"
+        words = f"git init -q && git add params.yaml && {author} commit -q --allow-empty -m {message}"
+        subprocess.run(words, shell=True, cwd=tmp_path, check=True)
+        commits.append(git(tmp_path, "rev-parse", "HEAD"))
+        tracker = RunTracker(settings)
+        tracker.describe({"protocol": message}, {})
+    tags = tracker.client.get_run(tracker.parent()).data.tags
+    assert (tags["protocol"], tags["mlflow.source.git.commit"]) == ("second", commits[0])
+    assert commits[0] != commits[1]
 
 
 def test_the_same_runs_are_found_with_and_without_the_server(tmp_path, server, monkeypatch):

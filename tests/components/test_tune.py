@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import mlflow
 import optuna
 import pytest
+import torch
 import yaml
 from feature_files import PROFILE, write_features, write_params
 from optuna.trial import TrialState
@@ -83,7 +84,38 @@ def test_a_trial_that_lags_behind_is_given_up_in_the_middle_of_a_fold(tmp_path):
     runs = client.search_runs([client.get_experiment_by_name("cfn-sr").experiment_id])
     (run,) = [run for run in runs if run.info.run_name == "trial 2"]
     assert (run.info.status, run.data.tags["pruned"]) == ("KILLED", "in fold 0")
+    folds = [run for run in runs if run.info.run_name.startswith("fold-")]
+    assert [run.info.status for run in folds] == ["KILLED"] * 2  # none is left as if it went on
     assert not [path for pattern in ("*.safetensors", "*.ckpt") for path in (tmp_path / "runs").rglob(pattern)]
+
+
+def test_a_study_whose_run_was_deleted_gets_another(tmp_path):
+    settings = project(tmp_path, trials=1)
+    write_features(settings)
+    shared = tune.open_study(settings)
+    best = tune.search(settings, shared, lambda *_: 0.5)
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    experiment = client.get_experiment_by_name("cfn-sr").experiment_id
+    (run,) = client.search_runs([experiment])
+    client.delete_run(run.info.run_id)  # in the UI
+    tune.finish(settings, shared, best)
+    (other,) = client.search_runs([experiment])
+    assert other.data.metrics["validation_accuracy"] == 0.5
+    assert other.info.run_id != run.info.run_id
+
+
+def test_a_trial_that_needs_too_much_memory_does_not_end_the_search(tmp_path):
+    settings = project(tmp_path, trials=3)
+    write_features(settings)
+    shared = tune.open_study(settings)
+
+    def run(_: Settings, trial: optuna.Trial, __: str) -> float:
+        if trial.number == 0:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return trial.number / 10
+
+    tune.search(settings, shared, run)
+    assert [trial.value for trial in shared.study.trials] == [None, 0.1, 0.2]
 
 
 def test_what_a_fold_has_reached_survives_a_kill():

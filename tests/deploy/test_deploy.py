@@ -16,6 +16,7 @@ from uuid import uuid4
 import pytest
 import yaml
 from kubernetes_asyncio.client import models
+from mlflow.server.security_utils import should_block_cors_request
 from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect_kubernetes.worker import KubernetesWorker, KubernetesWorkerJobConfiguration
@@ -37,6 +38,15 @@ def test_the_compose_file_is_one():
     command = [Path(sys.executable).with_name("check-jsonschema"), "--builtin-schema", "vendor.compose-spec"]
     done = subprocess.run([*command, DEPLOY / "compose.yaml"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+def test_browsers_may_use_the_mlflow_page_at_the_heads_address():
+    """MLflow takes changes from pages of its own address only if it is told that address."""
+    options = dict(word.split("=", 1) for word in COMPOSE["services"]["mlflow"]["command"] if word.startswith("--"))
+    address = "http://${CFNSR_HEAD}:5000"
+    assert address.removeprefix("http://") in options["--allowed-hosts"].split(",")
+    assert not should_block_cors_request(address, "POST", options["--cors-allowed-origins"].split(","))
+    assert should_block_cors_request("http://elsewhere:5000", "POST", options["--cors-allowed-origins"].split(","))
 
 
 def test_every_variable_of_the_compose_file_is_in_the_example():

@@ -28,7 +28,7 @@ class Team:
         self.root = root
         self.prefect_port, self.mlflow_port = free_ports(2)
         # From another folder, as a person may do it.
-        up = f"cd / && {MAKE} -C {root} up PREFECT_PORT={self.prefect_port} MLFLOW_PORT={self.mlflow_port}"
+        up = f"cd / && {MAKE} -C '{root}' up PREFECT_PORT={self.prefect_port} MLFLOW_PORT={self.mlflow_port}"
         done = run(root, up)
         assert done.returncode == 0, done.stdout + done.stderr
         self.client = mlflow.MlflowClient(self.mlflow)
@@ -48,7 +48,7 @@ class Team:
 
 @pytest.fixture(scope="module")
 def team(tmp_path_factory) -> Iterator[Team]:
-    root = copy_project(tmp_path_factory.mktemp("team") / "cfnsr")
+    root = copy_project(tmp_path_factory.mktemp("team") / "my cfnsr")
     make_small(root)
     try:
         yield Team(root)
@@ -65,6 +65,7 @@ def test_the_flows_are_deployed_to_pools_that_respect_the_gpus(team):
         "train-cfnsr/local": "local",
         "train-cfnsr/gpu": "gpu",
         "tune-cfnsr/local": "local",
+        "tune-cfnsr/gpu": "gpu",
         "promote-cfnsr/local": "local",
     }
     limits = {pool["name"]: pool["concurrency_limit"] for pool in team.prefect("work_pools")}

@@ -38,6 +38,11 @@ def params(root: Path, search: dict = SEARCH, trials: int = 3, **train: object):
 def test_a_search_ends_with_plots_and_a_registered_network(tmp_path):
     settings = params(tmp_path)
     write_features(settings)
+    # First only the search, to look at; the same with training goes on from there.
+    looked = tune(tmp_path, train_best=False)
+    assert looked.returncode == 0, looked.stdout[-3000:] + looked.stderr[-3000:]
+    assert list((tmp_path / "studies").glob("*/best.json"))
+    assert not list((tmp_path / "runs").rglob("*.safetensors"))
     done = tune(tmp_path)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     (study,) = (tmp_path / "studies").iterdir()

@@ -40,7 +40,7 @@ ELSEWHERE = {
     "docker compose -f deploy/compose.yaml up --build --detach": "its servers are started by head_servers",
     "cfnsr mirror --profile ravdess": "tests/components/test_download.py, from a server that looks like Zenodo",
     "CFNSR_ROOT=$PWD prefect worker start --pool gpu --limit 1": "tests/pipelines/test_services.py, by `make up`",
-    "for run in 1 2 3 4; do prefect deployment run tune-cfnsr/local; done": "two such runs, in processes to be killed",
+    "for run in 1 2 3 4; do prefect deployment run tune-cfnsr/gpu; done": "two such runs, in processes to be killed",
     'prefect deployment run train-cfnsr/gpu --param profile=ravdess --param \'overrides={"train.devices": "auto"}\'': (
         "needs RAVDESS and GPUs; DDP is in tests/cfnsr/test_distributed.py"
     ),
@@ -197,7 +197,7 @@ def test_the_pools_of_the_compose_file_and_of_kubernetes_take_the_deployments(he
     assert {str(deployment["pull_steps"]) for deployment in deployments(head)} == {str(PULL)}
     on(set_up, POOL)
     assert pools(head) == {"local": ("process", None), "gpu": ("kubernetes", 4)}
-    assert Counter(deployment["work_pool_name"] for deployment in deployments(head)) == {"local": 3, "gpu": 1}
+    assert Counter(deployment["work_pool_name"] for deployment in deployments(head)) == {"local": 3, "gpu": 2}
 
 
 def deployments(head: Head) -> list[dict]:
