@@ -158,7 +158,7 @@ def page(rows: Sequence[Mapping[str, Any]], profile: str) -> str:
         "standard deviation of single folds and seeds. Intervals are 95 % and resample actors; they do not tell what",
         "other seeds would give, which the seeds themselves show. The difference is to the paper's fusion,",
         f"`{REFERENCE}`, of the same seeds on the same actors. Seconds are of a network's own phase, all folds of one",
-        "seed.",
+        "seed; whatever else the machine did made them longer.",
         "",
         "| network | accuracy | 95 % | by seed | difference | parameters | seconds |",
         "| --- | --- | --- | --- | --- | --- | --- |",
