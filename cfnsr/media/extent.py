@@ -11,7 +11,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from cfnsr.errors import ClipError
-from cfnsr.media.container import open_media
+from cfnsr.media.container import continuous, open_media
 from cfnsr.media.probe import TOLERANCE
 from cfnsr.media.video import frame_rate
 
@@ -53,7 +53,7 @@ def find_extent(path: Path, limit: float) -> Extent:
         start = (container.start_time or 0) / av.time_base
         seconds, whole = 0.0, False
         unstamped: Counter[int] = Counter()  # packets by track
-        packets = container.demux(tracks)
+        packets = continuous(container, tracks)
         while seconds <= limit:
             try:
                 packet = next(packets)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from cfnsr.errors import ClipError
 from cfnsr.media.audio import FULL_SCALE
-from cfnsr.media.container import open_media
-from cfnsr.media.video import Picture, read_frames
+from cfnsr.media.container import continuous, open_media
+from cfnsr.media.video import Picture, decode
 
 _GAP = 0.1  # s; time stamps that are off by more are a gap in the sound, by less they are rounding
 
@@ -30,16 +30,14 @@ class Sound(NamedTuple):
 def stream_pictures(path: Path, spacing: float) -> Iterator[Picture]:
     """Pictures in the order of time, no two of them closer than `spacing` seconds.
 
-    Frames whose time stamp goes back (joined files) are left out.
-
     Raises:
         ClipError: the file can't be read or has no video track.
     """
     last = -np.inf
-    for time, frame in read_frames(path):
-        if time - last >= spacing - 1e-6:
-            last = time
-            yield Picture.of(time, frame)
+    for decoded in decode(path):
+        if decoded.time - last >= spacing - 1e-6:
+            last = decoded.time
+            yield decoded.picture()
 
 
 def stream_sound(path: Path, sample_rate: int) -> Iterator[Sound]:
@@ -58,7 +56,7 @@ def stream_sound(path: Path, sample_rate: int) -> Iterator[Sound]:
         stream = container.streams.audio[0]
         origin = (container.start_time or 0) / av.time_base
         run = _Run(0.0, sample_rate)
-        for packet in container.demux(stream):
+        for packet in continuous(container, [stream]):
             try:
                 frames = packet.decode()
             except av.InvalidDataError:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import av
 import cv2
@@ -19,7 +19,7 @@ from av.stream import Disposition
 from numpy.typing import NDArray
 
 from cfnsr.errors import ClipError
-from cfnsr.media.container import open_media
+from cfnsr.media.container import continuous, open_media
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _PLANAR_420 = frozenset({"yuv420p", "yuvj420p"})
 _COLORSPACE_UNSPECIFIED = 2  # FFmpeg's AVCOL_SPC_UNSPECIFIED
 _USUAL_RATE = 25  # frames/s, where a stream without time stamps doesn't name its rate either
+_LARGEST = 4096 * 2304  # pixels; pictures that are larger, and larger than the header says, are not decoded
+_ASPECTS = (0.25, 4.0)  # of a pixel, that can be meant
 _SD_HEIGHT = 576  # pixels; players take untagged pictures above it for BT.709, the others for BT.601
 
 
@@ -45,13 +47,17 @@ class Picture:
     """Quarter turns counter-clockwise from the stored to the shown picture."""
 
     @classmethod
-    def of(cls, time: float, frame: av.VideoFrame) -> Picture:
-        """Keep a frame; formats other than 8-bit 4:2:0 are converted, so that memory stays bounded."""
+    def of(cls, time: float, frame: av.VideoFrame, canvas: Canvas | None = None) -> Picture:
+        """Keep a frame; formats other than 8-bit 4:2:0 are converted, so that memory stays bounded.
+
+        Raises:
+            ClipError: its colours are in a form that can't be converted.
+        """
         turns = round(frame.rotation / 90) % 4
         if frame.format.name not in _PLANAR_420:
             to_space = "ITU601" if frame.format.is_rgb else None
-            frame = frame.reformat(format="yuv420p", dst_colorspace=to_space, threads=1)
-        return cls(time, frame, turns)
+            frame = _reformat(frame, format="yuv420p", dst_colorspace=to_space)
+        return cls(time, canvas.fit(frame) if canvas else frame, turns)
 
     @property
     def width(self) -> int:
@@ -72,14 +78,81 @@ class Picture:
     def bgr(self, longest: int | None = None) -> NDArray[np.uint8]:
         """Colours in OpenCV's channel order, whole or shrunk as in `luma`: (H, W, 3)."""
         untagged_hd = self.frame.colorspace == _COLORSPACE_UNSPECIFIED and self.frame.height > _SD_HEIGHT
-        converted = self.frame.reformat(
-            format="bgr24", src_colorspace="ITU709" if untagged_hd else None, threads=1
-        ).to_ndarray()
+        source = "ITU709" if untagged_hd else None
+        converted = _reformat(self.frame, format="bgr24", src_colorspace=source).to_ndarray()
         stored = np.asarray(converted, np.uint8)
         return self._upright(stored if longest is None else _shrink(stored, longest))
 
     def _upright(self, stored: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return np.ascontiguousarray(np.rot90(stored, self.turns))
+
+
+class Canvas:
+    """One size for all pictures of a file, with square pixels: the first one's.
+
+    Recordings of calls change their size; a face must be in the same place in the pictures before and after.
+
+    Args:
+        aspect: a pixel's width by its height (DVDs and HDV store pictures squeezed).
+    """
+
+    def __init__(self, aspect: float) -> None:
+        self._aspect = aspect
+        self._size: tuple[int, int] | None = None
+
+    def fit(self, frame: av.VideoFrame) -> av.VideoFrame:
+        """Bring a 4:2:0 frame to the file's size: scaled, and with black beside it where the shape is another."""
+        width = frame.width if self._aspect == 1 else _even(frame.width * self._aspect)
+        height = frame.height
+        if self._size is None:
+            self._size = width, height
+        if (frame.width, frame.height) == self._size:
+            return frame
+        whole_width, whole_height = (_even(side) for side in self._size)
+        scale = min(whole_width / width, whole_height / height)
+        size = _even(width * scale), _even(height * scale)
+        scaled = _reformat(frame, width=size[0], height=size[1])
+        return scaled if size == (whole_width, whole_height) else _centred(scaled, whole_width, whole_height)
+
+
+def _even(side: float) -> int:
+    return max(2 * int(side / 2 + 0.25), 2)
+
+
+def _centred(frame: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
+    """A 4:2:0 frame of even size on a larger black one."""
+    black = np.zeros(width * height * 3 // 2, np.uint8)
+    black[width * height :] = 128  # no colour
+    given = frame.to_ndarray().reshape(-1)
+    placed = source = 0
+    for shrink in (1, 2, 2):
+        rows, columns = frame.height // shrink, frame.width // shrink
+        whole_rows, whole_columns = height // shrink, width // shrink
+        plane = black[placed : placed + whole_rows * whole_columns].reshape(whole_rows, whole_columns)
+        top, left = (whole_rows - rows) // 2, (whole_columns - columns) // 2
+        plane[top : top + rows, left : left + columns] = given[source : source + rows * columns].reshape(rows, columns)
+        placed, source = placed + whole_rows * whole_columns, source + rows * columns
+    whole = av.VideoFrame.from_ndarray(black.reshape(height * 3 // 2, width), format=frame.format.name)
+    whole.colorspace, whole.color_range = frame.colorspace, frame.color_range
+    return whole
+
+
+def _reformat(frame: av.VideoFrame, **options: Any) -> av.VideoFrame:
+    """`frame.reformat`, whatever the frame says of its colours.
+
+    Raises:
+        ClipError: it can't be converted.
+    """
+    try:
+        try:
+            return frame.reformat(**options, threads=1)
+        except av.FFmpegError:
+            # Some matrices (ICtCp, YCgCo) FFmpeg's scaler doesn't know; the usual one shows what is there, if not quite
+            # in its colours.
+            frame.colorspace = _COLORSPACE_UNSPECIFIED
+            return frame.reformat(**options, threads=1)
+    except av.FFmpegError as error:
+        raise ClipError(f"a picture's colours are in a form that can't be converted ({error.strerror})") from None
 
 
 def frame_times(path: Path) -> list[float]:
@@ -93,12 +166,34 @@ def frame_times(path: Path) -> list[float]:
     """
     with _open_video(path) as (container, stream):
         clock = _Clock(container, stream)
-        packets = (packet for packet in container.demux(stream) if packet.size and not packet.is_discard)
+        packets = (packet for packet in continuous(container, [stream]) if packet.size and not packet.is_discard)
         return sorted(clock.time(packet.pts, index) for index, packet in enumerate(packets))
 
 
 def read_frames(path: Path, wanted: Collection[float] | None = None) -> Iterator[tuple[float, av.VideoFrame]]:
     """Decode a video as a stream: yields `(time, frame)` in the order of presentation.
+
+    See `decode`.
+    """
+    return ((decoded.time, decoded.frame) for decoded in decode(path, wanted))
+
+
+class Decoded(NamedTuple):
+    """What `decode` yields."""
+
+    time: float
+    """Presentation time in seconds from the file's start."""
+    frame: av.VideoFrame
+    canvas: Canvas
+    """Of the file."""
+
+    def picture(self) -> Picture:
+        """The frame, ready to be kept."""
+        return Picture.of(*self)
+
+
+def decode(path: Path, wanted: Collection[float] | None = None) -> Iterator[Decoded]:
+    """Decode a video as a stream, in the order of presentation.
 
     Packets that are damaged are passed over; what decodes is yielded.
 
@@ -112,7 +207,8 @@ def read_frames(path: Path, wanted: Collection[float] | None = None) -> Iterator
     """
     with _open_video(path) as (container, stream):
         clock, decoder, shown = _Clock(container, stream), stream.codec_context, 0
-        for packet in container.demux(stream):
+        canvas = Canvas(_aspect(stream))
+        for packet in continuous(container, [stream]):
             if wanted is not None and packet.pts is not None:
                 decoder.skip_frame = "DEFAULT" if clock.time(packet.pts, 0) in wanted else "NONREF"
             try:
@@ -120,7 +216,7 @@ def read_frames(path: Path, wanted: Collection[float] | None = None) -> Iterator
             except av.InvalidDataError:
                 continue
             for frame in frames:
-                yield clock.time(frame.pts, shown), frame
+                yield Decoded(clock.time(frame.pts, shown), frame, canvas)
                 shown += 1
 
 
@@ -140,19 +236,19 @@ def sample_pictures(path: Path, count: int) -> list[Picture]:
     wanted = frozenset(times[_nearest(times, targets)].tolist())
 
     chosen: list[Picture] = []
-    last: tuple[float, av.VideoFrame] | None = None
+    last: Decoded | None = None
     # Also frames that aren't wanted are considered: one may be the best there is, where a wanted one is damaged.
-    for time, frame in read_frames(path, wanted):
+    for decoded in decode(path, wanted):
         if last is not None:
-            due = int(np.searchsorted(targets, (last[0] + time) / 2, side="right")) - len(chosen)
+            due = int(np.searchsorted(targets, (last.time + decoded.time) / 2, side="right")) - len(chosen)
             if due > 0:
-                chosen += [Picture.of(*last)] * due
+                chosen += [last.picture()] * due
             if len(chosen) == count:
                 return chosen
-        last = time, frame
+        last = decoded
     if last is None:
         raise ClipError(f"{path.name} has no frame that can be decoded; the file is damaged")
-    return chosen + [Picture.of(*last)] * (count - len(chosen))
+    return chosen + [last.picture()] * (count - len(chosen))
 
 
 def frame_rate(stream: VideoStream) -> float:
@@ -180,8 +276,17 @@ def _open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         tracks = [track for track in container.streams.video if Disposition.attached_pic not in track.disposition]
         if not tracks:
             raise ClipError(f"{path.name} has no video track")
-        tracks[0].codec_context.thread_count = 1  # clips are worked on by one process a core
+        decoder = tracks[0].codec_context
+        decoder.thread_count = 1  # clips are worked on by one process a core
+        # A header may name a small size and packets bring a huge one.
+        decoder.options = {"max_pixels": str(max(_LARGEST, decoder.width * decoder.height))}
         yield container, tracks[0]
+
+
+def _aspect(stream: VideoStream) -> float:
+    """A pixel's width by its height; 1 where the file says nothing, or nonsense."""
+    named = float(stream.sample_aspect_ratio or 1)
+    return named if _ASPECTS[0] <= named <= _ASPECTS[1] else 1.0
 
 
 def _middles(times: NDArray[np.float64], count: int) -> NDArray[np.float64]:

@@ -7,6 +7,7 @@ from cfnsr.errors import ClipError
 from cfnsr.media.audio import read_audio
 from cfnsr.media.extent import find_extent
 from cfnsr.media.stream import stream_pictures, stream_sound
+from cfnsr.media.video import frame_times, sample_pictures
 
 RATE = 16000
 
@@ -62,6 +63,46 @@ class TestPictures:
     def test_all_of_them_if_none_is_too_close(self, tmp_path):
         path = write_video(tmp_path / "a.mp4", numbered_frames(50))
         assert len(list(stream_pictures(path, 0.04))) == 50
+
+
+class TestJoinedFiles:
+    """Recorders join files by writing one behind the other; each begins anew with its time stamps."""
+
+    @pytest.fixture
+    def one(self, tmp_path):
+        return write_media(tmp_path / "one.ts", chirp(3), codec="aac", picture=3)
+
+    @pytest.fixture
+    def three(self, one):
+        path = one.with_name("three.ts")
+        path.write_bytes(3 * one.read_bytes())
+        return path
+
+    def test_they_are_as_long_as_all_of_them(self, one, three):
+        assert find_extent(three, 60).seconds == pytest.approx(3 * find_extent(one, 60).seconds, abs=0.3)
+        assert not find_extent(three, 5).whole
+
+    def test_their_pictures_and_sound_go_on(self, one, three):
+        times = [picture.time for picture in stream_pictures(three, 0.04)]
+        assert len(times) == 3 * len(list(stream_pictures(one, 0.04)))
+        assert times == sorted(times)
+        assert np.diff(times).max() < 0.3
+        amounts = [sum(len(sound.samples) for sound in stream_sound(path, RATE)) for path in (one, three)]
+        assert amounts[1] == pytest.approx(3 * amounts[0], rel=0.01)
+        begins = [sound.time for sound in stream_sound(three, RATE)]
+        assert begins == sorted(begins)
+        assert begins[-1] > 8.5
+
+    def test_pictures_at_even_times_are_of_all_of_them(self, tmp_path):
+        parts = [tmp_path / f"{number}.ts" for number in range(2)]
+        frames = list(numbered_frames(40))
+        for part, mine in zip(parts, (frames[:20], frames[20:]), strict=True):
+            write_video(part, mine)
+        joined = tmp_path / "joined.ts"
+        joined.write_bytes(b"".join(part.read_bytes() for part in parts))
+        assert frame_times(joined) == sorted(frame_times(joined))
+        numbers = [frame_number(picture.bgr()) for picture in sample_pictures(joined, 8)]
+        assert numbers == pytest.approx([2, 7, 12, 17, 22, 27, 32, 37], abs=1)
 
 
 class TestExtent:

@@ -224,3 +224,61 @@ def test_cover_picture_of_a_song_is_no_video(tmp_path):
     write_sound(path, cover=np.zeros((64, 96, 3), np.uint8))
     with pytest.raises(ClipError, match="no video track"):
         sample_pictures(path, 8)
+
+
+def joined(path: Path, *videos: list[np.ndarray]) -> Path:
+    """A transport stream of several, one behind the other, as a recording that changes its size has them."""
+    parts = [write_video(path.with_name(f"part-{number}.ts"), frames) for number, frames in enumerate(videos)]
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    return path
+
+
+def test_all_pictures_of_a_file_have_the_size_of_the_first(tmp_path):
+    """What was in the middle stays there, whether the picture becomes smaller, larger or upright."""
+
+    def white_square(width: int, height: int) -> list[np.ndarray]:
+        frame = np.zeros((height, width, 3), np.uint8)
+        frame[height // 2 - 12 : height // 2 + 12, width // 2 - 12 : width // 2 + 12] = 255
+        return [frame] * 20
+
+    clip = joined(tmp_path / "a.ts", white_square(192, 128), white_square(96, 64), white_square(160, 192))
+    pictures = sample_pictures(clip, 12)
+    assert {(picture.width, picture.height) for picture in pictures} == {(192, 128)}
+    for picture in pictures:
+        shown = picture.bgr()
+        assert shown[64, 96].min() > 200
+        assert shown[64, 4].max() < 40
+        assert (shown.mean(axis=2) > 128).any(axis=0).nonzero()[0].mean() == pytest.approx(95.5, abs=2)
+    wide = [np.ptp((picture.bgr().mean(axis=2) > 128).any(axis=0).nonzero()[0]) for picture in pictures]
+    assert wide[0] == pytest.approx(23, abs=2)
+    assert wide[5] == pytest.approx(47, abs=2)  # twice as large in a picture half as large
+    assert wide[-1] == pytest.approx(15, abs=2)
+
+
+def test_a_picture_that_is_larger_than_the_header_and_than_4k_is_not_decoded(tmp_path):
+    huge = np.full((3840, 5120, 3), 90, np.uint8)
+    clip = joined(tmp_path / "a.ts", list(numbered_frames(20)), [huge] * 3)
+    assert {frame.width for _, frame in read_frames(clip)} == {96}
+    assert len(sample_pictures(clip, 8)) == 8
+
+
+def test_squeezed_pictures_are_shown_as_wide_as_they_are_meant(tmp_path):
+    """HDV and DVDs: pixels that are not square."""
+    frames = list(numbered_frames(20))
+    clip = write_video(tmp_path / "a.mp4", frames, options={"x264-params": "sar=4/3"})
+    picture = sample_pictures(clip, 8)[0]
+    assert (picture.width, picture.height) == (128, 64)
+    assert picture.bgr().shape == (64, 128, 3)
+    turned = write_video(tmp_path / "b.mp4", frames, rotation=90, options={"x264-params": "sar=4/3"})
+    assert (sample_pictures(turned, 8)[0].width, sample_pictures(turned, 8)[0].height) == (64, 128)
+
+
+@pytest.mark.parametrize("matrix", ["YCgCo", "ictcp", "chroma-derived-c", "bt2020c"])
+def test_colours_that_the_scaler_does_not_know_are_shown_nearly(tmp_path, matrix):
+    clip = write_video(
+        tmp_path / "a.mp4",
+        [np.full((64, 96, 3), 120, np.uint8)] * 10,
+        options={"x264-params": f"colormatrix={matrix}"},
+    )
+    for picture in sample_pictures(clip, 8):
+        assert picture.bgr()[32, 48].astype(int) == pytest.approx((120, 120, 120), abs=12)
