@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from cfnsr.errors import InputError
+
 PARTIAL = ".part"
 
 
@@ -40,9 +42,20 @@ def visible_files(folder: Path) -> Iterator[Path]:
     """All files below a folder but hidden ones and those in hidden folders; broken symbolic links are among them.
 
     Linked folders are followed, but each folder is entered only once, so that links in circles end.
+
+    Raises:
+        InputError: one of the folders can't be read; its files would be missed in silence.
     """
+
+    def refuse(error: OSError) -> None:
+        if isinstance(error, FileNotFoundError | NotADirectoryError):
+            return  # there are no files in what is not there
+        raise InputError(
+            f"the folder {error.filename} can't be read ({error.strerror}): change its permissions, or move it away."
+        ) from error
+
     seen = set()
-    for parent, subfolders, names in os.walk(folder, followlinks=True):
+    for parent, subfolders, names in os.walk(folder, followlinks=True, onerror=refuse):
         if (real := os.path.realpath(parent)) in seen:
             subfolders.clear()
             continue

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,7 +85,7 @@ def fetch_model(uri: str, root: Path = Path()) -> Path:
         root: the project's root, whose registry is asked unless MLFLOW_TRACKING_URI names another.
 
     Returns:
-        The model's folder.
+        The model's folder. What was downloaded is deleted when the program ends.
 
     Raises:
         InputError: there is no registry, no such model, version or alias.
@@ -96,9 +99,14 @@ def fetch_model(uri: str, root: Path = Path()) -> Path:
             f"there is no model registry here to find {uri} in: run in the project's folder after `dvc repro`, or set "
             "MLFLOW_TRACKING_URI to your MLflow server."
         )
+    # MLflow leaves what it downloads where it is; a model is needed until it is loaded, at most until the program ends.
+    folder = None
+    if not server.startswith("sqlite:"):
+        folder = tempfile.mkdtemp(prefix="cfnsr-model-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
     try:
         with server_needed(root):
-            return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, tracking_uri=server))
+            return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, tracking_uri=server, dst_path=folder))
     except MlflowException as error:
         raise InputError(
             f"{uri} is not in the registry ({error.message}); train a model with `dvc repro`, or set the alias in the "

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from filelock import FileLock
+
 from cfnsr.config import Settings, load_settings
 from cfnsr.errors import InputError
 
@@ -55,9 +57,12 @@ def update_data(settings: Settings, logger: Logger) -> None:
                 logger.info("another `dvc` is making this data; waiting for it")
                 time.sleep(BUSY_WAIT)
     logger.info("params.yaml names the profile %s, so the stages of %s run without DVC", named, settings.profile)
-    for step in STEPS:
-        options = ["--params", str(settings.params_file), "--profile", settings.profile]
-        _run([f"components.{step}", *options], root, logger)
+    runs = root / "runs"
+    runs.mkdir(exist_ok=True)
+    with FileLock(runs / f".data-{settings.profile}.lock"):  # other flows wait; they would write the same files
+        for step in STEPS:
+            options = ["--params", str(settings.params_file), "--profile", settings.profile]
+            _run([f"components.{step}", *options], root, logger)
 
 
 def _run(module: list[str], root: Path, logger: Logger) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from cfnsr.predict.answer import Moment
     from cfnsr.predict.live_window import LiveWindow
 
+_LONGEST = 200  # bytes of a clip's name that the name of its picture has; file systems allow 255 in all
 _NO_WINDOW = "No window is opened, because there is no display or Python came without tkinter; the answers are printed."
 
 
@@ -78,9 +80,10 @@ class _Names:
         self._given: Counter[str] = Counter()
 
     def __call__(self, clip: Path, ending: str) -> Path:
-        self._given[clip.stem] += 1
-        number = self._given[clip.stem]
-        return Path(f"{clip.stem}.{ending}" if number == 1 else f"{clip.stem}-{number}.{ending}")
+        stem = os.fsdecode(os.fsencode(clip.stem)[:_LONGEST])
+        self._given[stem] += 1
+        number = self._given[stem]
+        return Path(f"{stem}.{ending}" if number == 1 else f"{stem}-{number}.{ending}")
 
 
 class _Outputs:

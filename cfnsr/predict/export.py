@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cfnsr.files import atomic_path
+from cfnsr.errors import InputError
+from cfnsr.files import PARTIAL
 from cfnsr.predict.answer import Answer, Failure, Moment, Prediction
 
 _TIMELINE = ("clip", "start", "end", "emotion", "confidence", "inputs", "flags", "track", "x", "y", "width", "height")
@@ -97,7 +100,23 @@ _TEXT: dict[str, Any] = {"mode": "w", "encoding": "utf-8", "errors": "surrogatee
 
 @contextmanager
 def _csv(path: Path, columns: tuple[str, ...]) -> Iterator[Callable[[list[dict[str, Any]]], None]]:
-    with atomic_path(path) as temporary, temporary.open(**_TEXT) as file:
+    """What was written is on the disk clip by clip; where the work ends early, it stays, under the name of a part."""
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; name a file to write.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + PARTIAL)
+    with temporary.open(**_TEXT) as file:
         writer = csv.DictWriter(file, columns, restval="")
         writer.writeheader()
-        yield writer.writerows
+
+        def write(rows: list[dict[str, Any]]) -> None:
+            writer.writerows(rows)
+            file.flush()
+
+        try:
+            yield write
+        except BaseException:
+            print(f"\nnot finished; what is there so far is in {temporary}", file=sys.stderr)
+            raise
+        os.fsync(file.fileno())
+    temporary.replace(path)

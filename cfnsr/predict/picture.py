@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,7 +59,8 @@ def finish_figure(figure: Figure, path: Path, title: str, subtitle: str, synthet
     height = figure.get_figheight()
     figure.text(0.02, 1 - 0.36 / height, subtitle, ha="left", va="top", fontsize=9.5, color=FAINT)
     figure.supxlabel(SYNTHETIC_NOTE if synthetic else NOTE, x=0.98, ha="right", fontsize=8, color=FAINT)
-    with atomic_path(path) as temporary:
+    with atomic_path(path) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # of a file's name; it is drawn as a box
         figure.savefig(temporary, format="png")
 
 
@@ -191,7 +193,8 @@ def _with_flags(name: str, flags: Sequence[Flag]) -> str:
 
 
 def _plain(text: str) -> str:
-    return text.replace("$", r"\$")  # file names are no formulas
+    """As text of a figure: file names are no formulas, and need not be UTF-8."""
+    return text.encode("utf-8", "replace").decode("utf-8").replace("$", r"\$")
 
 
 def _without_frame(axes: Axes) -> None:

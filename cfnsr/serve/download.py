@@ -47,7 +47,7 @@ def download(url: str, target: Path, limits: Limits) -> None:
     timer = threading.Timer(_DEADLINE, give_up)
     timer.start()
     try:
-        _fetch(url, target, limits, opened)
+        _fetch(url, target, limits, opened, late)
     except ClipError:
         if not late.is_set():
             raise
@@ -59,9 +59,9 @@ def download(url: str, target: Path, limits: Limits) -> None:
         raise ClipError(f"the URL's server takes more than {_DEADLINE:.0f} s for the clip")
 
 
-def _fetch(url: str, target: Path, limits: Limits, opened: list[socket.socket]) -> None:
+def _fetch(url: str, target: Path, limits: Limits, opened: list[socket.socket], late: threading.Event) -> None:
     with urllib3.PoolManager(timeout=urllib3.Timeout(connect=_CONNECT, read=_READ), retries=False) as pool:
-        pool.pool_classes_by_scheme = _pool_classes(limits, opened)
+        pool.pool_classes_by_scheme = _pool_classes(limits, opened, late)
         for _ in range(_REDIRECTS):
             _check(url, limits)
             try:
@@ -117,13 +117,21 @@ def _public_address(host: str, port: int) -> str:
     return addresses[0]
 
 
-def _pool_classes(limits: Limits, opened: list[socket.socket]) -> dict[str, type[urllib3.HTTPConnectionPool]]:
-    """Connections that are remembered in `opened`, and lead to public addresses only unless `limits` allow others."""
+def _pool_classes(
+    limits: Limits, opened: list[socket.socket], late: threading.Event
+) -> dict[str, type[urllib3.HTTPConnectionPool]]:
+    """Connections that are remembered in `opened`, and lead to public addresses only unless `limits` allow others.
+
+    Once it is `late`, none is made any more.
+    """
 
     def connect(host: str, port: int) -> socket.socket:
         address = host if limits.private_urls else _public_address(host, port)
         connection = socket.create_connection((address, port), _CONNECT)
         opened.append(connection.dup())  # TLS takes the first one over
+        if late.is_set():  # whoever ends the others may have come before this one was among them
+            connection.close()
+            raise TimeoutError
         return connection
 
     class Http(HTTPConnection):

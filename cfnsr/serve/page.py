@@ -91,6 +91,9 @@ def build_page(predictor: Predictor, limits: Limits) -> gr.Blocks:
         except InputError as error:
             return render.problem(str(error)), "", "", hidden
 
+    def arrive(clip: str, request: gr.Request) -> None:
+        clips.open(request.session_hash, Path(clip))
+
     def clear(request: gr.Request) -> tuple[Any, ...]:
         clips.close(request.session_hash)
         return welcome, "", "", hidden
@@ -121,6 +124,8 @@ def build_page(predictor: Predictor, limits: Limits) -> gr.Blocks:
         gr.HTML(render.footer(predictor.recipe.synthetic), elem_id="ethics")
         outputs = [answer, over_time, details, csv]
         arrived = [player.upload, player.stop_recording]
+        # Before its turn comes: the same clip of another visitor, who leaves meanwhile, must not go with them.
+        gr.on(arrived, arrive, player, None, queue=False, api_visibility="private")
         gr.on(arrived, show, player, outputs, show_progress_on=answer, api_visibility="private")
         player.clear(clear, None, outputs, queue=False, api_visibility="private")
         page.unload(leave)

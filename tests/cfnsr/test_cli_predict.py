@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -114,6 +115,36 @@ def test_a_file_that_may_not_be_read_is_a_row(predict, tmp_path):
     with permissions_count():
         assert predict(clip, "--out", "results.csv")[0] == 2
     assert "may not be read" in rows(tmp_path / "results.csv")[0]["error"]
+
+
+def test_a_target_that_is_a_folder_is_refused_before_the_work(predict, home, tmp_path):
+    (tmp_path / "results").mkdir()
+    code, _, said = predict(home / "clips", "--out", "results")
+    assert code == 2
+    assert "results is a folder; name a file to write" in said
+    assert list((tmp_path / "results").iterdir()) == []
+
+
+def test_names_that_are_no_text_or_very_long_have_pictures(predict, tmp_path, recwarn):
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    names = [b"odd\xff\xe9.mp4", "漢字.mp4".encode(), b"n" * 240 + b".mp4"]
+    for name in names:
+        write_talk(clips / "talk.mp4", 1.6).rename(os.fsdecode(os.fsencode(clips) + b"/" + name))
+    assert predict(clips, "--out", "results.csv", "--picture")[0] == 0
+    pictures = {os.fsencode(path.name) for path in tmp_path.glob("*.emotions.png")}
+    assert pictures == {b"odd\xff\xe9.emotions.png", "漢字.emotions.png".encode(), b"n" * 200 + b".emotions.png"}
+    assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]
+
+
+def test_a_folder_that_may_not_be_read_is_not_passed_over(predict, tmp_path):
+    (tmp_path / "clips").mkdir()
+    write_talk(tmp_path / "clips" / "talk.mp4", 1.6)
+    (tmp_path / "clips" / "secret").mkdir(mode=0)
+    with permissions_count():
+        code, _, said = predict(tmp_path / "clips", "--out", "results.csv")
+    assert code == 2
+    assert f"the folder {tmp_path / 'clips' / 'secret'} can't be read" in said
 
 
 def test_an_explanation_is_drawn(predict, home, tmp_path):

@@ -12,6 +12,7 @@ import psutil
 import pytest
 import yaml
 from feature_files import write_params
+from filelock import FileLock
 from running_programs import running, wait_for
 
 from cfnsr.config import Settings, load_settings
@@ -83,6 +84,23 @@ def test_another_profile_than_the_files_runs_its_steps_without_dvc(tmp_path, cap
     with caplog.at_level(logging.INFO), pytest.raises(InputError, match=r"the data stages failed: .*nowhere"):
         update_data(load_settings(settings.params_file, "other"), logger)
     assert "so the stages of other run without DVC" in caplog.text
+
+
+def test_flows_of_another_profile_than_the_files_take_turns(tmp_path):
+    settings = project(tmp_path)
+    content = yaml.safe_load(settings.params_file.read_text())
+    content["other"] = {**content["small"], "dataset": {"source": "local", "path": "nowhere"}}
+    settings.params_file.write_text(yaml.safe_dump(content))
+    other = load_settings(settings.params_file, "other")
+    (tmp_path / "runs").mkdir()
+    with ThreadPoolExecutor(1) as pool, FileLock(tmp_path / "runs" / ".data-other.lock", thread_local=False):
+        waiting = pool.submit(update_data, other, logger)
+        with pytest.raises(TimeoutError):
+            waiting.result(timeout=5)
+        (tmp_path / "nowhere").mkdir()  # it looks only when it is its turn
+        assert not other.layout.raw.exists()
+    with pytest.raises(InputError, match="the data stages failed"):
+        waiting.result()
 
 
 def test_a_stage_does_not_outlive_the_flow_that_was_interrupted(tmp_path):

@@ -172,15 +172,20 @@ class TestFiles:
         assert good["flags"] == "no face; several faces; silent"
         assert (bad["clip"], bad["error"], bad["emotion"]) == ("bad, bad.mp4", "it is empty", "")
 
-    def test_a_run_that_is_stopped_leaves_no_half_file(self, tmp_path):
+    def test_a_run_that_is_stopped_keeps_what_it_has_under_another_name(self, tmp_path, capsys):
         def run():
             with results_file(tmp_path / "r.csv", EMOTIONS) as write:
                 write(TALK)
+                assert "happy" in (tmp_path / "r.csv.part").read_text()  # now: whoever kills it finds it too
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
             run()
-        assert list(tmp_path.iterdir()) == []
+        assert [path.name for path in tmp_path.iterdir()] == ["r.csv.part"]
+        assert f"what is there so far is in {tmp_path}/r.csv.part" in capsys.readouterr().err
+        with results_file(tmp_path / "r.csv", EMOTIONS) as write:
+            write(TALK)
+        assert [path.name for path in tmp_path.iterdir()] == ["r.csv"]
 
     def test_json(self):
         content = json.loads(json.dumps(as_json(TALK)))

@@ -228,6 +228,18 @@ def test_two_visitors_get_their_own_answers(visit, home):
         expect(page.locator("#answer .name")).to_contain_text(f"{name} ·", timeout=DEADLINE)
 
 
+def test_who_waits_keeps_a_clip_that_another_visitor_had_too(visit, home, tmp_path):
+    """The same content has the same place on the server, whoever sent it."""
+    clip = write_talk(tmp_path / "sample.mp4", 1.4)
+    first, busy, waiting = visit(), visit(), visit()
+    answered(first, clip)
+    send(busy, home / "talk.mp4")
+    send(waiting, clip)
+    expect(waiting.locator("#player video")).to_be_visible(timeout=DEADLINE)  # it is there, its turn has not come
+    first.close()
+    expect(waiting.locator("#answer .name")).to_contain_text(f"{clip.name} ·", timeout=DEADLINE)
+
+
 def test_what_a_visitor_sent_is_deleted_when_they_leave(visit, home, temporary, tmp_path):
     clip = write_talk(tmp_path / "private.mp4", 1.2)
     page = visit()

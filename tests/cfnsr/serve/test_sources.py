@@ -121,6 +121,20 @@ def test_a_byte_now_and_then_holds_nobody_for_ever(monkeypatch, begin):
         assert "takes more than 1 s" in refusal({"url": url})
 
 
+def test_a_connection_that_is_made_after_the_deadline_is_ended_too(monkeypatch):
+    """A name that takes long to be resolved."""
+    monkeypatch.setattr(download, "_DEADLINE", 0.5)
+    resolve = socket.getaddrinfo
+
+    def slowly(*arguments, **options):
+        time.sleep(1.0)
+        return resolve(*arguments, **options)
+
+    with endless_server(b"HTTP/1.0 200 OK\r\n\r\n", b"x", 0.05) as url:
+        monkeypatch.setattr(socket, "getaddrinfo", slowly)
+        assert "takes more than 0 s" in refusal({"url": url})
+
+
 def test_servers_that_fail_are_named(web):
     web.always["/talk.mp4"] = Fault(cut_after=1000)
     assert refusal({"url": f"{web.url}/talk.mp4"}) == "127.0.0.1 can't be reached or breaks off"
