@@ -121,10 +121,10 @@ def test_promotion_makes_it_champion_and_everybody_loads_it_by_its_alias(team, t
     clip = next((team.root / "data/sample/raw/Actor_01").glob("*.mp4"))
     (team.root / "tmp").mkdir()
     (team.root / "tmp/load.py").write_text(LOAD)
-    loaded = run(team.root, f"MLFLOW_TRACKING_URI={team.mlflow} python tmp/load.py {clip}")
+    loaded = run(team.root, f"MLFLOW_TRACKING_URI={team.mlflow} python tmp/load.py '{clip}'")
     assert loaded.stdout.split()[-1] in EMOTIONS, loaded.stderr[-3000:]
     # The database behind the server is the one that the commands use without it.
-    assert run(team.root, f"cfnsr predict {clip} --model models:/cfn-sr@champion").returncode == 0
+    assert run(team.root, f"cfnsr predict '{clip}' --model models:/cfn-sr@champion").returncode == 0
     again = run(team.root, "python -m components.promote --version 1")
     assert (again.returncode, "it is the champion already" in again.stderr) == (2, True)
 
@@ -200,7 +200,7 @@ def test_a_second_up_and_a_taken_port_are_refused(team, tmp_path):
     done = run(team.root, f"{MAKE} up")
     assert done.returncode == 2
     assert "error: the services of this project are running already" in done.stderr
-    taken = f"PYTHONPATH={team.root} python -m pipelines.services up --prefect-port {team.prefect_port}"
+    taken = f"PYTHONPATH='{team.root}' python -m pipelines.services up --prefect-port {team.prefect_port}"
     done = run(team.root, f"cd {tmp_path} && {taken}")
     assert done.returncode == 2
     assert f"error: port {team.prefect_port} can't be used" in done.stderr
