@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from filelock import FileLock, Timeout
 from optuna.storages import JournalStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from cfnsr.errors import InputError
@@ -200,7 +200,7 @@ def _lock(folder: Path, name: str) -> FileLock | DatabaseLock:
 def _storage(folder: Path) -> optuna.storages.BaseStorage:
     url = os.environ.get("OPTUNA_STORAGE")
     if not url:
-        return JournalStorage(JournalFileBackend(str(folder / "journal.log")))
+        return _journal(folder / "journal.log")
     return RDBStorage(
         url,
         engine_kwargs={"pool_pre_ping": True},
@@ -208,6 +208,19 @@ def _storage(folder: Path) -> optuna.storages.BaseStorage:
         grace_period=3 * HEARTBEAT,
         heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=RETRIES),
     )
+
+
+def _journal(path: Path) -> JournalStorage:
+    """A study in a file. A line that a full disk or a power cut left unfinished is dropped: no study could be read past
+    it, and what it said was not confirmed to anybody."""
+    lock = JournalFileSymlinkLock(str(path))  # the backend's own, so that nobody is in the middle of writing
+    lock.acquire()
+    try:
+        if path.exists() and not (content := path.read_bytes()).endswith(b"\n"):
+            os.truncate(path, content.rfind(b"\n") + 1)
+    finally:
+        lock.release()
+    return JournalStorage(JournalFileBackend(str(path), lock))
 
 
 @contextmanager

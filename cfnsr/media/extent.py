@@ -26,7 +26,7 @@ class Extent:
     seconds: float
     """Where the packets that were read end."""
     promised: float
-    """The length its header names; 0 where it names none."""
+    """The length that its header names for these tracks; 0 where it names none."""
     whole: bool
     """All packets were read."""
     pixels: int = 0
@@ -49,7 +49,10 @@ def find_extent(path: Path, limit: float) -> Extent:
         tracks = [*pictures[:1], *container.streams.audio[:1]]
         if not tracks:
             raise ClipError(f"{path.name} holds neither video nor audio")
-        promised = (container.duration or 0) / av.time_base
+        # The whole file's length may be that of a track that nobody looks at, such as a second language.
+        lengths = [float((track.duration or 0) * (track.time_base or 0)) for track in tracks]
+        others = len(container.streams) > len(tracks)
+        promised = max(lengths) if others else (container.duration or 0) / av.time_base
         start = (container.start_time or 0) / av.time_base
         seconds, whole = 0.0, False
         unstamped: Counter[int] = Counter()  # packets by track

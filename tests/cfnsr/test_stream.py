@@ -1,3 +1,4 @@
+import av
 import numpy as np
 import pytest
 from media_files import chirp, cut, write_media
@@ -110,6 +111,19 @@ class TestExtent:
         extent = find_extent(write_media(tmp_path / "a.mp4", chirp(2), picture=2), 6)
         assert (extent.video, extent.audio, extent.whole, extent.cut_off) == (True, True, True, False)
         assert extent.seconds == pytest.approx(2, abs=0.1)
+
+    @pytest.mark.parametrize("name", ["a.mkv", "a.mp4"])
+    def test_a_track_that_nobody_reads_does_not_make_it_cut_off(self, tmp_path, name):
+        """A second language that goes on longer."""
+        with av.open(str(tmp_path / name), "w") as container:
+            tracks = [container.add_stream("aac", rate=16000, layout="mono") for _ in range(2)]
+            for track, seconds in zip(tracks, (2, 5), strict=True):
+                frame = av.AudioFrame.from_ndarray(chirp(seconds, 16000), format="fltp", layout="mono")
+                frame.sample_rate = 16000
+                container.mux([*track.encode(frame), *track.encode()])
+        extent = find_extent(tmp_path / name, 60)
+        assert extent.seconds == pytest.approx(2, abs=0.2)
+        assert (extent.whole, extent.cut_off) == (True, False)
 
     def test_a_long_one_only_as_far_as_it_must(self, tmp_path):
         extent = find_extent(write_media(tmp_path / "a.mkv", chirp(9), codec="flac", picture=9), 3)

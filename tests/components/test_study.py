@@ -129,6 +129,16 @@ def test_a_trial_that_ends_every_worker_is_given_up_one_day(tmp_path):
     assert states == [TrialState.FAIL] * (1 + RETRIES) + [TrialState.COMPLETE]
 
 
+def test_a_line_that_was_cut_short_does_not_lose_the_study(tmp_path):
+    shared(tmp_path, 2).work(uniform)
+    with (tmp_path / "study" / "journal.log").open("ab") as journal:
+        journal.write(b'{"op_code": 4, "worker_id": "x", "study')  # the disk was full
+    study = shared(tmp_path, 3)
+    study.work(uniform)
+    assert [trial.state for trial in study.study.trials] == [TrialState.COMPLETE] * 3
+    assert len(shared(tmp_path, 3).study.trials) == 3
+
+
 def test_a_bad_fold_after_a_good_one_is_seen(tmp_path):
     """Steps 0 to 2 are of the first fold; the trial was the best there."""
     study = shared(tmp_path, startup_trials=4).study
