@@ -32,8 +32,9 @@ def map_clips(
 ) -> Generator[tuple[Task, Result | ClipError]]:
     """Yield `(task, function(task))` in the order of completion, from `workers` processes.
 
-    A `ClipError` of a task is yielded in place of its result. A task whose process dies (a decoder that crashes on a
-    damaged file) is tried once more in a process of its own; if that one dies too, its result is a `ClipError`.
+    A `ClipError` of a task is yielded in place of its result; errors of FFmpeg's and OpenCV's become one. A task whose
+    process dies (a decoder that crashes on a damaged file) is tried once more in a process of its own; if that one dies
+    too, its result is a `ClipError`.
 
     Args:
         function: importable (it is sent to other processes); raises ClipError for a clip that can't be used.
@@ -66,7 +67,7 @@ def _outcomes(
         try:
             while waiting or in_flight:
                 while waiting and len(in_flight) < 2 * workers:
-                    future = pool.submit(function, waiting[0])
+                    future = pool.submit(_work, function, waiting[0])
                     in_flight[future] = waiting.popleft()
                 for future in wait(in_flight, return_when=FIRST_COMPLETED).done:
                     outcome = _outcome(future)
@@ -85,10 +86,21 @@ def _alone(function: Callable[[Task], Result], task: Task) -> Result | ClipError
     processes = _Processes()
     try:
         with _pool(1, processes) as pool:
-            return _outcome(pool.submit(function, task))
+            return _outcome(pool.submit(_work, function, task))
     except BrokenProcessPool:
         processes.check_not_killed()
         return ClipError("the decoder crashed on this file; it is damaged in a way FFmpeg can't handle")
+
+
+def _work(function: Callable[[Task], Result], task: Task) -> Result:
+    """In a worker: what the decoders complain of is the clip's fault; anything else is a bug and ends all."""
+    import av
+    import cv2
+
+    try:
+        return function(task)
+    except (av.FFmpegError, cv2.error) as error:
+        raise ClipError(f"it can't be decoded ({' '.join(str(error).split())})") from None
 
 
 def _outcome(future: Future[Result]) -> Result | ClipError:

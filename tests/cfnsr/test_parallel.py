@@ -5,6 +5,9 @@ import time
 from functools import partial
 from pathlib import Path
 
+import av
+import cv2
+import numpy as np
 import pytest
 from running_programs import kill, running, wait_for
 
@@ -18,6 +21,14 @@ def square(number):
     if number == 3:
         raise ClipError("three is damaged")
     return number**2
+
+
+def decode(number):
+    if number == 3:
+        cv2.resize(np.zeros((4, 4)), (0, 0))
+    if number == 4:
+        av.open("file:nowhere.mp4")
+    return number
 
 
 def die_on_three(by, number):
@@ -52,6 +63,13 @@ def outcomes(function, tasks, **options):
     return {
         task: str(out) if isinstance(out, ClipError) else out for task, out in map_clips(function, tasks, **options)
     }
+
+
+def test_an_error_of_a_decoder_is_the_clips():
+    found = outcomes(decode, range(6))
+    assert {task: found.pop(task) for task in (0, 1, 2, 5)} == {0: 0, 1: 1, 2: 2, 5: 5}
+    assert found[3].startswith("it can't be decoded (OpenCV")
+    assert found[4].startswith("it can't be decoded ([Errno 2]")
 
 
 def test_a_bad_clip_does_not_stop_the_others():
