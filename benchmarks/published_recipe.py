@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -97,8 +97,14 @@ def train(clips: Clips, draws: Draws, fold: int) -> list[float]:
     return curve
 
 
-def main(folder: Path, seeds: Sequence[int], beside_runs: bool) -> None:
-    """Print the mean over folds of the best test epoch and of the last ten epochs, for each seed and for all."""
+def main(folder: Path, seeds: Sequence[int], runs: Mapping[int, Run]) -> None:
+    """Print the mean over folds of the best test epoch and of the last ten epochs, for each seed and for all.
+
+    Args:
+        folder: of the sound files.
+        seeds: of the loop's own draws.
+        runs: to repeat, by their seed.
+    """
     # In the order in which the project numbers clips, so that its shuffles mean the same.
     files = [path for path in folder.rglob("03-01-*") if path.suffix in {".wav", ".flac"}]
     files.sort(key=lambda path: path.name)
@@ -117,9 +123,7 @@ def main(folder: Path, seeds: Sequence[int], beside_runs: bool) -> None:
         print(f"mean:   {_sentence(np.mean(figures, axis=0))}")
         if len(seeds) > 1:
             print(f"standard deviation of a seed: {_sentence(np.std(figures, axis=0, ddof=1))}")
-        if not beside_runs:
-            return
-        for seed, run in _runs().items():
+        for seed, run in runs.items():
             again = curves(clips._replace(mfcc=run.mfcc), run.draws)
             same = np.isclose(again, run.curves, rtol=0, atol=1e-6).sum()
             print(f"run with seed {seed}: {_sentence(_figures(run.curves))}")
@@ -139,7 +143,11 @@ class Run(NamedTuple):
 
 
 def _runs() -> dict[int, Run]:
-    """By seed."""
+    """By seed.
+
+    Raises:
+        FileNotFoundError: `make results` has not finished them here.
+    """
     from cfnsr.mfcc import read_mfcc
     from components.train import fold_folder
     from pipelines.experiments import experiments, settings_of
@@ -200,4 +208,8 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     if not any(arguments.folder.rglob("03-01-*")):
         parser.error(f"{arguments.folder} holds no RAVDESS speech (03-01-*.wav or .flac); name the folder that does")
-    main(arguments.folder, arguments.seeds, arguments.beside_runs)
+    try:
+        found = _runs() if arguments.beside_runs else {}
+    except FileNotFoundError as error:
+        parser.error(f"{error.filename} is missing; `make results RAVDESS={arguments.folder}` makes the runs first")
+    main(arguments.folder, arguments.seeds, found)

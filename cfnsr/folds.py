@@ -16,6 +16,9 @@ CLAIM = {
     "published": "best test epoch: chosen on the test actors, so optimistic",
 }
 """What figures of each protocol are, to stand beside them wherever they are shown."""
+UNKNOWN = "; begun with weights that may have been trained on them"
+TUNED = "; settings searched on validation actors, who are tested in other folds"
+"""Both are added to a claim where they are so."""
 
 
 @dataclass(frozen=True)

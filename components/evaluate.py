@@ -16,13 +16,11 @@ import pandas as pd
 from cfnsr.config import Settings
 from cfnsr.errors import InputError
 from cfnsr.files import atomic_path, write_text
-from cfnsr.folds import CLAIM, SELECTION
+from cfnsr.folds import CLAIM, SELECTION, TUNED, UNKNOWN
 from cfnsr.outcome import HISTORY, PHASES, SCORE, WEIGHTS, FoldResult
 from components.runner import run_step
 from components.train import check_current, corpus_name, describe_run, fold_folder, read_key
 
-UNKNOWN = "; begun with weights that may have been trained on them"
-TUNED = "; settings searched on validation actors, who are tested in other folds"
 FIGURES = ("accuracy", "uar", "f1", "ece")
 
 

@@ -28,9 +28,9 @@ from filelock import FileLock
 
 from cfnsr.config import load_settings
 from cfnsr.errors import InputError, exit_with_sentence
+from cfnsr.folds import UNKNOWN
 from cfnsr.operations import PromoteSettings
 from cfnsr.registry import server_needed, tracking_uri
-from components.evaluate import UNKNOWN
 from components.tracking import REGISTERED_MODEL
 
 if TYPE_CHECKING:

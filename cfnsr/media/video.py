@@ -121,18 +121,16 @@ def _even(side: float) -> int:
 
 def _centred(frame: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
     """A 4:2:0 frame of even size on a larger black one."""
-    black = np.zeros(width * height * 3 // 2, np.uint8)
-    black[width * height :] = 128  # no colour
-    given = frame.to_ndarray().reshape(-1)
-    placed = source = 0
-    for shrink in (1, 2, 2):
+    planes, given, begin = [], frame.to_ndarray().reshape(-1), 0
+    for shrink, black in ((1, 0), (2, 128), (2, 128)):
         rows, columns = frame.height // shrink, frame.width // shrink
-        whole_rows, whole_columns = height // shrink, width // shrink
-        plane = black[placed : placed + whole_rows * whole_columns].reshape(whole_rows, whole_columns)
-        top, left = (whole_rows - rows) // 2, (whole_columns - columns) // 2
-        plane[top : top + rows, left : left + columns] = given[source : source + rows * columns].reshape(rows, columns)
-        placed, source = placed + whole_rows * whole_columns, source + rows * columns
-    whole = av.VideoFrame.from_ndarray(black.reshape(height * 3 // 2, width), format=frame.format.name)
+        plane = given[begin : begin + rows * columns].reshape(rows, columns)
+        below, beside = height // shrink - rows, width // shrink - columns
+        edges = below // 2, below - below // 2, beside // 2, beside - beside // 2
+        planes.append(cv2.copyMakeBorder(plane, *edges, cv2.BORDER_CONSTANT, value=black).reshape(-1))
+        begin += rows * columns
+    packed = np.asarray(np.concatenate(planes), np.uint8).reshape(height * 3 // 2, width)
+    whole = av.VideoFrame.from_ndarray(packed, format=frame.format.name)
     whole.colorspace, whole.color_range = frame.colorspace, frame.color_range
     return whole
 

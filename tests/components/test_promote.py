@@ -11,8 +11,7 @@ from registry_versions import RAVDESS, SYNTHETIC, add_version, registry
 
 import components.promote
 from cfnsr.errors import InputError
-from cfnsr.folds import CLAIM
-from components.evaluate import TUNED, UNKNOWN
+from cfnsr.folds import CLAIM, TUNED, UNKNOWN
 from components.promote import promote, rollback
 
 ROOT = Path(__file__).resolve().parents[2]
