@@ -133,7 +133,6 @@ def main(folder: Path, seeds: Sequence[int], both_mfcc: bool, runs: Mapping[int,
             _summarise("mean", figures[-1])
         if both_mfcc:
             _summarise("difference of the two", figures[1] - figures[0])
-            _summarise("both", np.concatenate(figures))
         for seed, run in runs.items():
             again = curves(clips._replace(mfcc=run.mfcc), run.draws)
             same = np.isclose(again, run.curves, rtol=0, atol=1e-6).sum()

@@ -66,7 +66,8 @@ def report(predictions: pd.DataFrame, results: Sequence[FoldResult]) -> dict[str
         results: one a fold.
 
     Returns:
-        `pooled` (all clips as one set), `interval` (95 %, resampling actors), `ece_calibrated` (ECE after temperature
+        `pooled` (all clips as one set), `interval` (95 %, resampling actors; empty if they are too few for it, see
+        `cfnsr.metrics.MIN_ACTORS`), `ece_calibrated` (ECE after temperature
         scaling; None without validation actors), `folds` (mean and standard deviation of the folds' own figures, and
         each of them), `recall` by class, `actors` (accuracy of each), `sex` (by group: accuracy, its interval, clips
         and actors), `confusion` (rows true, columns predicted).
@@ -152,7 +153,7 @@ def _group(predictions: pd.DataFrame) -> dict[str, Any]:
     actors = predictions["actor"].to_numpy()
     return {
         "accuracy": scores(probability, label).accuracy,
-        "interval": list(bootstrap_intervals(probability, label, actors)["accuracy"]),
+        "interval": bootstrap_intervals(probability, label, actors).get("accuracy"),
         "clips": len(predictions),
         "actors": len(set(actors)),
     }

@@ -5,14 +5,16 @@ Shapes: N clips, K classes, A actors.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torchmetrics.functional.classification import multiclass_calibration_error, multiclass_confusion_matrix
 
 BOOTSTRAP_DRAWS = 2000
+MIN_ACTORS = 5
+"""For an interval. That all of four actors favour one of two equal networks happens once in sixteen times, too often to
+be 95 % sure of anything; resampling would not show it, because it draws the same four again and again."""
 ECE_BINS = 15  # Guo et al., ICML 2017
 
 
@@ -42,9 +44,9 @@ def scores(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -> 
         labels: (N,) class indices.
     """
     matrix = confusion_matrix(probabilities, labels)[None]
-    predicted, target = torch.tensor(probabilities, dtype=torch.float32), torch.tensor(labels, dtype=torch.long)
-    ece = multiclass_calibration_error(predicted, target, num_classes=predicted.shape[1], n_bins=ECE_BINS)
-    return Scores(_accuracy(matrix)[0], _uar(matrix)[0], _f1(matrix)[0], float(ece))
+    confidence, right, clips = reliability(probabilities, labels)
+    ece = float(clips @ np.abs(right - confidence) / len(labels))
+    return Scores(_accuracy(matrix)[0], _uar(matrix)[0], _f1(matrix)[0], ece)
 
 
 def reliability(
@@ -62,6 +64,9 @@ def reliability(
 
 def confusion_matrix(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -> NDArray[np.int64]:
     """Counts (K, K): rows are the true classes, columns the predicted ones."""
+    import torch  # slow to import
+    from torchmetrics.functional.classification import multiclass_confusion_matrix
+
     predicted, target = torch.tensor(probabilities.argmax(axis=1)), torch.tensor(labels, dtype=torch.long)
     return multiclass_confusion_matrix(predicted, target, num_classes=probabilities.shape[1]).numpy()
 
@@ -78,11 +83,13 @@ def bootstrap_intervals(
     seed: int = 0,
     coverage: float = 0.95,
 ) -> dict[str, tuple[float, float]]:
-    """Percentile intervals of accuracy, UAR and F1, resampling whole actors.
+    """Percentile intervals of accuracy, UAR and F1, resampling whole actors; empty with fewer than `MIN_ACTORS`.
 
     Clips of one actor are alike, so resampling clips would claim more certainty than there is.
     """
     everyone = np.unique(actors)
+    if len(everyone) < MIN_ACTORS:
+        return {}
     by_actor = np.stack(
         [confusion_matrix(probabilities[actors == a], labels[actors == a]) for a in everyone]
     )  # (A,K,K)
@@ -96,6 +103,11 @@ def bootstrap_intervals(
     }
 
 
+def in_words(interval: Sequence[float] | None, form: str = ".1%") -> str:
+    """An interval as it is shown, for example "57.2% to 66.4%"; "-" where there is none."""
+    return "-" if interval is None else f"{interval[0]:{form}} to {interval[1]:{form}}"
+
+
 @dataclass(frozen=True)
 class Comparison:
     """Is A more accurate than B on the same clips, and how sure is that."""
@@ -104,10 +116,12 @@ class Comparison:
     accuracy_b: float
     difference: float
     """A minus B."""
-    interval: tuple[float, float]
-    """95 % of the difference, resampling actors."""
-    confidence: float
-    """Share of the resamplings in which A is better; ties count half."""
+    interval: tuple[float, float] | None
+    """95 % of the difference, resampling actors; None with fewer than `MIN_ACTORS`."""
+    confidence: float | None
+    """Share of the resamplings in which A is better; ties count half. None with fewer than `MIN_ACTORS`."""
+    clips: int
+    actors: int
 
 
 def compare(
@@ -122,17 +136,20 @@ def compare(
         seed: of the resampling.
     """
     everyone, index = np.unique(actors, return_inverse=True)
+    accuracy_a, accuracy_b = float(right_a.mean()), float(right_b.mean())
+    figures = (accuracy_a, accuracy_b, accuracy_a - accuracy_b)
+    if len(everyone) < MIN_ACTORS:
+        return Comparison(*figures, None, None, len(actors), len(everyone))
     clips = np.bincount(index)  # (A,)
     gains = np.bincount(index, weights=right_a.astype(float) - right_b.astype(float))  # (A,)
     draws = np.random.default_rng(seed).integers(len(everyone), size=(BOOTSTRAP_DRAWS, len(everyone)))
     differences = gains[draws].sum(axis=1) / clips[draws].sum(axis=1)
     low, high = np.quantile(differences, [0.025, 0.975])
     confidence = (differences > 0).mean() + (differences == 0).mean() / 2
-    accuracy_a, accuracy_b = float(right_a.mean()), float(right_b.mean())
-    return Comparison(accuracy_a, accuracy_b, accuracy_a - accuracy_b, (float(low), float(high)), float(confidence))
+    return Comparison(*figures, (float(low), float(high)), float(confidence), len(actors), len(everyone))
 
 
-# The three below take confusion matrices (B, K, K), so that one figure and all bootstrap draws share their definition.
+# These take confusion matrices (B, K, K), so that one figure and all bootstrap draws share their definition.
 
 
 def _accuracy(matrices: NDArray[np.integer]) -> NDArray[np.float64]:

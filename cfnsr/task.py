@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MetricCollection
-from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
 from cfnsr.augment import drop_modalities, mixup
 from cfnsr.config import FusionSettings, PhaseSettings
@@ -22,6 +22,17 @@ from cfnsr.data import Batch
 from cfnsr.errors import InputError
 from cfnsr.model import CFNSR
 from cfnsr.outcome import SCORE, TEST_SCORE
+
+
+class UnweightedRecall(MulticlassConfusionMatrix):
+    """UAR, as in `cfnsr.metrics.Scores`: the mean over the classes that occur (torchmetrics' own macro average counts
+    one that was only predicted, too)."""
+
+    def compute(self) -> Tensor:
+        """Of all batches since the last reset."""
+        matrix = super().compute()  # (K, K)
+        clips = matrix.sum(dim=1)
+        return (matrix.diagonal() / clips)[clips > 0].mean()
 
 
 class EmotionTask(lightning.LightningModule):
@@ -32,10 +43,7 @@ class EmotionTask(lightning.LightningModule):
         self.network, self._phase = network, phase
         classes = network.arguments["classes"]
         self.scores = MetricCollection(
-            {
-                SCORE: MulticlassAccuracy(classes, average="micro"),
-                "validation/uar": MulticlassAccuracy(classes, average="macro"),
-            }
+            {SCORE: MulticlassAccuracy(classes, average="micro"), "validation/uar": UnweightedRecall(classes)}
         )
         self.test_score = MulticlassAccuracy(classes, average="micro")
 

@@ -2,7 +2,7 @@
 
     python -m components.evaluate compare runs/A runs/B
 
-Takes the test predictions that the folds left; both runs must have tested the same clips.
+Takes the test predictions that the folds left; both runs must have tested the same clips in the same folds.
 """
 
 from __future__ import annotations
@@ -10,13 +10,23 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from cfnsr.errors import InputError, exit_with_sentence
-from cfnsr.metrics import Comparison
+from cfnsr.metrics import MIN_ACTORS, Comparison, in_words
 from cfnsr.outcome import FoldResult
 
 
-def compare(run_a: Path, run_b: Path) -> Comparison:
+class Compared(NamedTuple):
+    """Two runs side by side."""
+
+    result: Comparison
+    folds: int
+    doubtful: tuple[Path, ...]
+    """Runs that began with weights that may have been trained on their own test actors."""
+
+
+def compare(run_a: Path, run_b: Path) -> Compared:
     """Paired bootstrap over actors between the final networks of two runs.
 
     Args:
@@ -24,26 +34,32 @@ def compare(run_a: Path, run_b: Path) -> Comparison:
         run_b: folder of another.
 
     Raises:
-        InputError: a folder has no finished folds, or the runs have not the same protocol or test clips.
+        InputError: a folder has no finished folds, or the runs have not the same protocol, test clips or folds.
     """
     from cfnsr.evaluation import compare_runs, final_network, read_predictions
 
-    tables, protocols = [], set()
-    for run in (run_a, run_b):
-        results = {path: result for path in sorted(run.glob("fold-*")) if (result := FoldResult.load(path))}
-        folders = list(results)
-        protocols |= {bool(result.validation) for result in results.values()}
-        if not folders:
-            raise InputError(
-                f"{run} has no finished fold in it; name the folder of a training run, such as runs/sample."
-            )
-        tables.append(final_network(read_predictions(folders)))
-    if len(protocols) > 1:
+    runs = {run: _finished(run) for run in (run_a, run_b)}
+    if len({bool(fold.validation) for folds in runs.values() for fold in folds.values()}) > 1:
         raise InputError(
             "one of the runs chose its epochs on the test actors (protocol `published`), the other did not: such "
             "figures can't be compared; train both with the same protocol."
         )
-    return compare_runs(*tables)
+    result = compare_runs(*(final_network(read_predictions(list(runs[run]))) for run in (run_a, run_b)))
+    tested = [{fold.test for fold in folds.values()} for folds in (runs[run_a], runs[run_b])]
+    if tested[0] != tested[1]:
+        raise InputError(
+            "the runs have tested the same clips, but in other folds, so their networks were trained on other actors; "
+            "compare runs with the same folds."
+        )
+    doubtful = tuple(run for run, folds in runs.items() if any(fold.unknown_ancestors for fold in folds.values()))
+    return Compared(result, len(tested[0]), doubtful)
+
+
+def _finished(run: Path) -> dict[Path, FoldResult]:
+    folds = {path: result for path in sorted(run.glob("fold-*")) if (result := FoldResult.load(path))}
+    if not folds:
+        raise InputError(f"{run} has no finished fold in it; name the folder of a training run, such as runs/sample.")
+    return folds
 
 
 def main(words: Sequence[str]) -> None:
@@ -57,10 +73,20 @@ def main(words: Sequence[str]) -> None:
     parser.add_argument("run_b", type=Path)
     arguments = parser.parse_args(words)
     with exit_with_sentence():
-        result = compare(arguments.run_a, arguments.run_b)
-        low, high = result.interval
+        result, folds, doubtful = compare(arguments.run_a, arguments.run_b)
         print(f"A {arguments.run_a}: {result.accuracy_a:.1%}")
         print(f"B {arguments.run_b}: {result.accuracy_b:.1%}")
-        print(f"A - B: {result.difference:+.1%}, 95 % interval over actors {low:+.1%} to {high:+.1%}")
-        print(f"A is better in {result.confidence:.1%} of the resamplings of actors")
+        print(f"On {result.clips} clips of {result.actors} actors, {folds} fold{'s' * (folds > 1)}")
+        if result.confidence is None:
+            print(
+                f"A - B: {result.difference:+.1%}; with fewer than {MIN_ACTORS} actors nobody can say how sure that is"
+            )
+        else:
+            interval = in_words(result.interval, "+.1%")
+            print(f"A - B: {result.difference:+.1%}, 95 % interval over actors {interval}")
+            print(f"A is better in {result.confidence:.1%} of the resamplings of actors (ties count half)")
+        for run in doubtful:
+            print(
+                f"{run} was begun with weights that may have been trained on its test actors, so it may look too good"
+            )
         print("This is of these trained networks; other seeds (`train.seed`) of the same settings give others.")

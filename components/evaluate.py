@@ -155,9 +155,9 @@ def _log(settings: Settings, content: dict[str, Any]) -> None:
 
 
 def _logged_figures(content: dict[str, Any]) -> dict[str, float]:
-    low, high = content["interval"]["accuracy"]
     figures = {f"test/{name}": content["pooled"][name] for name in FIGURES}
-    figures |= {"test/accuracy_low": low, "test/accuracy_high": high}
+    if "accuracy" in content["interval"]:
+        figures["test/accuracy_low"], figures["test/accuracy_high"] = content["interval"]["accuracy"]
     figures |= {f"test/{name}_alone_accuracy": each["pooled"]["accuracy"] for name, each in content["encoders"].items()}
     figures |= {f"test/{name}_only_accuracy": each["pooled"]["accuracy"] for name, each in content["inputs"].items()}
     figures |= {f"test/recall_{name}": share for name, share in content["recall"].items() if share is not None}

@@ -7,6 +7,7 @@ from typing import Any
 
 from cfnsr.config import Settings
 from cfnsr.folds import SELECTION
+from cfnsr.metrics import MIN_ACTORS, in_words
 from cfnsr.outcome import FoldResult
 
 SYNTHETIC = "The sample corpus is synthetic (rendered faces, made-up voices): figures on it say nothing about people."
@@ -59,10 +60,13 @@ def _use(content: Mapping[str, Any]) -> str:
         "For research on, and demonstrations of, emotion recognition in short clips of one speaking face.",
         "",
         "**Not for decisions about people**: not for hiring, policing, education, health, insurance or border control.",
-        "It was trained on acted emotion of few actors, in English, in a studio. What people show is not what they",
-        "feel, and other ages, languages, cultures and cameras were not tested.",
     ]
-    if content["corpus"] != "RAVDESS":
+    if content["corpus"] == "RAVDESS":
+        lines += [
+            "It was trained on acted emotion of few actors, in English, in a studio. What people show is not what they",
+            "feel, and other ages, languages, cultures and cameras were not tested.",
+        ]
+    else:
         lines += ["", SYNTHETIC]
     return "\n".join(lines)
 
@@ -70,7 +74,7 @@ def _use(content: Mapping[str, Any]) -> str:
 def _figures(content: Mapping[str, Any]) -> str:
     lines = [
         f"{content['protocol'].capitalize()} protocol: {content['claim']}. {content['clips']} test clips of "
-        f"{len(content['actors'])} actors; intervals are 95 %, resampling actors.",
+        f"{len(content['actors'])} actors; intervals are 95 %, resampling actors (at least {MIN_ACTORS}).",
         "",
         "| from | accuracy (WAR) | 95 % | UAR | macro F1 | ECE | ECE, temperature scaled |",
         "| --- | --- | --- | --- | --- | --- | --- |",
@@ -89,10 +93,10 @@ def _figures(content: Mapping[str, Any]) -> str:
 
 
 def _row(name: str, figures: Mapping[str, Any]) -> str:
-    pooled, (low, high) = figures["pooled"], figures["interval"]["accuracy"]
+    pooled, interval = figures["pooled"], in_words(figures["interval"].get("accuracy"))
     scaled = "-" if figures["ece_calibrated"] is None else f"{figures['ece_calibrated']:.3f}"
     return (
-        f"| {name} | {pooled['accuracy']:.1%} | {low:.1%} to {high:.1%} | {pooled['uar']:.1%} | {pooled['f1']:.1%} "
+        f"| {name} | {pooled['accuracy']:.1%} | {interval} | {pooled['uar']:.1%} | {pooled['f1']:.1%} "
         f"| {pooled['ece']:.3f} | {scaled} |"
     )
 
@@ -100,10 +104,8 @@ def _row(name: str, figures: Mapping[str, Any]) -> str:
 def _groups(content: Mapping[str, Any]) -> str:
     lines = ["| actors | accuracy | 95 % | clips |", "| --- | --- | --- | --- |"]
     for name, group in content["sex"].items():
-        low, high = group["interval"]
-        lines.append(
-            f"| {group['actors']} {name} | {group['accuracy']:.1%} | {low:.1%} to {high:.1%} | {group['clips']} |"
-        )
+        interval = in_words(group["interval"])
+        lines.append(f"| {group['actors']} {name} | {group['accuracy']:.1%} | {interval} | {group['clips']} |")
     worst, best = (choose(content["actors"].items(), key=lambda item: item[1]) for choose in (min, max))
     return "\n".join(
         [

@@ -29,6 +29,7 @@ from filelock import FileLock
 from cfnsr.config import load_settings
 from cfnsr.errors import InputError, exit_with_sentence
 from cfnsr.folds import UNKNOWN
+from cfnsr.metrics import in_words
 from cfnsr.operations import PromoteSettings
 from cfnsr.registry import server_needed, tracking_uri
 from components.tracking import REGISTERED_MODEL
@@ -145,13 +146,19 @@ def judge(
             "may be too good; use --force and say why",
         )
     result = _compare(client, candidate, champion)
+    if result.confidence is None:
+        return Verdict(
+            False,
+            f"it was tested on {result.actors} actors, too few to say how sure it is that it is better "
+            f"({result.difference:+.1%}); use --force and say why",
+        )
     passed = result.difference > limits.margin and result.confidence >= limits.confidence
-    low, high = result.interval
+    interval = in_words(result.interval, "+.1%")
     return Verdict(
         passed,
         f"its accuracy is {result.accuracy_a:.1%}, version {champion.version}'s {result.accuracy_b:.1%} "
-        f"({result.difference:+.1%}, 95 % interval {low:+.1%} to {high:+.1%}, better in {result.confidence:.1%} of the "
-        f"resamplings); asked for are more than {limits.margin:+.1%} and at least {limits.confidence:.1%}"
+        f"({result.difference:+.1%}, 95 % interval {interval}, better in {result.confidence:.1%} of the "
+        f"resamplings, ties half); asked for are more than {limits.margin:+.1%} and at least {limits.confidence:.1%}"
         f"{_claims(candidate, champion)}",
     )
 

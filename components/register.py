@@ -17,6 +17,7 @@ from cfnsr.config import Settings
 from cfnsr.errors import InputError
 from cfnsr.files import write_text
 from cfnsr.folds import SELECTION
+from cfnsr.metrics import in_words
 from cfnsr.outcome import WEIGHTS, FoldResult
 from cfnsr.ravdess import EMOTIONS
 from components.evaluate import finished_folds
@@ -52,7 +53,7 @@ def register(settings: Settings) -> int:
     """
     results = finished_folds(settings)
     check_current(settings)
-    content = _metrics(settings)
+    content = present_metrics(settings)
     best = max(results, key=lambda result: result.selection_accuracy)
     tracker = RunTracker(settings)
     run_id = tracker.parent()
@@ -84,7 +85,12 @@ def version_of(tracker: RunTracker, run_id: str) -> ModelVersion | None:
     return None
 
 
-def _metrics(settings: Settings) -> dict[str, Any]:
+def present_metrics(settings: Settings) -> dict[str, Any]:
+    """The content of metrics/<profile>.json.
+
+    Raises:
+        InputError: there is none, or it is of an earlier run than the one in the run's folder.
+    """
     path = settings.layout.metrics
     content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     if content.get("run") != read_key(settings):
@@ -141,7 +147,6 @@ def _requirements() -> list[str]:
 
 
 def _tags(content: dict[str, Any], best: FoldResult, tracker: RunTracker, run_id: str) -> dict[str, str]:
-    low, high = content["interval"]["accuracy"]
     tags = {
         "corpus": content["corpus"],
         "profile": content["profile"],
@@ -151,7 +156,7 @@ def _tags(content: dict[str, Any], best: FoldResult, tracker: RunTracker, run_id
         "fold": str(best.fold),
         "selection_accuracy": f"{best.selection_accuracy:.4f}",
         "test_accuracy": f"{content['pooled']['accuracy']:.4f}",
-        "test_accuracy_interval": f"{low:.4f} to {high:.4f}",
+        "test_accuracy_interval": in_words(content["interval"].get("accuracy"), ".4f"),
     }
     return tags | _origin(tracker, run_id)
 
@@ -164,10 +169,10 @@ def _origin(tracker: RunTracker, run_id: str) -> dict[str, str]:
 
 
 def _description(content: dict[str, Any], best: FoldResult) -> str:
-    low, high = content["interval"]["accuracy"]
+    interval = in_words(content["interval"].get("accuracy"))
     return (
         f"CFN-SR trained on the {content['corpus']}, {content['parameters']:,} parameters. Accuracy over all folds: "
-        f"{content['pooled']['accuracy']:.1%} (95 % interval {low:.1%} to {high:.1%}); {content['protocol']} protocol, "
+        f"{content['pooled']['accuracy']:.1%} (95 % interval {interval}); {content['protocol']} protocol, "
         f"{content['claim']}. These weights are fold {best.fold}'s, the best on its {SELECTION[content['protocol']]}."
     )
 

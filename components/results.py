@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from cfnsr.config import Settings
 from cfnsr.errors import InputError
-from components.register import version_of
+from cfnsr.metrics import in_words
+from components.register import present_metrics, version_of
 from components.runner import run_step
 from components.tracking import PARENT, REGISTERED_MODEL, RunTracker
 
@@ -18,12 +18,12 @@ def results(settings: Settings) -> None:
     """Print the figures of the profile's run and where to look further.
 
     Raises:
-        InputError: nothing has been trained yet.
+        InputError: nothing has been trained yet, or the figures are of an earlier run than the weights.
     """
     layout = settings.layout
     if not layout.metrics.exists():
         raise InputError(f"{layout.metrics} is missing; `dvc repro` trains the profile {settings.profile!r}.")
-    print_table(json.loads(layout.metrics.read_text()))
+    print_table(present_metrics(settings))
     tracker = RunTracker(settings)
     run_id = tracker.known(PARENT)
     version = version_of(tracker, run_id) if run_id else None
@@ -69,10 +69,9 @@ def print_table(content: dict[str, Any]) -> None:
 def _cells(figures: dict[str, Any], name: str) -> tuple[str, str, str]:
     """One figure: of all clips, its interval where there is one, and its spread over folds."""
     mean, std = figures["folds"]["mean"][name], figures["folds"]["std"][name]
-    bounds = figures["interval"].get(name)
     return (
         f"{figures['pooled'][name]:.3f}",
-        f"{bounds[0]:.3f} to {bounds[1]:.3f}" if bounds else "",
+        in_words(figures["interval"][name], ".3f") if name in figures["interval"] else "",
         f"{mean:.3f}" + (f" ± {std:.3f}" if std is not None else ""),
     )
 

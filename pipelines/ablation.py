@@ -21,6 +21,7 @@ from prefect import flow
 from cfnsr.config import Fusion, Settings
 from cfnsr.errors import InputError, exit_with_sentence
 from cfnsr.files import write_text
+from cfnsr.metrics import in_words
 from cfnsr.outcome import ENCODERS, HISTORY, FoldResult
 from components import train
 from pipelines.run_settings import requested_settings
@@ -51,8 +52,15 @@ def ablate_cfnsr(
     Returns:
         A row a variant, see `row`.
     """
-    if requested_settings(params_file, profile).params.model.modality != "both":
+    params = requested_settings(params_file, profile).params
+    if params.model.modality != "both":
         raise InputError("an ablation needs both modalities; set model.modality to both in params.yaml.")
+    for name, phase in (("audio", params.train.pretrain.audio), ("video", params.train.pretrain.video)):
+        if not phase.epochs:
+            raise InputError(
+                f"an ablation shows the encoders alone, too, and train.pretrain.{name}.epochs is 0, so there would be "
+                "none; set it to at least 1."
+            )
     if not seeds:
         raise InputError("an ablation needs a seed; name at least one.")
     variants: dict[str, list[Settings]] = {REFERENCE: []}
@@ -108,15 +116,16 @@ def _figures(name: str, network: Network, runs: Sequence[Settings], references: 
         "name": name,
         "corpus": first["corpus"],
         "protocol": first["protocol"],
+        "claim": "; or ".join(sorted({json.loads(run.layout.metrics.read_text())["claim"] for run in runs})),
         "folds": runs[0].params.train.folds,
         "seeds": [run.params.train.seed for run in runs],
         "clips": first["clips"],
         "accuracy": float(right.mean()),
-        "interval": list(bootstrap_intervals(probabilities(said), label, actor)["accuracy"]),
+        "interval": bootstrap_intervals(probabilities(said), label, actor).get("accuracy"),
         "accuracy_std": _deviation(right.groupby([said["seed"], said["fold"]]).mean()),
         "by_seed": right.groupby(said["seed"]).mean().tolist(),
         "difference": difference.difference,
-        "difference_interval": list(difference.interval),
+        "difference_interval": difference.interval,
         "seconds": sum(_seconds(run, network) for run in runs) / len(runs),
     }
 
@@ -146,11 +155,13 @@ def _seconds(run: Settings, phase: str) -> float:
 
 def page(rows: Sequence[Mapping[str, Any]], profile: str) -> str:
     """docs/ablation-<profile>.md."""
-    first = rows[0]
+    first, claims = rows[0], "; or ".join(dict.fromkeys(row["claim"] for row in rows))
     lines = [
         f"# What each part of the network is worth: {first['corpus']}",
         "",
         f"Made by `python -m pipelines.ablation --profile {profile}`; ablation-{profile}.json has the same figures.",
+        "",
+        f"Figures are of: {claims}.",
         "",
         f"{first['protocol'].capitalize()} protocol, {first['folds']} folds by actor, {first['clips']} test clips,"
         f" seeds {', '.join(map(str, first['seeds']))}. The fused",
@@ -164,15 +175,14 @@ def page(rows: Sequence[Mapping[str, Any]], profile: str) -> str:
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for each in rows:
-        (low, high), (worse, better) = each["interval"], each["difference_interval"]
-        compared = "-" if each["name"] == REFERENCE else f"{each['difference']:+.1%} ({worse:+.1%} to {better:+.1%})"
+        compared = f"{each['difference']:+.1%} ({in_words(each['difference_interval'], '+.1%')})"
         spread = "" if each["accuracy_std"] is None else f" ± {each['accuracy_std']:.1%}"
         cells = [
             each["name"],
             f"{each['accuracy']:.1%}{spread}",
-            f"{low:.1%} to {high:.1%}",
+            in_words(each["interval"]),
             ", ".join(f"{share:.1%}" for share in each["by_seed"]),
-            compared,
+            "-" if each["name"] == REFERENCE else compared,
             f"{each['parameters']:,}",
             f"{each['seconds']:.0f}",
         ]

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ import yaml
 from cfnsr.config import Settings, default_workers, load_settings
 from cfnsr.errors import InputError, exit_with_sentence
 from cfnsr.files import write_text
+from cfnsr.metrics import in_words
 from components import download, evaluate, faces, manifest, mfcc, train
 from components.tracking import git
 
@@ -30,6 +32,8 @@ COMMIT = "commit.txt"
 """In a run's folder: what it was trained from."""
 UNSEEN = (0, 2, 4)
 """Folds whose test actors were scored in no comparison of recipes and features; these folds' validation actors were."""
+CHOSEN_WITH = {"folds": 6, "train": 16, "validation": 4, "test": 4}
+"""Folds and their actors in those comparisons; of other folds nobody is known to be unseen."""
 
 
 def run_experiments(root: Path, clips: Path, names: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
@@ -112,27 +116,32 @@ def settings_of(root: Path, name: str, overrides: Mapping[str, Any], seed: int) 
 
 def _row(seeds: Sequence[Settings], contents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The figures of one experiment that belong into a table: means over its seeds."""
-    options, first = seeds[0].params.train, contents[0]
+    folds, first = seeds[0].params.train.folds, contents[0]
     figures = {
         "protocol": first["protocol"],
-        "folds": options.folds,
+        "folds": folds,
         "seeds": [settings.params.train.seed for settings in seeds],
         "clips": first["clips"],
         "parameters": first["parameters"],
-        "seconds": sum(content["seconds"] for content in contents),
-        "best_test_epoch": _mean([content["best_test_epoch"]["best"] for content in contents]),
-        "last_epochs": _mean([content["best_test_epoch"]["last"] for content in contents]),
+        "actors": actors_of_fold(seeds[0]),
+        "seconds": _mean(content["seconds"] for content in contents),
+        "best_test_epoch": None,
+        "last_epochs": None,
     }
+    watched = [content["best_test_epoch"] for content in contents if content["best_test_epoch"] is not None]
+    if watched:  # else `train.watch_test` is off
+        figures["best_test_epoch"] = _mean(each["best"] for each in watched)
+        figures["last_epochs"] = _mean(each["last"] for each in watched)
     if first["protocol"] == "published":
-        return figures | {"by_seed": [content["best_test_epoch"]["best"] for content in contents]}
+        return figures | {"by_seed": [each["best"] for each in watched]}
     return figures | {
         "accuracy": _mean([content["pooled"]["accuracy"] for content in contents]),
         "uar": _mean([content["pooled"]["uar"] for content in contents]),
-        "accuracy_std": _mean([content["folds"]["std"]["accuracy"] for content in contents]),
+        "accuracy_std": _mean([content["folds"]["std"]["accuracy"] for content in contents]) if folds > 1 else None,
         "by_seed": [content["pooled"]["accuracy"] for content in contents],
         "ece": _mean([content["pooled"]["ece"] for content in contents]),
         "ece_calibrated": _mean([content["ece_calibrated"] for content in contents]),
-        "unseen": _mean([_accuracy_of_folds(content, UNSEEN) for content in contents]),
+        "unseen": _unseen(figures, contents),
         "validation_accuracy": _mean([_validation_accuracy(settings) for settings in seeds]),
         **_over_seeds(seeds),
     }
@@ -150,13 +159,25 @@ def _over_seeds(seeds: Sequence[Settings]) -> dict[str, Any]:
     ]
     every, one = pd.concat(tables), tables[0]
     label, actor = every["label"].to_numpy(), every["actor"].to_numpy()
-    figures: dict[str, Any] = {"interval": list(bootstrap_intervals(probabilities(every), label, actor)["accuracy"])}
+    figures: dict[str, Any] = {"interval": bootstrap_intervals(probabilities(every), label, actor).get("accuracy")}
     if len(seeds) > 1:
         voted = np.mean([probabilities(table) for table in tables], axis=0)
         label, actor = one["label"].to_numpy(), one["actor"].to_numpy()
         figures["ensemble"] = scores(voted, label).accuracy
-        figures["ensemble_interval"] = list(bootstrap_intervals(voted, label, actor)["accuracy"])
+        figures["ensemble_interval"] = bootstrap_intervals(voted, label, actor).get("accuracy")
     return figures
+
+
+def actors_of_fold(settings: Settings) -> dict[str, int]:
+    """How many train, choose the epoch and are tested."""
+    fold = evaluate.finished_folds(settings)[0]
+    return {"train": len(fold.train), "validation": len(fold.validation), "test": len(fold.test)}
+
+
+def _unseen(figures: Mapping[str, Any], contents: Sequence[Mapping[str, Any]]) -> float | None:
+    if {"folds": figures["folds"], **figures["actors"]} != CHOSEN_WITH:
+        return None
+    return _mean([_accuracy_of_folds(content, UNSEEN) for content in contents])
 
 
 def _accuracy_of_folds(content: Mapping[str, Any], folds: Sequence[int]) -> float:
@@ -169,80 +190,99 @@ def _validation_accuracy(settings: Settings) -> float:
     return _mean([result.selection_accuracy for result in evaluate.finished_folds(settings)])
 
 
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
+def _mean(values: Iterable[float]) -> float:
+    return float(np.mean(list(values)))
 
 
 def page(rows: Sequence[Mapping[str, Any]]) -> str:
     """docs/results.md."""
+    honest, published = ([row for row in rows if row["protocol"] == name] for name in ("honest", "published"))
     lines = [
         "# Results on real RAVDESS files",
-        "",
-        "Made by `make results RAVDESS=FOLDER` from experiments.yaml; docs/results.json has the same figures. They are",
-        f"of audio encoders alone, on {_amounts(rows)} speech soundtracks; nothing here needs video.",
-        "",
-        "Folds are of 4 consecutive actors, and who is tested is never trained on. Figures are means over the seeds.",
-        "Seconds are of training, added up over the folds, which train side by side.",
+        *_paragraph(
+            "Made by `make results RAVDESS=FOLDER` from experiments.yaml; docs/results.json has the same figures.",
+            f"They are of audio encoders alone, on {_amounts(rows)} speech soundtracks; nothing here needs video.",
+        ),
+        *_paragraph(
+            "Folds are of consecutive actors, and who is tested is never trained on. Figures are means over the",
+            "seeds. Seconds are of the training of one seed, added up over its folds, which train side by side.",
+        ),
         "",
         "## Honest protocol",
-        "",
-        "In each fold 4 further actors choose the epoch and fit the temperature, 16 train, and the test actors are",
-        "used once. Intervals are 95 % and resample actors. Beside it, *not* honest: the best test epoch of the very",
-        "same training, and the mean of its last ten epochs. The ensemble is the mean of the seeds' probabilities.",
+        *_paragraph(
+            f"In each fold {_sizes(honest, 'train')} actors train, {_sizes(honest, 'validation')} others choose",
+            f"the epoch and fit the temperature, and the {_sizes(honest, 'test')} test actors are used once.",
+            "Intervals are 95 % and resample actors. Beside it, *not* honest: the best test epoch of the very",
+            "same training, and the mean of its last ten epochs. The ensemble is the mean of the seeds'",
+            "probabilities.",
+        ),
         "",
         "| experiment | accuracy | 95 % | by seed | unseen | UAR | ensemble | ECE, scaled | (best test epoch) "
         "| (last ten) | parameters | seconds | commit |",
         "| --- " * 13 + "|",
-    ]
-    lines += [_honest(row) for row in rows if row["protocol"] == "honest"]
-    lines += [
-        "",
-        "How choices were made: about seventy recipes, features and encoders were compared by accuracy and loss at the",
-        "last epoch on the *validation* actors of folds 0, 2 and 4, in loops that never loaded a fold's test actors.",
-        "Those validation actors are the test actors of folds 1, 3 and 5, so the choice can have adapted a little to",
-        "them, though to no test result. The test actors of folds 0, 2 and 4 were scored in no comparison, though",
-        "each trained in two of the three folds: *unseen* is the accuracy on them alone. Earlier results on test",
-        "actors were known when the search went on; that it did is all that they had to do with it.",
-        "",
-        "Which epoch a fold keeps (`train.smooth_epochs`: the mean validation accuracy of five epochs is compared) was",
-        "decided among the rules of [epoch-choice.md](epoch-choice.md), on the validation actors of all folds. Test",
-        "figures had a part in it: that the single best validation epoch was worse than the last ten epochs had shown",
-        "in earlier results of the same folds, and was the reason to look for a better rule. The last epoch does as",
-        "well there; the rule also serves a training that gets worse towards its end.",
+        *map(_honest, honest),
+        *_paragraph(
+            "How choices were made: about seventy recipes, features and encoders were compared by accuracy and",
+            "loss at the last epoch on the *validation* actors of folds 0, 2 and 4, in loops that never loaded a",
+            "fold's test actors. Those validation actors are the test actors of folds 1, 3 and 5, so the choice",
+            "can have adapted a little to them, though to no test result. The test actors of folds 0, 2 and 4",
+            "were scored in none of these comparisons, though each trained in two of the three folds: *unseen* is",
+            "the accuracy on them alone. Earlier results on test actors were known when the search went on; that",
+            "it did is all that they had to do with it.",
+        ),
+        *_paragraph(
+            "Which epoch a fold keeps (`train.smooth_epochs`: the mean validation accuracy of five epochs is",
+            "compared) was decided earlier, with the recipes of that time, on the validation actors of all folds,",
+            "who are everybody, those of *unseen* too. Test figures had a part in it: that the single best",
+            "validation epoch was worse than the last ten epochs had shown in earlier results of the same folds,",
+            "and was the reason to look for a better rule. [epoch-choice.md](epoch-choice.md) compares the rules",
+            "again with newer recipes: the last epoch does as well there; the rule also serves a training that",
+            "gets worse towards its end.",
+        ),
         "",
         "## Published protocol",
-        "",
-        "There is no validation set; 20 actors train. The published figure is the mean over folds of each fold's *best",
-        "test epoch*, which is optimistic; beside it the mean of the last ten epochs of the same training. A plain",
-        "loop, written down independently, goes through the same accuracies epoch by epoch:",
-        "[benchmarks.md](benchmarks.md).",
+        *_paragraph(
+            f"There is no validation set; {_sizes(published, 'train')} actors train. The published figure is the",
+            "mean over folds of each fold's *best test epoch*, which is optimistic; beside it the mean of the",
+            "last ten epochs of the same training. A plain loop, written down independently, goes through the",
+            "same accuracies epoch by epoch: [benchmarks.md](benchmarks.md).",
+        ),
         "",
         "| experiment | best test epoch | by seed | last ten epochs | parameters | seconds | commit |",
         "| --- " * 7 + "|",
+        *map(_published, published),
     ]
-    lines += [_published(row) for row in rows if row["protocol"] == "published"]
     return "\n".join(lines) + "\n"
+
+
+def _paragraph(*parts: str) -> list[str]:
+    return ["", *textwrap.wrap(" ".join(parts), 112, break_long_words=False, break_on_hyphens=False)]
 
 
 def _amounts(rows: Sequence[Mapping[str, Any]]) -> str:
     return " or ".join(map(str, sorted({row["clips"] for row in rows})))
 
 
+def _sizes(rows: Sequence[Mapping[str, Any]], group: str) -> str:
+    """How many actors of a fold are in a group; "some" where nothing was measured yet."""
+    return " or ".join(map(str, sorted({row["actors"][group] for row in rows}))) or "some"
+
+
 def _honest(row: Mapping[str, Any]) -> str:
     ensemble = "-"
     if "ensemble" in row:
-        ensemble = f"{row['ensemble']:.1%} ({_range(row['ensemble_interval'])})"
+        ensemble = f"{row['ensemble']:.1%} ({in_words(row['ensemble_interval'])})"
     cells = [
         row["about"],
         f"**{row['accuracy']:.1%}**",
-        _range(row["interval"]),
+        in_words(row["interval"]),
         _seeds(row),
-        f"{row['unseen']:.1%}",
+        _share(row["unseen"]),
         f"{row['uar']:.1%}",
         ensemble,
         f"{row['ece']:.3f}, {row['ece_calibrated']:.3f}",
-        f"{row['best_test_epoch']:.1%}",
-        f"{row['last_epochs']:.1%}",
+        _share(row["best_test_epoch"]),
+        _share(row["last_epochs"]),
         _made(row),
     ]
     return f"| {' | '.join(cells)} |"
@@ -254,8 +294,8 @@ def _published(row: Mapping[str, Any]) -> str:
     )
 
 
-def _range(bounds: Sequence[float]) -> str:
-    return f"{bounds[0]:.1%} to {bounds[1]:.1%}"
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1%}"
 
 
 def _seeds(row: Mapping[str, Any]) -> str:

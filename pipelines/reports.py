@@ -18,6 +18,7 @@ from prefect.artifacts import (
 )
 
 from cfnsr.config import Settings
+from cfnsr.metrics import in_words
 from components.tracking import REGISTERED_MODEL, RunTracker
 
 if TYPE_CHECKING:
@@ -80,8 +81,7 @@ def result_table(figures: Mapping[str, Any], version: int | None) -> str:
         "| --- | --- | --- | --- |",
     ]
     for name, label in FIGURES.items():
-        bounds = figures["interval"].get(name)
-        interval = f"{bounds[0]:.3f} to {bounds[1]:.3f}" if bounds else ""
+        interval = in_words(figures["interval"][name], ".3f") if name in figures["interval"] else ""
         lines.append(f"| {label} | {figures['pooled'][name]:.3f} | {interval} | {figures['folds']['mean'][name]:.3f} |")
     for name, encoder in figures["encoders"].items():
         lines.append(f"| accuracy, {name} alone | {encoder['pooled']['accuracy']:.3f} | | |")

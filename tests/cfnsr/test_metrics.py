@@ -2,9 +2,21 @@
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
+from torchmetrics.functional.classification import multiclass_calibration_error
 
-from cfnsr.metrics import bootstrap_intervals, class_recall, compare, confusion_matrix, reliability, scores
+from cfnsr.metrics import (
+    MIN_ACTORS,
+    bootstrap_intervals,
+    class_recall,
+    compare,
+    confusion_matrix,
+    in_words,
+    reliability,
+    scores,
+)
+from cfnsr.task import UnweightedRecall
 
 
 def random_predictions(n: int = 400, seed: int = 0):
@@ -29,6 +41,18 @@ def test_uar_leaves_out_classes_that_do_not_occur():
     assert figures.uar == pytest.approx((2 / 3 + 1) / 2)
 
 
+def test_the_uar_of_training_is_the_same():
+    metric = UnweightedRecall(8)
+    for predicted, label in (([0, 0], [0, 0]), ([1, 1], [0, 1])):  # in two batches
+        metric.update(torch.tensor(predicted), torch.tensor(label))
+    assert metric.compute().item() == pytest.approx((2 / 3 + 1) / 2)
+    probabilities, labels = random_predictions()
+    labels[labels == 5] = 4  # which is predicted, but does not occur
+    metric.reset()
+    metric.update(torch.tensor(probabilities), torch.tensor(labels))
+    assert metric.compute().item() == pytest.approx(scores(probabilities, labels).uar)
+
+
 def test_ece_is_the_gap_between_confidence_and_accuracy():
     probabilities = np.full((10, 8), 0.02 / 7)
     probabilities[:, 3] = 0.98
@@ -43,8 +67,18 @@ def test_points_of_the_reliability_diagram_are_those_of_the_ece():
     assert (clips > 0).all()
     assert clips @ right == pytest.approx((probabilities.argmax(axis=1) == labels).sum())
     assert clips @ confidence == pytest.approx(probabilities.max(axis=1).sum())
-    ece = clips @ np.abs(right - confidence) / len(labels)
-    assert ece == pytest.approx(scores(probabilities, labels).ece, abs=1e-5)
+    assert len(clips) > 5
+    ours, target = torch.tensor(probabilities, dtype=torch.float32), torch.tensor(labels)
+    theirs = multiclass_calibration_error(ours, target, num_classes=8, n_bins=15)
+    assert scores(probabilities, labels).ece == pytest.approx(float(theirs), abs=1e-5)
+
+
+def test_whoever_is_entirely_sure_is_in_the_last_bin():
+    """Two clips of confidence 1, one of them wrong, and one of 0.95 that is right."""
+    probabilities = np.array([[1.0, 0.0], [1.0, 0.0], [0.95, 0.05]])
+    confidence, right, clips = reliability(probabilities, np.array([0, 1, 0]))
+    assert (confidence, right, clips) == (pytest.approx([2.95 / 3]), pytest.approx([2 / 3]), [3])
+    assert scores(probabilities, np.array([0, 1, 0])).ece == pytest.approx(0.95 / 3)
 
 
 def test_confusion_rows_are_the_true_classes():
@@ -94,3 +128,24 @@ def test_a_gain_on_one_actor_only_is_uncertain():
     comparison = compare(better, right, actors)
     assert comparison.difference == pytest.approx(0.05)
     assert comparison.interval[0] == 0
+
+
+def test_a_few_actors_say_nothing_of_others():
+    """Four actors all favour A, which says less than 95 %; resampling them would say that it is certain."""
+    labels = np.tile(np.arange(8), 2 * MIN_ACTORS)
+    actors = np.repeat(np.arange(MIN_ACTORS), 16)
+    right = np.ones(len(labels), bool)
+    few = actors < MIN_ACTORS - 1
+    probabilities = np.eye(8)[labels]
+    assert bootstrap_intervals(probabilities[few], labels[few], actors[few]) == {}
+    assert bootstrap_intervals(probabilities, labels, actors)["accuracy"] == (1, 1)
+    comparison = compare(right[few], ~right[few], actors[few])
+    assert (comparison.difference, comparison.interval, comparison.confidence) == (1, None, None)
+    assert (comparison.clips, comparison.actors) == (16 * (MIN_ACTORS - 1), MIN_ACTORS - 1)
+    assert compare(right, ~right, actors).confidence == 1
+    assert in_words(comparison.interval) == "-"
+
+
+def test_an_interval_in_words():
+    assert in_words((0.572, 0.6641)) == "57.2% to 66.4%"
+    assert in_words([-0.003, 0.027], "+.1%") == "-0.3% to +2.7%"

@@ -1,5 +1,6 @@
 """What the options of training do, on a small set of features."""
 
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from cfnsr.config import FusionSettings, Settings
 from cfnsr.data import ClipDataset, Features
 from cfnsr.errors import InputError
 from cfnsr.folds import actor_folds
+from cfnsr.manifest import read_manifest
 from cfnsr.model import CFNSR
 from cfnsr.normalize import Normalization
 from cfnsr.outcome import FoldResult
@@ -150,6 +152,19 @@ def test_unwatched_test_actors_change_no_weight_either(plain, tmp_path):
     train_first_fold(tmp_path, watch_test=False)
     assert "test/accuracy" not in pd.read_csv(tmp_path / "fold" / "history.csv")
     pd.testing.assert_frame_equal(predictions(tmp_path), predictions(plain))
+
+
+def test_the_test_actors_have_no_part_in_the_temperature(plain, tmp_path):
+    shutil.copytree(plain / "data", tmp_path / "data")
+    manifest = write_params(tmp_path).layout.manifest
+    clips, tested = read_manifest(manifest), predictions(plain)["actor"].unique()
+    clips.loc[clips["actor"].isin(tested), "label"] = 7 - clips["label"]
+    clips.to_csv(manifest, index=False)
+    train_first_fold(tmp_path, write=False)
+    ours, theirs = predictions(plain), predictions(tmp_path)
+    assert (ours["label"] != theirs["label"]).all()
+    assert ours["temperature"].tolist() == theirs["temperature"].tolist()
+    assert ours["temperature"].nunique() == 3  # one a network
 
 
 class TestModalityDropout:

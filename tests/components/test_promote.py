@@ -69,6 +69,15 @@ def test_a_better_version_becomes_champion_and_a_worse_one_does_not(project):
     assert "promotion_forced" not in tags
 
 
+def test_too_few_actors_are_not_enough(project):
+    folder, client = project
+    worse, better = (add_version(client, folder, share, actors=4) for share in (0.5, 0.9))
+    promote(folder / "params.yaml", int(worse))
+    with pytest.raises(InputError, match=r"tested on 4 actors, too few to say how sure .* \(\+40\.0%\); use --force"):
+        promote(folder / "params.yaml", int(better))
+    assert champion(client) == worse
+
+
 def test_no_better_is_not_enough(project):
     folder, client = project
     one, same = (add_version(client, folder, 0.6) for _ in range(2))

@@ -147,6 +147,12 @@ def test_results_say_where_everything_is(trained, capsys):
         assert part in shown
 
 
+def test_figures_of_an_earlier_run_are_not_shown_beside_other_weights(trained, monkeypatch):
+    monkeypatch.setattr("components.register.read_key", lambda settings: "that of another training")
+    with pytest.raises(InputError, match=r"has no figures of the present run; run `python -m components\.evaluate`"):
+        results(trained)
+
+
 def test_before_training_results_say_what_to_do(tmp_path):
     with pytest.raises(InputError, match="dvc repro"):
         results(write_params(tmp_path))
@@ -297,7 +303,50 @@ def test_runs_on_the_same_clips_are_compared(trained):
     done = compare(trained.layout.run, trained.layout.run)
     assert done.returncode == 0, done.stderr
     assert "A - B: +0.0%, 95 % interval over actors +0.0% to +0.0%" in done.stdout
-    assert "A is better in 50.0% of the resamplings" in done.stdout
+    assert "On 96 clips of 6 actors, 3 folds" in done.stdout
+    assert "A is better in 50.0% of the resamplings of actors (ties count half)" in done.stdout
+    assert "may have been trained on its test actors" not in done.stdout
+
+
+def test_two_finished_folds_are_too_few_actors_to_be_sure(trained, tmp_path):
+    for fold in ("fold-0", "fold-1"):
+        shutil.copytree(trained.layout.run / fold, tmp_path / "part" / fold)
+    done = compare(tmp_path / "part", tmp_path / "part")
+    assert done.returncode == 0, done.stderr
+    assert "On 64 clips of 4 actors, 2 folds" in done.stdout
+    assert "A - B: +0.0%; with fewer than 5 actors nobody can say how sure that is" in done.stdout
+    assert "resamplings" not in done.stdout
+
+
+def edit_fold(folder: Path, **content) -> None:
+    path = folder / "fold.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **content}))
+
+
+def test_runs_with_other_folds_are_not_compared(trained, tmp_path):
+    """The same clips, of which each actor is a fold of its own."""
+    other = tmp_path / "other"
+    for index, folder in enumerate(sorted(trained.layout.run.glob("fold-*"))):
+        table = pd.read_csv(folder / "predictions.csv")
+        for place, actor in enumerate(sorted(table["actor"].unique())):
+            part = other / f"fold-{2 * index + place}"
+            shutil.copytree(folder, part)
+            table[table["actor"] == actor].to_csv(part / "predictions.csv", index=False)
+            edit_fold(part, test=[int(actor)])
+    done = compare(trained.layout.run, other)
+    assert done.returncode == 2
+    assert "the runs have tested the same clips, but in other folds" in done.stderr
+
+
+def test_a_run_that_may_know_its_test_is_named(trained, tmp_path):
+    shutil.copytree(trained.layout.run, tmp_path / "doubtful")
+    edit_fold(tmp_path / "doubtful" / "fold-1", unknown_ancestors=True)
+    done = compare(trained.layout.run, tmp_path / "doubtful")
+    assert done.returncode == 0, done.stderr
+    assert (
+        f"{tmp_path / 'doubtful'} was begun with weights that may have been trained on its test actors" in done.stdout
+    )
+    assert f"{trained.layout.run} was begun" not in done.stdout
 
 
 def test_runs_on_other_clips_are_not_compared(trained, tmp_path):
@@ -311,8 +360,8 @@ def test_runs_on_other_clips_are_not_compared(trained, tmp_path):
 def test_runs_of_different_protocols_are_not_compared(trained, tmp_path):
     published = tmp_path / "published"
     shutil.copytree(trained.layout.run, published)
-    for path in published.rglob("fold.json"):
-        path.write_text(json.dumps({**json.loads(path.read_text()), "validation": []}))
+    for folder in published.glob("fold-*"):
+        edit_fold(folder, validation=[])
     done = compare(trained.layout.run, published)
     assert done.returncode == 2
     assert "one of the runs chose its epochs on the test actors (protocol `published`)" in done.stderr

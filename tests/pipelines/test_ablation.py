@@ -10,7 +10,9 @@ import pandas as pd
 import pytest
 from feature_files import write_features, write_params
 
-from pipelines.ablation import page
+from cfnsr.errors import InputError
+from cfnsr.folds import CLAIM
+from pipelines.ablation import ablate_cfnsr, page
 
 ROOT = Path(__file__).resolve().parents[2]
 ONE_EPOCH = {"epochs": 1, "batch_size": 8, "lr": 0.003}
@@ -38,7 +40,10 @@ def test_every_variant_has_its_row(tmp_path, monkeypatch):
     assert rows["cfn_sr"]["parameters"] > rows["no_attention"]["parameters"] > rows["concat"]["parameters"]
     assert rows["audio encoder alone"]["parameters"] < rows["video encoder alone"]["parameters"]
     assert rows["average"]["difference"] == pytest.approx(rows["average"]["accuracy"] - rows["cfn_sr"]["accuracy"])
+    # Four actors say nothing of others.
+    assert {(row["interval"], row["difference_interval"]) for row in rows.values()} == {(None, None)}
     text = page(list(rows.values()), "small")
+    assert f"Figures are of: {CLAIM['honest']}." in text
     assert "The corpus is synthetic" in text
     for name, row in rows.items():
         assert f"| {name} | {row['accuracy']:.1%} ± {row['accuracy_std']:.1%} |" in text
@@ -47,3 +52,15 @@ def test_every_variant_has_its_row(tmp_path, monkeypatch):
     runs = sorted(path.parent for path in settings.layout.run.parent.glob("small*/fold-0/predictions.csv"))
     encoders = [pd.read_csv(run / "predictions.csv").query("network == 'audio'")["happy"] for run in runs]
     assert sorted(Counter(map(tuple, encoders)).values()) == [5, 5]
+
+
+def test_an_encoder_that_is_not_trained_has_no_row(tmp_path):
+    write_params(tmp_path, train={"pretrain": {"audio": {"epochs": 0}, "video": ONE_EPOCH}})
+    with pytest.raises(InputError, match=r"train\.pretrain\.audio\.epochs is 0, so there would be none"):
+        ablate_cfnsr.fn(params_file=tmp_path / "params.yaml")
+
+
+def test_figures_chosen_on_test_actors_say_so():
+    rows = json.loads((ROOT / "docs/ablation-sample.json").read_text())
+    text = page([row | {"protocol": "published", "claim": CLAIM["published"]} for row in rows], "sample")
+    assert f"Figures are of: {CLAIM['published']}." in text
