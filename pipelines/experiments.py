@@ -264,8 +264,8 @@ def _amounts(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _sizes(rows: Sequence[Mapping[str, Any]], group: str) -> str:
-    """How many actors of a fold are in a group; "some" where nothing was measured yet."""
-    return " or ".join(map(str, sorted({row["actors"][group] for row in rows}))) or "some"
+    """How many actors of a fold are in a group; "some" where no row says it."""
+    return " or ".join(map(str, sorted({row["actors"][group] for row in rows if "actors" in row}))) or "some"
 
 
 def _honest(row: Mapping[str, Any]) -> str:
