@@ -125,14 +125,18 @@ def main(folder: Path, seeds: Sequence[int], both_mfcc: bool, runs: Mapping[int,
 
         figures = []
         for name, inputs in by_mfcc.items():
-            print(f"{name}:")
+            if both_mfcc:
+                print(f"{name}:")
             figures.append(np.empty((len(seeds), 2)))
             for index, seed in enumerate(seeds):
                 figures[-1][index] = _figures(curves(inputs, partial(own_draws, seed)))
-                print(f"  seed {seed}: {_sentence(figures[-1][index])}", flush=True)
+                print(f"seed {seed}: {_sentence(figures[-1][index])}", flush=True)
             _summarise("mean", figures[-1])
         if both_mfcc:
-            _summarise("difference of the two", figures[1] - figures[0])
+            difference = figures[1] - figures[0]
+            _summarise("this project's less its own", difference)
+            if len(seeds) > 1:
+                print(f"standard error of it: {_sentence(difference.std(axis=0, ddof=1) / np.sqrt(len(seeds)))}")
         for seed, run in runs.items():
             again = curves(clips._replace(mfcc=run.mfcc), run.draws)
             same = np.isclose(again, run.curves, rtol=0, atol=1e-6).sum()
@@ -219,11 +223,9 @@ def _sentence(figures: Sequence[float] | NDArray[np.float64]) -> str:
 
 def _summarise(name: str, figures: NDArray[np.float64]) -> None:
     """Print what (seeds, 2) say together."""
-    print(f"{name}: {_sentence(figures.mean(axis=0))}", flush=True)
+    print(f"{name + ':':<7} {_sentence(figures.mean(axis=0))}")
     if len(figures) > 1:
-        deviation = figures.std(axis=0, ddof=1)
-        print(f"  standard deviation of a seed: {_sentence(deviation)}")
-        print(f"  standard error of the mean:   {_sentence(deviation / np.sqrt(len(figures)))}", flush=True)
+        print(f"standard deviation of a seed: {_sentence(figures.std(axis=0, ddof=1))}", flush=True)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, field_validator, model_validator
 
 from cfnsr.errors import InputError
 from cfnsr.layout import Layout
@@ -175,13 +175,18 @@ class TrainSettings(Section):
     watch_test: bool = True  # score the test actors after each epoch, to report it; it chooses nothing
     standardize_mfcc: bool = False  # by the training actors' mean and deviation; the published recipe does not
     fold_workers: PositiveInt = 1  # folds trained side by side, each in a process of its own
-    loader_workers: int = Field(2, ge=0)  # processes that prepare batches, for each fold
+    loader_workers: int = Field(2, ge=0)  # processes that prepare batches, for each fold, device and group of actors
     devices: PositiveInt | Literal["auto"] = 1  # GPUs (or CPU processes) for each fold; auto: every GPU there is
     precision: Literal["auto", "32", "bf16"] = "auto"  # auto: bf16 on a GPU that has it
     channels_last: bool = True  # memory layout of the video network
     compile: bool = False  # torch.compile
     pretrain: PretrainSettings = PretrainSettings()
     fusion: FusionSettings = FusionSettings()
+
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        return str(value) if type(value) is int else value  # YAML's 32 is a number
 
     @model_validator(mode="after")
     def _masked_with_the_mean(self) -> TrainSettings:
@@ -224,6 +229,25 @@ class Settings:
     layout: Layout
     params_file: Path
     """The file they were read from."""
+
+
+IDLE: Mapping[str, tuple[str, ...]] = {
+    "audio": (
+        *("train.fusion", "train.pretrain.video", "model.fusion", "model.transformer_layers"),
+        *("model.stem_relu", "model.layers", "model.width", "model.cardinality"),
+    ),
+    "video": (
+        *("train.fusion", "train.pretrain.audio", "model.fusion", "model.transformer_layers"),
+        *("model.audio_width", "model.audio_pooling"),
+    ),
+    "both": (),
+}
+"""Keys, or sections of them, that do nothing, by `model.modality`."""
+
+
+def is_idle(key: str, modality: Modality) -> bool:
+    """Whether a dotted key below the profile changes nothing about networks of this modality."""
+    return any(key == section or key.startswith(section + ".") for section in IDLE[modality])
 
 
 def load_settings(
@@ -287,7 +311,7 @@ def _with_preset(section: Any, presets: Mapping[str, Any]) -> Any:
     preset = train.get("preset") if isinstance(train, dict) else None
     if preset is None:
         return section
-    if preset not in presets:
+    if not isinstance(preset, str) or preset not in presets:
         raise InputError(f"train.preset is {preset!r}; params.yaml has the presets {', '.join(presets) or 'none'}.")
     return {**section, "train": _filled(train, presets[preset])}
 
@@ -317,11 +341,17 @@ def _known_keys(location: Sequence[str]) -> list[str]:
     return list(getattr(section, "model_fields", ()))
 
 
+def _place(problem: Any) -> list[str]:
+    """The keys to a value, without pydantic's names for the kinds that it may have."""
+    parts = [str(part) for part in problem["loc"]]
+    return [part for part in parts if not part.startswith(("constrained-", "literal["))]
+
+
 def _first_problem(error: ValidationError, profile: str) -> str:
     """One sentence for the first thing pydantic found wrong, naming the key as it stands in the file."""
     # A misspelt key is also a missing one; its own name is what helps.
     problem = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
-    location = [str(part) for part in problem["loc"]]
+    location = _place(problem)
     key = ".".join([profile, *location])
     if problem["type"] == "extra_forbidden":
         known = _known_keys(location[:-1])
@@ -335,4 +365,7 @@ def _first_problem(error: ValidationError, profile: str) -> str:
     message = message[0].lower() + message[1:]
     if problem["type"] == "value_error":
         return f"{key}: {message}."
+    # Where one of several kinds of value is allowed, each kind has its own message.
+    others = [each["msg"] for each in error.errors() if each is not problem and _place(each) == location]
+    message = "; or ".join([message, *(other[0].lower() + other[1:] for other in others)])
     return f"{key} is {problem['input']!r}: {message}."

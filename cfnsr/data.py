@@ -171,7 +171,7 @@ class ClipDataset(Dataset[Batch]):
                 batch["frames"] = self._normalization.frames(torch.stack(frames))
             if self._mfcc is not None:
                 if draws and self._augment_audio is not None:
-                    torch.manual_seed(draws[0].seed)
+                    _seed(draws[0].seed)
                     cut = self._normalization.mfcc(self._augment_audio.cut(self._views[index].float()))
                     batch["mfcc"] = self._augment_audio.masked(self._augment_audio.coloured(cut))
                 else:
@@ -180,12 +180,17 @@ class ClipDataset(Dataset[Batch]):
 
     def _augmented(self, frames: Tensor, draw: Draw) -> Tensor:
         assert self._augment_video is not None
-        torch.manual_seed(draw.seed)
+        _seed(draw.seed)
         return self._augment_video(frames)
 
     def _read_frames(self, index: int) -> Tensor:
         frames = self._features.frames(self._ids[index])
         return torch.from_numpy(frames).permute(0, 3, 1, 2).contiguous()  # (T, 3, H, W)
+
+
+def _seed(seed: int) -> None:
+    """Seed what augmentation draws from, and not a GPU's generator, which draws the dropout."""
+    torch.default_generator.manual_seed(seed)
 
 
 class EpochSampler(Sampler[Draw]):

@@ -17,7 +17,8 @@ class BatchNormSync(TorchSyncBatchNorm):
 
     def apply(self, model: nn.Module) -> nn.Module:
         """See class."""
-        if next(model.parameters()).is_cuda:
+        # Lightning asks before it moves the network to its GPU, so the parameters don't tell.
+        if torch.cuda.is_available():
             return super().apply(model)
         for module in model.modules():
             if isinstance(module, _BatchNorm):
@@ -37,10 +38,12 @@ class ProcessBatchNorm(_BatchNorm):
         """Normalise `(N, C, …)`."""
         if not self.training:
             return super().forward(input)
+        kind, channels = input.dtype, input.shape[1]
+        if kind in (torch.bfloat16, torch.float16):  # too coarse for sums, and for the number of values
+            input = input.float()
         others = [axis for axis in range(input.dim()) if axis != 1]
-        count = input.new_tensor([input.numel() / input.shape[1]])
+        count = input.new_tensor([input.numel() / channels])
         sums = all_reduce(torch.cat([input.sum(others), input.square().sum(others), count]))
-        channels = input.shape[1]
         total = sums[-1]
         mean = sums[:channels] / total
         variance = sums[channels:-1] / total - mean.square()
@@ -50,7 +53,7 @@ class ProcessBatchNorm(_BatchNorm):
                 self.running_var.lerp_(variance * total / (total - 1), self.momentum)
         shape = [1, -1, *[1] * (input.dim() - 2)]
         scale = (variance + self.eps).rsqrt() * self.weight
-        return input * scale.view(shape) + (self.bias - mean * scale).view(shape)
+        return (input * scale.view(shape) + (self.bias - mean * scale).view(shape)).to(kind)
 
     def _check_input_dim(self, input: Tensor) -> None:
         """Of any number of dimensions: the layer was checked when it was built."""

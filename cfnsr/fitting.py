@@ -75,7 +75,7 @@ def fit(
     """Fit a network and return it with the weights of its best epoch; a finished phase is read from its folder.
 
     Raises:
-        InputError: the loss is not finite.
+        InputError: the loss is not finite, or `train.devices` is more than there are.
     """
     weights, last = phase.folder / WEIGHTS, phase.folder / "last.ckpt"
     if weights.exists():
@@ -140,12 +140,16 @@ def _saved(checkpoint: Path) -> dict[str, Any]:
 
 
 def _devices(train: TrainSettings) -> int:
+    there = torch.cuda.device_count()
     if train.devices == "auto":
-        return max(1, torch.cuda.device_count())
+        return max(1, there)
+    if there and train.devices > there:
+        raise InputError(f"train.devices is {train.devices}, but GPUs here: {there}; lower it, or set it to auto.")
     return train.devices
 
 
 def _precision(train: TrainSettings) -> Literal["bf16-mixed", "32-true"]:
     if train.precision == "auto":
-        return "bf16-mixed" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "32-true"
+        fast = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+        return "bf16-mixed" if fast else "32-true"
     return "bf16-mixed" if train.precision == "bf16" else "32-true"

@@ -24,6 +24,7 @@ from cfnsr.calibration import fit_temperature, softmax
 from cfnsr.checkpoint import save_model
 from cfnsr.config import Modality, PhaseSettings, Settings
 from cfnsr.data import ClipDataset, Features, FoldData, as_it_is
+from cfnsr.errors import InputError
 from cfnsr.fitting import Phase, fit, write_csv
 from cfnsr.folds import Fold
 from cfnsr.model import CFNSR
@@ -69,6 +70,7 @@ def train_fold(
     history = [pd.DataFrame(columns=["phase", "epoch", "seconds", SCORE, CHOICE])]
     trained: dict[str, CFNSR] = {}  # by phase
     ancestors = Ancestors()
+    unfinished: set[str] = set()
     seed = fold.seed(params.train.seed)
     for modality, phase in phases.items():
         if phase.epochs == 0 and phase.checkpoint is None:
@@ -80,7 +82,11 @@ def train_fold(
             for encoder, pretrained in trained.items():
                 getattr(network, encoder).load_state_dict(getattr(pretrained, encoder).state_dict())
         if phase.checkpoint is not None:
-            begin_with(network, checkpoint_of(phase.checkpoint, fold.index), fold, ancestors)
+            path = checkpoint_of(phase.checkpoint, fold.index)
+            if not begin_with(network, path, fold, ancestors, settings, phase.epochs > 0) and not phase.epochs:
+                unfinished.add(name)
+                if modality == params.model.modality:
+                    raise InputError(f"{path} has no classifier for this network; train one (epochs from 1 on).")
         if phase.epochs:
             data = FoldData(features, fold, phase, modality, normalization, seed, params.train, params.mfcc)
             description = f"fold {fold.index} {name}"
@@ -96,7 +102,9 @@ def train_fold(
                 model_config(settings, fold, normalization, {modality: 1.0}, ancestors),
             )
 
-    final = _score(trained, features, fold, settings, normalization)
+    # An encoder without a classifier of its own is good for the fused network, but has nothing to say alone.
+    answering = {name: each for name, each in trained.items() if name not in unfinished}
+    final = _score(answering, features, fold, settings, normalization)
     write_csv(folder / PREDICTIONS, final.predictions)
     write_csv(folder / HISTORY, pd.concat(history))
     save_model(folder / WEIGHTS, network, model_config(settings, fold, normalization, final.temperatures, ancestors))

@@ -38,17 +38,19 @@ class GiveUp(lightning.Callback):
     """Reports a trial after each epoch of a fold's last phase, and raises `optuna.TrialPruned` when it lags behind.
 
     What is reported is the mean of the finished folds' scores and the best of this fold so far, at the step
-    `fold * epochs + epoch`: what the trial's result would be if this fold got no better.
+    `fold * longest + epoch`: what the trial's result would be if this fold got no better.
 
     Args:
         trial: the trial.
         finished: scores of the folds that are finished.
+        longest: epochs that the phase has in any trial of the study, so that a step is the same epoch of the same fold
+            in all of them.
         warmup_epochs: of each fold, in which it is not given up.
     """
 
-    def __init__(self, trial: optuna.Trial, finished: Sequence[float], warmup_epochs: int = 0) -> None:
+    def __init__(self, trial: optuna.Trial, finished: Sequence[float], longest: int, warmup_epochs: int = 0) -> None:
         self._trial, self._finished, self._best = trial, tuple(finished), 0.0
-        self._warmup_epochs = warmup_epochs
+        self._longest, self._warmup_epochs = longest, warmup_epochs
 
     def state_dict(self) -> dict[str, float]:
         """The best score so far: a fold that goes on after a kill has not lost it."""
@@ -60,10 +62,9 @@ class GiveUp(lightning.Callback):
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """See class."""
-        assert trainer.max_epochs is not None
         self._best = max(self._best, float(trainer.callback_metrics[CHOICE]))
         fold = len(self._finished)
         mean = (sum(self._finished) + self._best) / (fold + 1)
-        self._trial.report(mean, fold * trainer.max_epochs + trainer.current_epoch)
+        self._trial.report(mean, fold * self._longest + trainer.current_epoch)
         if trainer.current_epoch >= self._warmup_epochs and self._trial.should_prune():
             raise optuna.TrialPruned

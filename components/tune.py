@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cfnsr.config import Settings, load_settings
+from cfnsr.config import Settings, is_idle, load_settings
 from cfnsr.errors import InputError
 from cfnsr.files import write_text
 from cfnsr.operations import Choice, Range
@@ -55,7 +56,8 @@ def check_space(settings: Settings) -> None:
     """Try both ends of every range.
 
     Raises:
-        InputError: the search space is empty, one of its keys or values is impossible, or test actors would choose.
+        InputError: the search space is empty, one of its keys or values is impossible or does nothing, or test actors
+            would choose.
     """
     tune = settings.params.tune
     tried = [settings]
@@ -68,6 +70,13 @@ def check_space(settings: Settings) -> None:
             )
         for value in space.choices if isinstance(space, Choice) else (space.low, space.high):
             tried.append(load_settings(settings.params_file, settings.profile, {key: value}))
+    modalities = {each.params.model.modality for each in tried}
+    for key in tune.search:
+        if all(is_idle(key, modality) for modality in modalities):
+            raise InputError(
+                f"{settings.profile}.tune.search: {key} changes nothing about a network of model.modality "
+                f"{' or '.join(sorted(modalities))}; search others."
+            )
     if any(each.params.train.protocol == "published" for each in tried):
         raise InputError(
             "a search needs validation actors, and protocol `published` has none: its test actors would choose the "
@@ -147,10 +156,11 @@ def run_trial(settings: Settings, trial: optuna.Trial, study_run: str) -> float 
         for name, value in {"mlflow.parentRunId": study_run, "mlflow.runName": f"trial {trial.number}"}.items():
             tracker.client.set_tag(run_id, name, value)
         scores: list[float] = []
+        longest = _longest_phase(settings)
         try:
             with tracker.running(run_id):
                 for fold in folds:
-                    give_up = GiveUp(trial, scores, settings.params.tune.warmup_epochs)
+                    give_up = GiveUp(trial, scores, longest, settings.params.tune.warmup_epochs)
                     result = train.train_one(settings, fold, (give_up,))
                     scores.append(result.selection_accuracy)
                 mean = sum(scores) / len(scores)
@@ -175,7 +185,8 @@ def finish(settings: Settings, shared: SharedStudy, best: dict[str, Any]) -> Pat
     """
     from components.study_plots import plot_study
 
-    write_text(shared.folder / "best.json", json.dumps(best, indent=2) + "\n")
+    # Whoever copies them into params.yaml takes along that they were searched.
+    write_text(shared.folder / "best.json", json.dumps({**best, "train.tuned": True}, indent=2) + "\n")
     study_run, tracker = _study_run(settings, shared), RunTracker(settings)
     for path in plot_study(shared.study, shared.folder):
         tracker.client.log_artifact(study_run, str(path), "plots")
@@ -191,6 +202,17 @@ def _draw(trial: optuna.Trial, key: str, space: Range) -> Any:
     if space.kind == "int":
         return trial.suggest_int(key, space.low, space.high, log=space.log)
     return trial.suggest_float(key, space.low, space.high, log=space.log)
+
+
+def _longest_phase(settings: Settings) -> int:
+    """Epochs that the last phase has in any trial."""
+    train_settings, modality = settings.params.train, settings.params.model.modality
+    phases = {"both": "fusion", "audio": "pretrain.audio", "video": "pretrain.video"}
+    space = settings.params.tune.search.get(f"train.{phases[modality]}.epochs")
+    if space is None:
+        alone = train_settings.pretrain.audio if modality == "audio" else train_settings.pretrain.video
+        return (train_settings.fusion if modality == "both" else alone).epochs
+    return max(map(int, space.choices)) if isinstance(space, Choice) else int(space.high)
 
 
 def _study_run(settings: Settings, shared: SharedStudy) -> str:
@@ -217,3 +239,7 @@ def _forget_weights(settings: Settings) -> None:
     for pattern in ("*.safetensors", "*.ckpt"):
         for path in settings.layout.run.rglob(pattern):
             path.unlink()
+
+
+if __name__ == "__main__":
+    sys.exit("error: a search is a flow; run `python -m pipelines.tune`.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pipelines.prefect_setup  # isort: skip  # noqa: F401  before Prefect
@@ -25,3 +26,7 @@ def promote_cfnsr(version: int, reason: str = "", params_file: Path = Path("para
     said = promote.promote(params_file, version, reason.strip())
     get_run_logger().info("%s", said)
     return said
+
+
+if __name__ == "__main__":
+    sys.exit("error: this flow has no command of its own; run `python -m components.promote --version N`.")

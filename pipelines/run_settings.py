@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cfnsr.config import Settings, load_settings
+from cfnsr.config import Settings, is_idle, load_settings
 from cfnsr.errors import InputError
 
 SECTIONS = ("model", "train")  # of a profile; the others make the data, which all runs of the profile share
@@ -36,8 +36,8 @@ def requested_settings(
         trials: in place of `tune.trials`; a search's length changes nothing about a run.
 
     Raises:
-        InputError: an unknown profile or key, an impossible value, a key of the data's sections, or a key asked for
-            twice.
+        InputError: an unknown profile or key, an impossible value, a key of the data's sections, one that does nothing,
+            or one asked for twice.
     """
     wanted = dict(overrides or {})
     for key, value in (("train.protocol", protocol), ("train.seed", seed)):
@@ -55,6 +55,12 @@ def requested_settings(
     plain = load_settings(params_file, profile, search)
     wanted |= search
     changed = load_settings(params_file, profile, wanted)
+    modality = changed.params.model.modality
+    for key in wanted:
+        if is_idle(key, modality):
+            raise InputError(
+                f"overrides: {key} changes nothing about a network of model.modality {modality}; leave it out."
+            )
     if changed.params == plain.params:
         return plain
     return load_settings(params_file, profile, wanted, variant(wanted))

@@ -1,5 +1,7 @@
 """Flow `tune-cfnsr`: search the training settings, then train and register with the best ones.
 
+    python -m pipelines.tune [--profile NAME]     here and now, without a server or a worker
+
 Started more than once, the runs work on the same study, and one of them trains at the end. Killed and started again, it
 goes on with the study, and with the fold that it was in.
 """
@@ -16,7 +18,9 @@ from prefect.cache_policies import NO_CACHE
 from cfnsr.config import Settings
 from cfnsr.registry import server_needed
 from components import tune
+from components.runner import run_step
 from components.study import SharedStudy
+from pipelines.prefect_setup import prefect_server_needed
 from pipelines.reports import publish_search
 from pipelines.run_settings import requested_settings
 from pipelines.train import train_cfnsr, update_data
@@ -79,3 +83,13 @@ def _conclude(settings: Settings, shared: SharedStudy, best: dict[str, object]) 
         folder = tune.finish(settings, shared, best)
     get_run_logger().info("the best of %d trials: %s; plots in %s", len(shared.study.trials), best, folder)
     publish_search(shared.study, folder)
+
+
+def tune_here(settings: Settings) -> None:
+    """Run the flow in this process."""
+    with prefect_server_needed():
+        tune_cfnsr(settings.profile, params_file=settings.params_file)
+
+
+if __name__ == "__main__":
+    run_step(tune_here, __doc__)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cfnsr.config import MfccSettings, default_workers, load_settings
+from cfnsr.config import IDLE, MfccSettings, default_workers, is_idle, load_settings
 from cfnsr.errors import InputError
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -45,6 +45,30 @@ def test_the_ravdess_profile_has_the_published_values():
     assert params.dataset.actors == tuple(range(1, 25))
 
 
+def test_a_precision_may_be_a_number(tmp_path):
+    assert load_settings(sample_with(tmp_path, "train", precision=32)).params.train.precision == "32"
+
+
+def test_figures_of_a_recipe_that_was_searched_say_so():
+    """The presets know it; a profile need not."""
+    for profile, preset, tuned in (
+        ("sample", "modern", True),
+        ("ravdess", "modern", True),
+        ("ravdess", "published", False),
+    ):
+        assert load_settings(PROJECT / "params.yaml", profile, {"train.preset": preset}).params.train.tuned is tuned
+
+
+@pytest.mark.parametrize("modality", ["audio", "video", "both"])
+def test_keys_that_do_nothing_are_keys(modality):
+    plain = load_settings(PROJECT / "params.yaml").params.model_dump()
+    for key in IDLE[modality]:
+        section = plain
+        for part in key.split("."):
+            section = section[part]
+    assert not is_idle("train.seed", modality)
+
+
 def test_settings_do_not_change_after_loading():
     settings = load_settings(PROJECT / "params.yaml")
     with pytest.raises(ValueError, match="frozen"):
@@ -57,6 +81,9 @@ def test_settings_do_not_change_after_loading():
         ("faces", {"margn": 0.2}, "sample.faces.margn is not a known key; did you mean 'margin'?"),
         ("train.fusion", {"epoch": 3}, "sample.train.fusion.epoch is not a known key; did you mean 'epochs'?"),
         ("train.pretrain.audio", {"lrr": 3}, "sample.train.pretrain.audio.lrr is not a known key; did you mean 'lr'?"),
+        ("train", {"devices": "all"}, "sample.train.devices is 'all': input should be a valid integer"),
+        ("train", {"devices": "all"}, "; or input should be 'auto'."),
+        ("train", {"preset": ["modern"]}, "train.preset is ['modern']; params.yaml has the presets published, modern."),
         ("manifest", {"zzz": 3}, "sample.manifest.zzz is not a known key; known keys are max_bad_share."),
         ("faces", {"margin": 2}, "sample.faces.margin is 2: input should be less than or equal to 1."),
         ("faces", {"frames": "many"}, "sample.faces.frames is 'many': input should be a valid integer"),

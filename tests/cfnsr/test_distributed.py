@@ -7,8 +7,11 @@ from feature_files import write_features, write_params
 from gloo_processes import gradients_of_processes, small_network, step_of
 from lightning.pytorch.loggers import CSVLogger
 
+from cfnsr.config import TrainSettings
 from cfnsr.data import EpochSampler, Features
+from cfnsr.distributed import BatchNormSync, ProcessBatchNorm
 from cfnsr.errors import InputError
+from cfnsr.fitting import _devices
 from cfnsr.folds import actor_folds
 from cfnsr.training import train_fold
 
@@ -54,6 +57,45 @@ def test_a_loss_that_is_not_finite_is_a_sentence_from_any_process(tmp_path):
         train_fold(
             Features.load(settings.layout), fold, settings, tmp_path / "fold", lambda name: CSVLogger(tmp_path, name)
         )
+
+
+def test_gpus_get_the_batch_norm_of_pytorch(monkeypatch):
+    """The layers are changed before the network is moved to its GPU."""
+    layers = torch.nn.Sequential(torch.nn.Conv1d(2, 4, 3), torch.nn.BatchNorm1d(4))
+    assert type(BatchNormSync().apply(layers)[1]) is ProcessBatchNorm
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    layers = torch.nn.Sequential(torch.nn.Conv1d(2, 4, 3), torch.nn.BatchNorm1d(4))
+    assert type(BatchNormSync().apply(layers)[1]) is torch.nn.SyncBatchNorm
+
+
+def test_half_precision_is_not_summed_in_half_precision(tmp_path):
+    """Of 6,021,120 values, as in a stem's batch, and not of the 6,029,312 that bfloat16 would make of it."""
+    store = torch.distributed.FileStore(str(tmp_path / "store"), 1)
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        values = torch.randn(16, 2, 376_320 // 8, generator=torch.Generator().manual_seed(0)) * 3 + 100
+        ours, theirs = (torch.nn.BatchNorm1d(2) for _ in range(2))
+        BatchNormSync().apply(ours)
+        said = ours(values.bfloat16())
+        assert said.dtype == torch.bfloat16
+        expected = theirs(values.bfloat16().float())
+        torch.testing.assert_close(said.float(), expected, rtol=0.01, atol=0.01)
+        torch.testing.assert_close(ours.running_mean, theirs.running_mean, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(ours.running_var, theirs.running_var, rtol=1e-2, atol=1e-3)
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize(
+    ("asked", "there", "given"), [("auto", 0, 1), ("auto", 3, 3), (2, 3, 2), (2, 0, 2), (2, 1, None)]
+)
+def test_no_more_devices_than_there_are(monkeypatch, asked, there, given):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: there)
+    if given is None:
+        with pytest.raises(InputError, match=r"train\.devices is 2, but GPUs here: 1; lower it"):
+            _devices(TrainSettings(devices=asked))
+    else:
+        assert _devices(TrainSettings(devices=asked)) == given
 
 
 def test_the_batches_of_processes_are_together_those_of_one():

@@ -9,15 +9,15 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
-from feature_files import write_features, write_params
+from feature_files import PROFILE, write_features, write_params
 from lightning.pytorch.loggers import CSVLogger
 from published_weights import parity_case, weights
 from safetensors.torch import load_file
 
 from cfnsr.augment import drop_modalities, mixup
 from cfnsr.checkpoint import load_model, save_model
-from cfnsr.config import FusionSettings, Settings
-from cfnsr.data import ClipDataset, Features
+from cfnsr.config import FusionSettings, MfccSettings, PhaseSettings, Settings
+from cfnsr.data import ClipDataset, Draw, Features
 from cfnsr.errors import InputError
 from cfnsr.folds import actor_folds
 from cfnsr.manifest import read_manifest
@@ -167,6 +167,25 @@ def test_the_test_actors_have_no_part_in_the_temperature(plain, tmp_path):
     assert ours["temperature"].nunique() == 3  # one a network
 
 
+def test_drawing_a_batch_leaves_the_generators_of_gpus_alone(plain, monkeypatch):
+    """Else the dropout of a GPU would depend on whether batches are made in this process or in others."""
+    settings = write_params(plain, train={"pretrain": {"audio": PHASE, "video": PHASE}, "fusion": PHASE})
+    features, seeded = Features.load(settings.layout), []
+    phase = PhaseSettings(augment_audio=True, augment_video=True)
+    scaled = Normalization.fit(features.mfcc.values(), settings.params.mfcc.channels, standardize=True)
+    dataset = ClipDataset(features, (1, 2), "both", scaled, phase, settings.params.mfcc)
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    torch.manual_seed(5)
+    assert seeded == [5]
+    before = torch.random.get_rng_state()
+    first, second, again = (dataset.batch([Draw(0, seed), Draw(1, 3)]) for seed in (7, 8, 7))
+    assert seeded == [5]
+    assert torch.equal(torch.random.get_rng_state(), before)
+    for name in ("frames", "mfcc"):
+        assert torch.equal(first[name], again[name])
+        assert not torch.equal(first[name], second[name])
+
+
 class TestModalityDropout:
     def test_one_network_answers_from_face_voice_and_both(self, tmp_path):
         train_first_fold(tmp_path, fusion={**PHASE, "modality_dropout": 0.5})
@@ -286,8 +305,12 @@ class TestCheckpoint:
         published = weights(case["salt"], case["audio_shapes"])
         torch.save({"state_dict": published}, tmp_path / "published.pth")
         phase = {"epochs": 0, "checkpoint": str(tmp_path / "published.pth")}
+        as_published = MfccSettings().model_dump(mode="json", exclude={"speeds", "shift"})
         settings = write_params(
-            tmp_path, model={"modality": "audio", "audio_width": 32}, train={"pretrain": {"audio": phase}}
+            tmp_path,
+            model={"modality": "audio", "audio_width": 32},
+            train={"pretrain": {"audio": phase}, "fusion": {}, "standardize_mfcc": False},
+            mfcc={**PROFILE["mfcc"], **as_published},
         )
         write_features(settings)
         fold = actor_folds(settings.params.dataset.actors, settings.params.train)[0]
@@ -299,8 +322,39 @@ class TestCheckpoint:
         assert config["actors"]["unknown"]
         # Whoever begins with these weights inherits that nobody knows whom they have seen, and those who are known.
         kept = Ancestors()
-        begin_with(network, tmp_path / "fold" / "model.safetensors", fold, kept)
+        begin_with(network, tmp_path / "fold" / "model.safetensors", fold, kept, settings)
         assert (kept.unknown, kept.train) == (True, set(fold.train))
+
+    @pytest.mark.parametrize(
+        ("sections", "key"),
+        [
+            ({"mfcc": {**PROFILE["mfcc"], "n_mels": 30}}, "mfcc.n_mels 40, which is 30 here"),
+            ({"train": {"standardize_mfcc": False}}, "train.standardize_mfcc True, which is False here"),
+            ({"model": {"stem_relu": False}}, "model.stem_relu True, which is False here"),
+        ],
+    )
+    def test_other_inputs_than_theirs_need_training(self, plain, tmp_path, sections, key, caplog):
+        plain_phases = {"pretrain": {"audio": PHASE, "video": PHASE}, "fusion": PHASE}
+        settings = write_params(tmp_path, **sections | {"train": plain_phases | sections.get("train", {})})
+        fold = actor_folds(settings.params.dataset.actors, settings.params.train)[0]
+        network = CFNSR.from_settings(settings.params.model, settings.params.mfcc, "both")
+        path = plain / "fold" / "model.safetensors"
+        with pytest.raises(InputError, match=f"was trained with {key}"):
+            begin_with(network, path, fold, Ancestors(), settings, trained=False)
+        assert begin_with(network, path, fold, Ancestors(), settings)
+        assert f"was trained with {key}; training starts from weights that expect other inputs" in caplog.text
+
+    def test_an_encoder_of_a_fused_network_has_nothing_to_say_alone(self, plain, tmp_path):
+        begun = {"epochs": 0, "checkpoint": str(plain / "fold" / "model.safetensors")}
+        settings, _ = train_first_fold(tmp_path, pretrain={"audio": begun, "video": PHASE})
+        assert set(predictions(tmp_path)["network"]) == {"video", "fusion"}
+        alone = {"modality": "audio"}
+        settings = write_params(tmp_path, model=alone, train={"pretrain": {"audio": begun}, "fusion": PHASE})
+        fold = actor_folds(settings.params.dataset.actors, settings.params.train)[0]
+        with pytest.raises(InputError, match="has no classifier for this network; train one"):
+            train_fold(
+                Features.load(settings.layout), fold, settings, tmp_path / "b", lambda name: CSVLogger(tmp_path, name)
+            )
 
     def test_weights_that_have_seen_the_test_actors_are_refused(self, plain, tmp_path):
         settings, _ = train_first_fold(tmp_path / "a")

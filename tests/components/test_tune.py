@@ -1,5 +1,6 @@
 """Trials as they are trained: given up when they lag behind, found again after a kill."""
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -55,6 +56,29 @@ def test_an_impossible_search_space_is_a_sentence(tmp_path, search, sentence):
         tune.check_space(project(tmp_path, search))
 
 
+def test_a_search_for_what_does_nothing_is_refused(tmp_path):
+    voice = load_settings(project(tmp_path).params_file, overrides={"model.modality": "audio"})
+    content = yaml.safe_load(voice.params_file.read_text())
+    content["small"]["model"] |= {"modality": "audio"}
+    voice.params_file.write_text(yaml.safe_dump(content))
+    sentence = r"train\.fusion\.lr changes nothing about a network of model\.modality audio; search others"
+    with pytest.raises(InputError, match=sentence):
+        tune.check_space(load_settings(voice.params_file))
+    # It does something in the trials that draw another modality.
+    content["small"]["tune"]["search"] |= {"model.modality": {"kind": "categorical", "choices": ["audio", "both"]}}
+    voice.params_file.write_text(yaml.safe_dump(content))
+    tune.check_space(load_settings(voice.params_file))
+
+
+def test_a_step_is_the_same_epoch_of_the_same_fold_in_all_trials(tmp_path):
+    settings = project(tmp_path, {"train.fusion.epochs": {"kind": "int", "low": 2, "high": 7}})
+    short = load_settings(settings.params_file, overrides={"train.fusion.epochs": 2})
+    assert tune._longest_phase(short) == 7
+    choices = {"train.fusion.epochs": {"kind": "categorical", "choices": [9, 4]}}
+    assert tune._longest_phase(project(tmp_path, choices)) == 9
+    assert tune._longest_phase(project(tmp_path)) == PHASE["epochs"]
+
+
 def test_another_search_space_is_another_study_and_more_trials_are_not(tmp_path):
     write_features(project(tmp_path))
     studies = [tune.open_study(project(tmp_path, trials=trials)).folder for trials in (3, 9)]
@@ -98,7 +122,8 @@ def test_a_study_whose_run_was_deleted_gets_another(tmp_path):
     experiment = client.get_experiment_by_name("cfn-sr").experiment_id
     (run,) = client.search_runs([experiment])
     client.delete_run(run.info.run_id)  # in the UI
-    tune.finish(settings, shared, best)
+    folder = tune.finish(settings, shared, best)
+    assert json.loads((folder / "best.json").read_text()) == {**best, "train.tuned": True}
     (other,) = client.search_runs([experiment])
     assert other.data.metrics["validation_accuracy"] == 0.5
     assert other.info.run_id != run.info.run_id
@@ -120,11 +145,11 @@ def test_a_trial_that_needs_too_much_memory_does_not_end_the_search(tmp_path):
 
 def test_what_a_fold_has_reached_survives_a_kill():
     trial = optuna.create_study(direction="maximize").ask()
-    before, after = GiveUp(trial, [0.5]), GiveUp(trial, [0.5])
-    trainer = SimpleNamespace(max_epochs=10, current_epoch=0, callback_metrics={CHOICE: 0.75})
+    before, after = (GiveUp(trial, [0.5], longest=10) for _ in range(2))
+    trainer = SimpleNamespace(max_epochs=5, current_epoch=0, callback_metrics={CHOICE: 0.75})
     before.on_train_epoch_end(trainer, None)
     after.load_state_dict(before.state_dict())
-    trainer = SimpleNamespace(max_epochs=10, current_epoch=1, callback_metrics={CHOICE: 0.25})
+    trainer = SimpleNamespace(max_epochs=5, current_epoch=1, callback_metrics={CHOICE: 0.25})
     after.on_train_epoch_end(trainer, None)
     reported = trial.study.trials[0].intermediate_values
     assert reported == {10: 0.625, 11: 0.625}
