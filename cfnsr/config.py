@@ -350,7 +350,8 @@ def _place(problem: Any) -> list[str]:
 def _first_problem(error: ValidationError, profile: str) -> str:
     """One sentence for the first thing pydantic found wrong, naming the key as it stands in the file."""
     # A misspelt key is also a missing one; its own name is what helps.
-    problem = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
+    problems = error.errors()
+    problem = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")
     location = _place(problem)
     key = ".".join([profile, *location])
     if problem["type"] == "extra_forbidden":
@@ -366,6 +367,6 @@ def _first_problem(error: ValidationError, profile: str) -> str:
     if problem["type"] == "value_error":
         return f"{key}: {message}."
     # Where one of several kinds of value is allowed, each kind has its own message.
-    others = [each["msg"] for each in error.errors() if each is not problem and _place(each) == location]
-    message = "; or ".join([message, *(other[0].lower() + other[1:] for other in others)])
+    said = [each["msg"] for each in problems if _place(each) == location]
+    message = "; or ".join(each[0].lower() + each[1:] for each in said)
     return f"{key} is {problem['input']!r}: {message}."

@@ -83,7 +83,7 @@ def test_settings_do_not_change_after_loading():
         ("train.pretrain.audio", {"lrr": 3}, "sample.train.pretrain.audio.lrr is not a known key; did you mean 'lr'?"),
         ("train", {"devices": "all"}, "sample.train.devices is 'all': input should be a valid integer"),
         ("train", {"devices": "all"}, "; or input should be 'auto'."),
-        ("train", {"preset": ["modern"]}, "train.preset is ['modern']; params.yaml has the presets published, modern."),
+        ("train", {"preset": ["modern"]}, "train.preset is ['modern']; params.yaml has the presets modern, published."),
         ("manifest", {"zzz": 3}, "sample.manifest.zzz is not a known key; known keys are max_bad_share."),
         ("faces", {"margin": 2}, "sample.faces.margin is 2: input should be less than or equal to 1."),
         ("faces", {"frames": "many"}, "sample.faces.frames is 'many': input should be a valid integer"),

@@ -282,12 +282,13 @@ class TestCheckpoint:
             train_first_fold(tmp_path / "c", pretrain={"audio": kept, "video": PHASE})
 
     def test_a_checkpoint_of_one_encoder_leaves_the_other_as_it_was_trained(self, plain, tmp_path):
-        voice = {"epochs": 0, "checkpoint": str(plain / "fold" / "audio.safetensors")}
+        # At a rate that changes no weight.
+        voice = {"epochs": 1, "batch_size": 8, "lr": 1e-30, "checkpoint": str(plain / "fold" / "audio.safetensors")}
         train_first_fold(tmp_path, pretrain={"audio": {"epochs": 0}, "video": PHASE}, fusion=voice)
         ours, theirs = (
             load_file(root / "fold" / f"{name}.safetensors") for root, name in ((tmp_path, "model"), (plain, "video"))
         )
-        video = [name for name in theirs if name.startswith("video.")]
+        video = [name for name in theirs if name.startswith("video.") and name.endswith(("weight", "bias"))]
         assert video
         assert [name for name in video if not torch.equal(ours[name], theirs[name])] == []
 
