@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cfnsr.config import Settings, is_idle, load_settings
-from cfnsr.errors import InputError
+from cfnsr.errors import InputError, exit_with_sentence
 from cfnsr.files import write_text
 from cfnsr.operations import Choice, Range
 from cfnsr.registry import ServerAwayError, server_needed
@@ -242,4 +241,5 @@ def _forget_weights(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit("error: a search is a flow; run `python -m pipelines.tune`.")
+    with exit_with_sentence():
+        raise InputError("a search is a flow; run `python -m pipelines.tune`.")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pipelines.prefect_setup  # isort: skip  # noqa: F401  before Prefect
 from prefect import flow, get_run_logger
 
+from cfnsr.errors import InputError, exit_with_sentence
 from components import promote
 
 
@@ -29,4 +29,5 @@ def promote_cfnsr(version: int, reason: str = "", params_file: Path = Path("para
 
 
 if __name__ == "__main__":
-    sys.exit("error: this flow has no command of its own; run `python -m components.promote --version N`.")
+    with exit_with_sentence():
+        raise InputError("this flow has no command of its own; run `python -m components.promote --version N`.")
