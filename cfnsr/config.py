@@ -10,7 +10,6 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +19,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, field_v
 from cfnsr.errors import InputError
 from cfnsr.layout import Layout
 from cfnsr.operations import PromoteSettings, TuneSettings
+from cfnsr.problems import first_problem
 from cfnsr.section import Section
 from cfnsr.sources import DatasetSettings
 
@@ -287,7 +287,7 @@ def load_settings(
         chosen = _with_preset(_overridden(content[name], overrides or {}), content.get("presets") or {})
         params = ProfileSettings.model_validate(chosen)
     except ValidationError as error:
-        raise InputError(f"{params_file}: {_first_problem(error, name)}") from None
+        raise InputError(f"{params_file}: {first_problem(error, name, ProfileSettings)}") from None
     return Settings(name, params, Layout(params_file.resolve().parent, name, variant), params_file.resolve())
 
 
@@ -330,43 +330,3 @@ def default_workers() -> int:
             raise InputError(f"CFNSR_WORKERS is {override!r}; set it to a whole number from 1 on, or unset it.")
         return int(override)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _known_keys(location: Sequence[str]) -> list[str]:
-    """Keys of a section, by its place below the profile; empty if names below it are free."""
-    section: Any = ProfileSettings
-    for part in location:
-        field = getattr(section, "model_fields", {}).get(part)
-        section = field.annotation if field else None
-    return list(getattr(section, "model_fields", ()))
-
-
-def _place(problem: Any) -> list[str]:
-    """The keys to a value, without pydantic's names for the kinds that it may have."""
-    parts = [str(part) for part in problem["loc"]]
-    return [part for part in parts if not part.startswith(("constrained-", "literal["))]
-
-
-def _first_problem(error: ValidationError, profile: str) -> str:
-    """One sentence for the first thing pydantic found wrong, naming the key as it stands in the file."""
-    # A misspelt key is also a missing one; its own name is what helps.
-    problems = error.errors()
-    problem = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")
-    location = _place(problem)
-    key = ".".join([profile, *location])
-    if problem["type"] == "extra_forbidden":
-        known = _known_keys(location[:-1])
-        close = get_close_matches(location[-1], known, n=1)
-        known_keys = f"known keys are {', '.join(known)}." if known else "take it out."
-        hint = f"did you mean {close[0]!r}?" if close else known_keys
-        return f"{key} is not a known key; {hint}"
-    if problem["type"] == "missing":
-        return f"{key} is missing; add it."
-    message = problem["msg"].removeprefix("Value error, ")
-    message = message[0].lower() + message[1:]
-    if problem["type"] == "value_error":
-        return f"{key}: {message}."
-    # Where one of several kinds of value is allowed, each kind has its own message.
-    said = [each["msg"] for each in problems if _place(each) == location]
-    message = "; or ".join(each[0].lower() + each[1:] for each in said)
-    return f"{key} is {problem['input']!r}: {message}."

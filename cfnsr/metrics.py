@@ -103,7 +103,7 @@ def bootstrap_intervals(
     }
 
 
-def in_words(interval: Sequence[float] | None, form: str = ".1%") -> str:
+def interval_in_words(interval: Sequence[float] | None, form: str = ".1%") -> str:
     """An interval as it is shown, for example "57.2% to 66.4%"; "-" where there is none."""
     return "-" if interval is None else f"{interval[0]:{form}} to {interval[1]:{form}}"
 

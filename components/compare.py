@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cfnsr.errors import InputError, exit_with_sentence
-from cfnsr.metrics import MIN_ACTORS, Comparison, in_words
+from cfnsr.metrics import MIN_ACTORS, Comparison, interval_in_words
 from cfnsr.outcome import FoldResult
 
 
@@ -82,7 +82,7 @@ def main(words: Sequence[str]) -> None:
                 f"A - B: {result.difference:+.1%}; with fewer than {MIN_ACTORS} actors nobody can say how sure that is"
             )
         else:
-            interval = in_words(result.interval, "+.1%")
+            interval = interval_in_words(result.interval, "+.1%")
             print(f"A - B: {result.difference:+.1%}, 95 % interval over actors {interval}")
             print(f"A is better in {result.confidence:.1%} of the resamplings of actors (ties count half)")
         for run in doubtful:

@@ -7,7 +7,7 @@ from typing import Any
 
 from cfnsr.config import Settings
 from cfnsr.folds import SELECTION
-from cfnsr.metrics import MIN_ACTORS, in_words
+from cfnsr.metrics import MIN_ACTORS, interval_in_words
 from cfnsr.outcome import FoldResult
 
 SYNTHETIC = "The sample corpus is synthetic (rendered faces, made-up voices): figures on it say nothing about people."
@@ -93,7 +93,7 @@ def _figures(content: Mapping[str, Any]) -> str:
 
 
 def _row(name: str, figures: Mapping[str, Any]) -> str:
-    pooled, interval = figures["pooled"], in_words(figures["interval"].get("accuracy"))
+    pooled, interval = figures["pooled"], interval_in_words(figures["interval"].get("accuracy"))
     scaled = "-" if figures["ece_calibrated"] is None else f"{figures['ece_calibrated']:.3f}"
     return (
         f"| {name} | {pooled['accuracy']:.1%} | {interval} | {pooled['uar']:.1%} | {pooled['f1']:.1%} "
@@ -104,7 +104,7 @@ def _row(name: str, figures: Mapping[str, Any]) -> str:
 def _groups(content: Mapping[str, Any]) -> str:
     lines = ["| actors | accuracy | 95 % | clips |", "| --- | --- | --- | --- |"]
     for name, group in content["sex"].items():
-        interval = in_words(group["interval"])
+        interval = interval_in_words(group["interval"])
         lines.append(f"| {group['actors']} {name} | {group['accuracy']:.1%} | {interval} | {group['clips']} |")
     worst, best = (choose(content["actors"].items(), key=lambda item: item[1]) for choose in (min, max))
     return "\n".join(

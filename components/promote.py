@@ -29,7 +29,7 @@ from filelock import FileLock
 from cfnsr.config import load_settings
 from cfnsr.errors import InputError, exit_with_sentence
 from cfnsr.folds import UNKNOWN
-from cfnsr.metrics import in_words
+from cfnsr.metrics import interval_in_words
 from cfnsr.operations import PromoteSettings
 from cfnsr.registry import server_needed, tracking_uri
 from components.tracking import REGISTERED_MODEL
@@ -153,7 +153,7 @@ def judge(
             f"({result.difference:+.1%}); use --force and say why",
         )
     passed = result.difference > limits.margin and result.confidence >= limits.confidence
-    interval = in_words(result.interval, "+.1%")
+    interval = interval_in_words(result.interval, "+.1%")
     return Verdict(
         passed,
         f"its accuracy is {result.accuracy_a:.1%}, version {champion.version}'s {result.accuracy_b:.1%} "

@@ -17,7 +17,7 @@ from cfnsr.config import Settings
 from cfnsr.errors import InputError
 from cfnsr.files import write_text
 from cfnsr.folds import SELECTION
-from cfnsr.metrics import in_words
+from cfnsr.metrics import interval_in_words
 from cfnsr.outcome import WEIGHTS, FoldResult
 from cfnsr.ravdess import EMOTIONS
 from components.evaluate import finished_folds
@@ -156,7 +156,7 @@ def _tags(content: dict[str, Any], best: FoldResult, tracker: RunTracker, run_id
         "fold": str(best.fold),
         "selection_accuracy": f"{best.selection_accuracy:.4f}",
         "test_accuracy": f"{content['pooled']['accuracy']:.4f}",
-        "test_accuracy_interval": in_words(content["interval"].get("accuracy"), ".4f"),
+        "test_accuracy_interval": interval_in_words(content["interval"].get("accuracy"), ".4f"),
     }
     return tags | _origin(tracker, run_id)
 
@@ -169,7 +169,7 @@ def _origin(tracker: RunTracker, run_id: str) -> dict[str, str]:
 
 
 def _description(content: dict[str, Any], best: FoldResult) -> str:
-    interval = in_words(content["interval"].get("accuracy"))
+    interval = interval_in_words(content["interval"].get("accuracy"))
     return (
         f"CFN-SR trained on the {content['corpus']}, {content['parameters']:,} parameters. Accuracy over all folds: "
         f"{content['pooled']['accuracy']:.1%} (95 % interval {interval}); {content['protocol']} protocol, "

@@ -6,7 +6,7 @@ from typing import Any
 
 from cfnsr.config import Settings
 from cfnsr.errors import InputError
-from cfnsr.metrics import in_words
+from cfnsr.metrics import interval_in_words
 from components.register import present_metrics, version_of
 from components.runner import run_step
 from components.tracking import PARENT, REGISTERED_MODEL, RunTracker
@@ -71,7 +71,7 @@ def _cells(figures: dict[str, Any], name: str) -> tuple[str, str, str]:
     mean, std = figures["folds"]["mean"][name], figures["folds"]["std"][name]
     return (
         f"{figures['pooled'][name]:.3f}",
-        in_words(figures["interval"][name], ".3f") if name in figures["interval"] else "",
+        interval_in_words(figures["interval"][name], ".3f") if name in figures["interval"] else "",
         f"{mean:.3f}" + (f" ± {std:.3f}" if std is not None else ""),
     )
 

@@ -205,12 +205,13 @@ def _draw(trial: optuna.Trial, key: str, space: Range) -> Any:
 
 def _longest_phase(settings: Settings) -> int:
     """Epochs that the last phase has in any trial."""
-    train_settings, modality = settings.params.train, settings.params.model.modality
-    phases = {"both": "fusion", "audio": "pretrain.audio", "video": "pretrain.video"}
-    space = settings.params.tune.search.get(f"train.{phases[modality]}.epochs")
+    from cfnsr.training import phases_of
+
+    modality = settings.params.model.modality
+    section = "fusion" if modality == "both" else f"pretrain.{modality}"
+    space = settings.params.tune.search.get(f"train.{section}.epochs")
     if space is None:
-        alone = train_settings.pretrain.audio if modality == "audio" else train_settings.pretrain.video
-        return (train_settings.fusion if modality == "both" else alone).epochs
+        return phases_of(settings)[modality].epochs
     return max(map(int, space.choices)) if isinstance(space, Choice) else int(space.high)
 
 

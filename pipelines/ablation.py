@@ -21,7 +21,7 @@ from prefect import flow
 from cfnsr.config import Fusion, Settings
 from cfnsr.errors import InputError, exit_with_sentence
 from cfnsr.files import write_text
-from cfnsr.metrics import in_words
+from cfnsr.metrics import interval_in_words
 from cfnsr.outcome import ENCODERS, HISTORY, FoldResult
 from components import train
 from pipelines.run_settings import requested_settings
@@ -175,12 +175,12 @@ def page(rows: Sequence[Mapping[str, Any]], profile: str) -> str:
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for each in rows:
-        compared = f"{each['difference']:+.1%} ({in_words(each['difference_interval'], '+.1%')})"
+        compared = f"{each['difference']:+.1%} ({interval_in_words(each['difference_interval'], '+.1%')})"
         spread = "" if each["accuracy_std"] is None else f" ± {each['accuracy_std']:.1%}"
         cells = [
             each["name"],
             f"{each['accuracy']:.1%}{spread}",
-            in_words(each["interval"]),
+            interval_in_words(each["interval"]),
             ", ".join(f"{share:.1%}" for share in each["by_seed"]),
             "-" if each["name"] == REFERENCE else compared,
             f"{each['parameters']:,}",

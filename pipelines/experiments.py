@@ -23,7 +23,7 @@ import yaml
 from cfnsr.config import Settings, default_workers, load_settings
 from cfnsr.errors import InputError, exit_with_sentence
 from cfnsr.files import write_text
-from cfnsr.metrics import in_words
+from cfnsr.metrics import interval_in_words
 from components import download, evaluate, faces, manifest, mfcc, train
 from components.tracking import git
 
@@ -264,18 +264,18 @@ def _amounts(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _sizes(rows: Sequence[Mapping[str, Any]], group: str) -> str:
-    """How many actors of a fold are in a group; "some" where no row says it."""
-    return " or ".join(map(str, sorted({row["actors"][group] for row in rows if "actors" in row}))) or "some"
+    """How many actors of a fold are in a group; "some" where nothing was measured yet."""
+    return " or ".join(map(str, sorted({row["actors"][group] for row in rows}))) or "some"
 
 
 def _honest(row: Mapping[str, Any]) -> str:
     ensemble = "-"
     if "ensemble" in row:
-        ensemble = f"{row['ensemble']:.1%} ({in_words(row['ensemble_interval'])})"
+        ensemble = f"{row['ensemble']:.1%} ({interval_in_words(row['ensemble_interval'])})"
     cells = [
         row["about"],
         f"**{row['accuracy']:.1%}**",
-        in_words(row["interval"]),
+        interval_in_words(row["interval"]),
         _seeds(row),
         _share(row["unseen"]),
         f"{row['uar']:.1%}",

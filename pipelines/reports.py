@@ -18,7 +18,7 @@ from prefect.artifacts import (
 )
 
 from cfnsr.config import Settings
-from cfnsr.metrics import in_words
+from cfnsr.metrics import interval_in_words
 from components.tracking import REGISTERED_MODEL, RunTracker
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def result_table(figures: Mapping[str, Any], version: int | None) -> str:
         "| --- | --- | --- | --- |",
     ]
     for name, label in FIGURES.items():
-        interval = in_words(figures["interval"][name], ".3f") if name in figures["interval"] else ""
+        interval = interval_in_words(figures["interval"][name], ".3f") if name in figures["interval"] else ""
         lines.append(f"| {label} | {figures['pooled'][name]:.3f} | {interval} | {figures['folds']['mean'][name]:.3f} |")
     for name, encoder in figures["encoders"].items():
         lines.append(f"| accuracy, {name} alone | {encoder['pooled']['accuracy']:.3f} | | |")

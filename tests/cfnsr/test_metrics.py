@@ -12,7 +12,7 @@ from cfnsr.metrics import (
     class_recall,
     compare,
     confusion_matrix,
-    in_words,
+    interval_in_words,
     reliability,
     scores,
 )
@@ -143,9 +143,9 @@ def test_a_few_actors_say_nothing_of_others():
     assert (comparison.difference, comparison.interval, comparison.confidence) == (1, None, None)
     assert (comparison.clips, comparison.actors) == (16 * (MIN_ACTORS - 1), MIN_ACTORS - 1)
     assert compare(right, ~right, actors).confidence == 1
-    assert in_words(comparison.interval) == "-"
+    assert interval_in_words(comparison.interval) == "-"
 
 
 def test_an_interval_in_words():
-    assert in_words((0.572, 0.6641)) == "57.2% to 66.4%"
-    assert in_words([-0.003, 0.027], "+.1%") == "-0.3% to +2.7%"
+    assert interval_in_words((0.572, 0.6641)) == "57.2% to 66.4%"
+    assert interval_in_words([-0.003, 0.027], "+.1%") == "-0.3% to +2.7%"

@@ -1,9 +1,6 @@
 """Steps train, evaluate, register and results on a small set of features: one real run, looked at from all sides."""
 
 import json
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import mlflow
@@ -292,79 +289,6 @@ def test_a_failed_training_is_marked_as_failed(tmp_path):
     parent, children = runs(settings)
     assert {run.info.status for run in [parent, *children]} == {"FAILED"}
     assert len(children) == 3  # one fold's failure does not keep the others from being trained
-
-
-def compare(*runs_: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "components.evaluate", "compare", *map(str, runs_)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
-
-
-def test_runs_on_the_same_clips_are_compared(trained):
-    done = compare(trained.layout.run, trained.layout.run)
-    assert done.returncode == 0, done.stderr
-    assert "A - B: +0.0%, 95 % interval over actors +0.0% to +0.0%" in done.stdout
-    assert "On 96 clips of 6 actors, 3 folds" in done.stdout
-    assert "A is better in 50.0% of the resamplings of actors (ties count half)" in done.stdout
-    assert "may have been trained on its test actors" not in done.stdout
-
-
-def test_two_finished_folds_are_too_few_actors_to_be_sure(trained, tmp_path):
-    for fold in ("fold-0", "fold-1"):
-        shutil.copytree(trained.layout.run / fold, tmp_path / "part" / fold)
-    done = compare(tmp_path / "part", tmp_path / "part")
-    assert done.returncode == 0, done.stderr
-    assert "On 64 clips of 4 actors, 2 folds" in done.stdout
-    assert "A - B: +0.0%; with fewer than 5 actors nobody can say how sure that is" in done.stdout
-    assert "resamplings" not in done.stdout
-
-
-def edit_fold(folder: Path, **content) -> None:
-    path = folder / "fold.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **content}))
-
-
-def test_runs_with_other_folds_are_not_compared(trained, tmp_path):
-    """The same clips, of which each actor is a fold of its own."""
-    other = tmp_path / "other"
-    for index, folder in enumerate(sorted(trained.layout.run.glob("fold-*"))):
-        table = pd.read_csv(folder / "predictions.csv")
-        for place, actor in enumerate(sorted(table["actor"].unique())):
-            part = other / f"fold-{2 * index + place}"
-            shutil.copytree(folder, part)
-            table[table["actor"] == actor].to_csv(part / "predictions.csv", index=False)
-            edit_fold(part, test=[int(actor)])
-    done = compare(trained.layout.run, other)
-    assert done.returncode == 2
-    assert "the runs have tested the same clips, but in other folds" in done.stderr
-
-
-def test_a_run_that_may_know_its_test_is_named(trained, tmp_path):
-    shutil.copytree(trained.layout.run, tmp_path / "doubtful")
-    edit_fold(tmp_path / "doubtful" / "fold-1", unknown_ancestors=True)
-    done = compare(trained.layout.run, tmp_path / "doubtful")
-    assert done.returncode == 0, done.stderr
-    assert (
-        f"{tmp_path / 'doubtful'} was begun with weights that may have been trained on its test actors" in done.stdout
-    )
-    assert f"{trained.layout.run} was begun" not in done.stdout
-
-
-def test_runs_on_other_clips_are_not_compared(trained, tmp_path):
-    shutil.copytree(trained.layout.run / "fold-0", tmp_path / "part" / "fold-0")
-    done = compare(trained.layout.run, tmp_path / "part")
-    assert done.returncode == 2
-    assert "the runs have tested 96 and 32 clips, 32 of them the same" in done.stderr
-    assert "has no finished fold in it" in compare(trained.layout.run, tmp_path).stderr
-
-
-def test_runs_of_different_protocols_are_not_compared(trained, tmp_path):
-    published = tmp_path / "published"
-    shutil.copytree(trained.layout.run, published)
-    for folder in published.glob("fold-*"):
-        edit_fold(folder, validation=[])
-    done = compare(trained.layout.run, published)
-    assert done.returncode == 2
-    assert "one of the runs chose its epochs on the test actors (protocol `published`)" in done.stderr
 
 
 @pytest.mark.parametrize("step", [evaluate, register])

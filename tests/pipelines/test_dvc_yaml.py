@@ -28,6 +28,7 @@ PLUMBING = {
     "cfnsr/layout.py",
     "cfnsr/operations.py",
     "cfnsr/parallel.py",
+    "cfnsr/problems.py",
     "cfnsr/ravdess.py",
     "cfnsr/registry.py",
     "cfnsr/section.py",

@@ -1,0 +1,97 @@
+"""`python -m components.evaluate compare`, on folders as runs leave them."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cfnsr.outcome import PREDICTIONS, FoldResult
+from cfnsr.ravdess import EMOTIONS
+
+ROOT = Path(__file__).resolve().parents[2]
+CLIPS = 16
+"""Of an actor."""
+PAIRS = ((1, 2), (3, 4), (5, 6))
+
+
+def write_run(run: Path, tested: Sequence[tuple[int, ...]] = PAIRS, right: int = 8, **content) -> Path:
+    """A run that has tested these groups of actors, and was right in the first `right` clips of each."""
+    labels = np.arange(CLIPS) % len(EMOTIONS)
+    said = np.eye(len(EMOTIONS))[np.where(np.arange(CLIPS) < right, labels, (labels + 1) % len(EMOTIONS))]
+    for index, test in enumerate(tested):
+        folder = run / f"fold-{index}"
+        folder.mkdir(parents=True)
+        tables = [
+            pd.DataFrame(said, columns=list(EMOTIONS)).assign(
+                clip_id=[f"{actor:02d}-{clip}" for clip in range(CLIPS)],
+                actor=actor,
+                label=labels,
+                network="fusion",
+                inputs="both",
+                temperature=1.0,
+            )
+            for actor in test
+        ]
+        pd.concat(tables).to_csv(folder / PREDICTIONS, index=False)
+        result = {"train": (7, 8), "validation": (9,), "epoch": 3, "selection_accuracy": 0.5, "parameters": 10}
+        FoldResult(**{**result, "fold": index, "test": test, "seconds": 1.0, **content}).save(folder)
+    return run
+
+
+def compare(*runs: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "components.evaluate", "compare", *map(str, runs)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_runs_on_the_same_clips_are_compared(tmp_path):
+    a, b = write_run(tmp_path / "a", right=12), write_run(tmp_path / "b", right=8)
+    done = compare(a, b)
+    assert done.returncode == 0, done.stderr
+    assert f"A {a}: 75.0%" in done.stdout
+    assert f"B {b}: 50.0%" in done.stdout
+    assert "On 96 clips of 6 actors, 3 folds" in done.stdout
+    assert "A - B: +25.0%, 95 % interval over actors +25.0% to +25.0%" in done.stdout
+    assert "A is better in 100.0% of the resamplings of actors (ties count half)" in done.stdout
+    assert "may have been trained on its test actors" not in done.stdout
+    assert "A is better in 50.0% of the resamplings" in compare(a, a).stdout
+
+
+def test_two_finished_folds_are_too_few_actors_to_be_sure(tmp_path):
+    run = write_run(tmp_path / "part", PAIRS[:2])
+    done = compare(run, run)
+    assert done.returncode == 0, done.stderr
+    assert "On 64 clips of 4 actors, 2 folds" in done.stdout
+    assert "A - B: +0.0%; with fewer than 5 actors nobody can say how sure that is" in done.stdout
+    assert "resamplings" not in done.stdout
+
+
+def test_runs_with_other_folds_are_not_compared(tmp_path):
+    singles = [(actor,) for pair in PAIRS for actor in pair]
+    done = compare(write_run(tmp_path / "a"), write_run(tmp_path / "b", singles))
+    assert done.returncode == 2
+    assert "the runs have tested the same clips, but in other folds" in done.stderr
+
+
+def test_a_run_that_may_know_its_test_is_named(tmp_path):
+    a, b = write_run(tmp_path / "a"), write_run(tmp_path / "b", unknown_ancestors=True)
+    done = compare(a, b)
+    assert done.returncode == 0, done.stderr
+    assert f"{b} was begun with weights that may have been trained on its test actors" in done.stdout
+    assert f"{a} was begun" not in done.stdout
+
+
+def test_runs_on_other_clips_are_not_compared(tmp_path):
+    a, b = write_run(tmp_path / "a"), write_run(tmp_path / "b", PAIRS[:1])
+    done = compare(a, b)
+    assert done.returncode == 2
+    assert "the runs have tested 96 and 32 clips, 32 of them the same" in done.stderr
+    assert "has no finished fold in it" in compare(a, tmp_path).stderr
+
+
+def test_runs_of_different_protocols_are_not_compared(tmp_path):
+    done = compare(write_run(tmp_path / "a"), write_run(tmp_path / "b", validation=()))
+    assert done.returncode == 2
+    assert "one of the runs chose its epochs on the test actors (protocol `published`)" in done.stderr
