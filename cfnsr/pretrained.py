@@ -40,7 +40,7 @@ class Ancestors:
 
 
 def begin_with(
-    network: CFNSR, path: Path, fold: Fold, ancestors: Ancestors, settings: Settings, trained: bool = True
+    network: CFNSR, path: Path, fold: Fold, ancestors: Ancestors, settings: Settings, trains_on: bool = True
 ) -> bool:
     """Load into a network what a file has of it.
 
@@ -53,7 +53,7 @@ def begin_with(
         fold: that is about to be trained.
         ancestors: whom the file has seen is added.
         settings: the profile.
-        trained: training goes on from there.
+        trains_on: training goes on from there.
 
     Returns:
         Whether the file has the whole network, its classifier too.
@@ -92,7 +92,7 @@ def begin_with(
             )
     for key, (theirs, ours) in _differences(config, encoders, settings).items():
         said = f"{path} was trained with {key} {theirs!r}, which is {ours!r} here"
-        if not trained:
+        if not trains_on:
             raise InputError(f"{said}; set {key} in params.yaml to {theirs!r}, or train on (epochs).")
         logger.warning("%s; training starts from weights that expect other inputs", said)
     fitting = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}

@@ -115,7 +115,7 @@ def test_other_inputs_than_theirs_need_training(plain, tmp_path, sections, key, 
     network = CFNSR.from_settings(settings.params.model, settings.params.mfcc, "both")
     path = plain / "fold" / "model.safetensors"
     with pytest.raises(InputError, match=f"was trained with {key}"):
-        begin_with(network, path, fold, Ancestors(), settings, trained=False)
+        begin_with(network, path, fold, Ancestors(), settings, trains_on=False)
     assert begin_with(network, path, fold, Ancestors(), settings)
     assert f"was trained with {key}; training starts from weights that expect other inputs" in caplog.text
 
