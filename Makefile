@@ -30,8 +30,9 @@ demo: $(VENV)/.installed  ## the sample profile from clips to a registered model
 	@echo 'Next: source .venv/bin/activate, then the command above, or `cfnsr --help`'
 
 # Tests of one file stay in one process, because they share what is slow to make; processes share the cores.
+# A process that died is not started again: it would run the same test again and die again.
 TEST_JOBS ?= 2
-PYTEST := OMP_NUM_THREADS=1 pytest -n $(TEST_JOBS) --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 pytest -n $(TEST_JOBS) --dist loadfile --max-worker-restart 0
 
 test: install lint types  ## everything that CI runs
 	$(PYTEST)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -44,13 +45,19 @@ def environment(project: Path) -> dict[str, str]:
 
 
 def run(project: Path, command: str, timeout: float = 900) -> subprocess.CompletedProcess[str]:
-    """A shell command in the project, to its end."""
-    return subprocess.run(
+    """A shell command in the project, to its end; if that does not come, nothing of it is left running."""
+    with subprocess.Popen(
         ["bash", "-c", command],
         cwd=project,
         env=environment(project),
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=timeout,
-        check=False,
-    )
+        start_new_session=True,
+    ) as process:
+        try:
+            stdout, stderr = process.communicate(timeout=timeout)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)

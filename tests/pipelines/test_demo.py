@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import mlflow
@@ -50,11 +51,13 @@ def demo(project) -> subprocess.CompletedProcess[str]:
     make = "make -o .venv/.installed demo"
     killed = start(project, make)
     faces, deadline = project / "data/sample/faces", time.monotonic() + 600
-    while not list(faces.glob("*.parquet")):
-        assert killed.poll() is None, "make demo ended before it had cut any face"
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    kill_all(killed)
+    try:
+        while not list(faces.glob("*.parquet")):
+            assert killed.poll() is None, "make demo ended before it had cut any face"
+            assert time.monotonic() < deadline, "make demo has not cut any face"
+            time.sleep(0.1)
+    finally:
+        kill_all(killed)
     finished = {path.name: path.stat().st_mtime_ns for path in faces.glob("*.parquet")}
     done = run(project, make, timeout=1500)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
@@ -64,7 +67,8 @@ def demo(project) -> subprocess.CompletedProcess[str]:
 
 def kill_all(process: subprocess.Popen[bytes]) -> None:
     """SIGKILL a process and all that it started, and wait until they are gone: DVC takes a living one for a rival."""
-    os.killpg(process.pid, signal.SIGKILL)
+    with suppress(ProcessLookupError):  # it has ended by itself
+        os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
