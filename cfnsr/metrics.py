@@ -11,10 +11,12 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-BOOTSTRAP_DRAWS = 2000
+BOOTSTRAP_DRAWS = 10_000
 MIN_ACTORS = 5
 """For an interval. That all of four actors favour one of two equal networks happens once in sixteen times, too often to
 be 95 % sure of anything; resampling would not show it, because it draws the same four again and again."""
+COVERAGE = 0.95
+"""Of the intervals."""
 ECE_BINS = 15  # Guo et al., ICML 2017
 
 
@@ -77,15 +79,17 @@ def class_recall(matrix: NDArray[np.integer]) -> list[float | None]:
 
 
 def bootstrap_intervals(
-    probabilities: NDArray[np.floating],
-    labels: NDArray[np.integer],
-    actors: NDArray[np.integer],
-    seed: int = 0,
-    coverage: float = 0.95,
+    probabilities: NDArray[np.floating], labels: NDArray[np.integer], actors: NDArray[np.integer], seed: int = 0
 ) -> dict[str, tuple[float, float]]:
-    """Percentile intervals of accuracy, UAR and F1, resampling whole actors; empty with fewer than `MIN_ACTORS`.
+    """95 % intervals of accuracy, UAR and F1, resampling whole actors; empty with fewer than `MIN_ACTORS`.
 
     Clips of one actor are alike, so resampling clips would claim more certainty than there is.
+
+    Args:
+        probabilities: (N, K), rows sum to 1.
+        labels: (N,) class indices.
+        actors: (N,)
+        seed: of the resampling.
     """
     everyone = np.unique(actors)
     if len(everyone) < MIN_ACTORS:
@@ -95,12 +99,33 @@ def bootstrap_intervals(
     )  # (A,K,K)
     draws = np.random.default_rng(seed).integers(len(everyone), size=(BOOTSTRAP_DRAWS, len(everyone)))
     matrices = by_actor[draws].sum(axis=1)  # (draws, K, K)
-    tail = (1 - coverage) / 2
     figures = {"accuracy": _accuracy(matrices), "uar": _uar(matrices), "f1": _f1(matrices)}
-    return {
-        name: (float(np.quantile(values, tail)), float(np.quantile(values, 1 - tail)))
-        for name, values in figures.items()
-    }
+    return {name: _interval(values, len(everyone)) for name, values in figures.items()}
+
+
+def _interval(resampled: NDArray[np.floating], actors: int) -> tuple[float, float]:
+    """The expanded percentile interval of Hesterberg (The American Statistician 69(4), 2015, section 5.3).
+
+    The plain one of few actors is too narrow, by the factor sqrt((n - 1) / n) and by taking the normal distribution for
+    Student's; quantiles further out make up for both.
+    """
+    from scipy.stats import norm, t
+
+    tail = norm.cdf(t.ppf((1 - COVERAGE) / 2, actors - 1) * np.sqrt(actors / (actors - 1)))
+    low, high = np.quantile(resampled, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def _confidence(resampled: NDArray[np.floating], actors: int) -> float:
+    """The confidence at which the one-sided interval of `_interval`'s kind still lies above 0.
+
+    However few resamplings are against it, it stays below 1: they draw the same actors again and again.
+    """
+    from scipy.stats import norm, t
+
+    above = (resampled > 0).sum() + (resampled == 0).sum() / 2
+    share = (above + 0.5) / (len(resampled) + 1)
+    return float(t.cdf(norm.ppf(share) * np.sqrt((actors - 1) / actors), actors - 1))
 
 
 def interval_in_words(interval: Sequence[float] | None, form: str = ".1%") -> str:
@@ -119,7 +144,8 @@ class Comparison:
     interval: tuple[float, float] | None
     """95 % of the difference, resampling actors; None with fewer than `MIN_ACTORS`."""
     confidence: float | None
-    """Share of the resamplings in which A is better; ties count half. None with fewer than `MIN_ACTORS`."""
+    """How sure it is that A is better, from 0 to 1, by resampling actors; 0.5 if they are equal. None with fewer than
+    `MIN_ACTORS`."""
     clips: int
     actors: int
 
@@ -144,9 +170,8 @@ def compare(
     gains = np.bincount(index, weights=right_a.astype(float) - right_b.astype(float))  # (A,)
     draws = np.random.default_rng(seed).integers(len(everyone), size=(BOOTSTRAP_DRAWS, len(everyone)))
     differences = gains[draws].sum(axis=1) / clips[draws].sum(axis=1)
-    low, high = np.quantile(differences, [0.025, 0.975])
-    confidence = (differences > 0).mean() + (differences == 0).mean() / 2
-    return Comparison(*figures, (float(low), float(high)), float(confidence), len(actors), len(everyone))
+    sure = _confidence(differences, len(everyone))
+    return Comparison(*figures, _interval(differences, len(everyone)), sure, len(actors), len(everyone))
 
 
 # These take confusion matrices (B, K, K), so that one figure and all bootstrap draws share their definition.

@@ -61,7 +61,7 @@ class PromoteSettings(Section):
     """Flow `promote-cfnsr`: when a version may replace the champion."""
 
     margin: float = Field(0.0, ge=0, lt=1)  # accuracy by which it must be better
-    confidence: float = Field(0.95, gt=0.5, lt=1)  # share of the resamplings of actors in which it must be better
+    confidence: float = Field(0.95, gt=0.5, lt=1)  # how sure it must be that it is better, see `cfnsr.metrics.compare`
 
 
 def _check_order(low: float, high: float, log: bool) -> None:

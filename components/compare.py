@@ -84,7 +84,7 @@ def main(words: Sequence[str]) -> None:
         else:
             interval = interval_in_words(result.interval, "+.1%")
             print(f"A - B: {result.difference:+.1%}, 95 % interval over actors {interval}")
-            print(f"A is better in {result.confidence:.1%} of the resamplings of actors (ties count half)")
+            print(f"That A is better is {result.confidence:.1%} sure (50 %: nothing speaks for either)")
         for run in doubtful:
             print(
                 f"{run} was begun with weights that may have been trained on its test actors, so it may look too good"

@@ -5,8 +5,8 @@
     python -m components.promote --rollback                     the champion before this one
 
 The gate compares test predictions of the same clips in the same folds by a paired bootstrap over actors; `promote` in
-params.yaml says how much better, and how surely, a version must be. A version of the synthetic corpus never takes the
-place of one of RAVDESS.
+params.yaml says how much better, and how surely, a version must be. Each version that it judges is one more look at the
+test actors, and it says how many there were. A version of the synthetic corpus never takes the place of one of RAVDESS.
 
 What is sure when several promote at once: on one machine they take turns. MLflow can't change an alias on a condition,
 so across machines the champion is read again right before it is changed, and right after; the alias always names one
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 ALIAS = "champion"
 PREVIOUS = "previous_champion"
 """Tag of a champion: the version that it replaced."""
+JUDGED = "judged_against"
+"""Tag of a version: the champion with which the gate compared it last."""
 REGISTRATION = "registration"
 """Tag that `components.register` sets last."""
 SYNTHETIC = "synthetic sample corpus"
@@ -58,6 +60,8 @@ class Verdict:
 
     passed: bool
     reason: str
+    compared: bool = False
+    """The test predictions decided."""
 
 
 def promote(params_file: Path, version: int, reason: str = "") -> str:
@@ -82,6 +86,8 @@ def promote(params_file: Path, version: int, reason: str = "") -> str:
         for _ in range(ATTEMPTS):
             champion = _champion(client)
             verdict = judge(client, candidate, champion, limits, forced=bool(reason))
+            if verdict.compared:
+                client.set_model_version_tag(REGISTERED_MODEL, candidate.version, JUDGED, _number(champion))
             if not verdict.passed:
                 raise InputError(f"version {version} does not become champion: {verdict.reason}.")
             if _number(_champion(client)) == _number(champion):
@@ -157,9 +163,10 @@ def judge(
     return Verdict(
         passed,
         f"its accuracy is {result.accuracy_a:.1%}, version {champion.version}'s {result.accuracy_b:.1%} "
-        f"({result.difference:+.1%}, 95 % interval {interval}, better in {result.confidence:.1%} of the "
-        f"resamplings, ties half); asked for are more than {limits.margin:+.1%} and at least {limits.confidence:.1%}"
-        f"{_claims(candidate, champion)}",
+        f"({result.difference:+.1%}, 95 % interval {interval}, {result.confidence:.1%} sure to be better); asked for "
+        f"are more than {limits.margin:+.1%} and at least {limits.confidence:.1%} sure"
+        f"{_claims(candidate, champion)}{_looks(client, candidate)}",
+        compared=True,
     )
 
 
@@ -282,6 +289,21 @@ def _claims(candidate: ModelVersion, champion: ModelVersion) -> str:
     """What the two figures are, where they are not the same."""
     ours, theirs = (version.tags.get("claim", "unknown") for version in (candidate, champion))
     return "" if ours == theirs else f"; its figures are of: {ours}; version {champion.version}'s: {theirs}"
+
+
+def _looks(client: MlflowClient, candidate: ModelVersion) -> str:
+    """How often the gate has used the test actors before, if it has: every look makes a lucky version likelier."""
+    others = [
+        version
+        for version in client.search_model_versions(f"name = '{REGISTERED_MODEL}'")
+        if version.tags.get("dataset_digest") == candidate.tags.get("dataset_digest")
+        and JUDGED in version.tags
+        and _number(version) != _number(candidate)
+    ]
+    if not others:
+        return ""
+    were = "versions were" if len(others) > 1 else "version was"
+    return f"; {len(others)} other {were} judged on these clips before, and of many the best looks better than it is"
 
 
 def _synthetic(version: ModelVersion) -> bool:

@@ -69,6 +69,20 @@ def test_a_better_version_becomes_champion_and_a_worse_one_does_not(project):
     assert "promotion_forced" not in tags
 
 
+def test_the_gate_says_how_many_versions_it_has_judged_on_the_same_clips(project):
+    folder, client = project
+    corpus = {**RAVDESS, "dataset_digest": "judged often"}
+    first, second, third = (add_version(client, folder, share, corpus) for share in (0.5, 0.6, 0.8))
+    assert "judged" not in promote(folder / "params.yaml", int(first))  # without a look at its figures
+    for _ in range(2):  # the same version again is no other one
+        with pytest.raises(InputError, match="it is the champion already"):
+            promote(folder / "params.yaml", int(first))
+    assert "judged on these clips" not in promote(folder / "params.yaml", int(second))
+    assert "; 1 other version was judged on these clips before" in promote(folder / "params.yaml", int(third))
+    assert client.get_model_version(MODEL, third).tags["judged_against"] == second
+    assert "1 other version was judged" in client.get_model_version(MODEL, third).tags["promotion"]
+
+
 def test_too_few_actors_are_not_enough(project):
     folder, client = project
     worse, better = (add_version(client, folder, share, actors=4) for share in (0.5, 0.9))
