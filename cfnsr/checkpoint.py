@@ -89,7 +89,7 @@ def load_model(path: Path) -> tuple[CFNSR, dict[str, Any]]:
         The network in eval mode on the CPU, and the configuration it was saved with.
 
     Raises:
-        InputError: no such file, not safetensors, or not written by this project.
+        InputError: no such file, not safetensors, not written by this project, or damaged.
     """
     if not path.is_file():
         raise InputError(f"{path} does not exist; name a model.safetensors that training wrote.")
@@ -100,6 +100,9 @@ def load_model(path: Path) -> tuple[CFNSR, dict[str, Any]]:
     except SafetensorError as error:
         raise InputError(f"{path} is not a safetensors file ({error}); other formats are not loaded.") from None
     config = unpack(metadata, path)
-    model = CFNSR(**config["network"])
-    model.load_state_dict(state)
+    try:
+        model = CFNSR(**config["network"])
+        model.load_state_dict(state)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{path} is damaged: its weights are not of the network that it names ({error}).") from None
     return model.eval(), config

@@ -32,11 +32,17 @@ def unpack(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
         path: the file, for what is said of it.
 
     Raises:
-        InputError: it was not written by this project, or by one of its versions whose files this one can't read.
+        InputError: it was not written by this project, or by one of its versions whose files this one can't read, or it
+            is damaged.
     """
     if KEY not in metadata:
         raise InputError(f"{path} was not written by cfnsr: it does not say what network its weights belong to.")
-    config: dict[str, Any] = json.loads(metadata[KEY])
+    try:
+        config: dict[str, Any] = json.loads(metadata[KEY])
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path} is damaged: what it says of its network is no JSON ({error}).") from None
+    if not isinstance(config, dict) or not isinstance(config.get("network"), dict):
+        raise InputError(f"{path} is damaged: it does not say what network its weights belong to.")
     if config.get("format") != FORMAT:
         raise InputError(
             f"{path} has format {config.get('format')}, this cfnsr reads {FORMAT}; use the version that wrote it."

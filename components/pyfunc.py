@@ -7,6 +7,7 @@ environment of the process that loads it says what it takes, see `cfnsr.serve.li
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,13 @@ from mlflow.models import set_model
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc import PythonModel
 
-from cfnsr.errors import ClipError
+from cfnsr.errors import ClipError, InputError
 from cfnsr.predict import Predictor
 from cfnsr.ravdess import EMOTIONS
 from cfnsr.serve.limits import Limits
 from cfnsr.serve.sources import COLUMNS, local_clip
 
+logger = logging.getLogger(__name__)
 NOTHING = f"the request has no row with one of {', '.join(f'`{name}`' for name in COLUMNS)}"
 
 
@@ -39,8 +41,15 @@ class EmotionModel(PythonModel):
         """One row a clip, in order; a clip that can't be used has its reason in `error`.
 
         Raises:
-            MlflowException: no clip of the request can be used; a server answers with 400 and the reasons.
+            MlflowException: no clip of the request can be used, or it has too many rows; a server answers with 400 and
+                the reasons.
         """
+        if len(model_input) > self._limits.max_rows:
+            raise MlflowException(
+                f"the request has {len(model_input)} rows, and this server takes up to {self._limits.max_rows}: send "
+                "several requests",
+                INVALID_PARAMETER_VALUE,
+            )
         rows = [self._row(record) for record in model_input.to_dict("records")]
         if all(row["error"] for row in rows):
             reasons = dict.fromkeys(row["error"] for row in rows)
@@ -54,14 +63,23 @@ class EmotionModel(PythonModel):
             with local_clip(record, self._limits) as clip:
                 prediction = self._predictor(clip)
         except ClipError as error:
-            nothing = dict.fromkeys(EMOTIONS, float("nan"))
-            return {"emotion": "", "confidence": float("nan"), **nothing, "error": str(error)}
+            return _failure(str(error))
+        except InputError:  # of the model's or the server's, not of this clip
+            raise
+        except Exception as error:  # a fault of ours with one clip must not cost the answers for the others
+            logger.exception("a clip can't be used")
+            return _failure(f"the clip can't be used ({type(error).__name__}: {error})")
         return {
             "emotion": prediction.emotion,
             "confidence": prediction.confidence,
             **prediction.probabilities,
             "error": "",
         }
+
+
+def _failure(reason: str) -> dict[str, Any]:
+    nothing = dict.fromkeys(EMOTIONS, float("nan"))
+    return {"emotion": "", "confidence": float("nan"), **nothing, "error": reason}
 
 
 set_model(EmotionModel())

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,7 +29,10 @@ def predict(
     model: Annotated[
         str, typer.Option(help="Registry URI (models:/cfn-sr@challenger), folder or safetensors file.")
     ] = "models:/cfn-sr@champion",
-    window: Annotated[float | None, typer.Option(help="Seconds of a window; default: what the network knows.")] = None,
+    window: Annotated[
+        float | None,
+        typer.Option(help="Seconds of a window; default: what the network knows. Of a longer one it hears the middle."),
+    ] = None,
     hop: Annotated[float, typer.Option(help="Seconds from one window's start to the next.")] = 1.0,
     faces: Annotated[str, typer.Option(help="largest: follow one face; all: a timeline for each.")] = "largest",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a clip, in place of the table.")] = False,
@@ -77,13 +80,14 @@ class _Names:
     """Names of pictures: clips of the same name in different folders don't overwrite each other's."""
 
     def __init__(self) -> None:
-        self._given: Counter[str] = Counter()
+        self._given: set[str] = set()
 
     def __call__(self, clip: Path, ending: str) -> Path:
         stem = os.fsdecode(os.fsencode(clip.stem)[:_LONGEST])
-        self._given[stem] += 1
-        number = self._given[stem]
-        return Path(f"{stem}.{ending}" if number == 1 else f"{stem}-{number}.{ending}")
+        numbered = (f"{stem}-{number}.{ending}" for number in count(2))
+        name = next(name for name in chain([f"{stem}.{ending}"], numbered) if name not in self._given)
+        self._given.add(name)
+        return Path(name)
 
 
 class _Outputs:

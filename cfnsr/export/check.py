@@ -36,6 +36,8 @@ class Agreement:
     """Accuracy of the network in PyTorch."""
     same: int
     """Clips with the same answer."""
+    seen: bool
+    """The network may have been trained on them: its file does not say on whom its first weights were trained."""
 
 
 class Clips:
@@ -61,7 +63,8 @@ class Clips:
         self._features = Features.load(settings.layout)
         self._modality: Modality = config["network"]["modality"]
         usable = self._features.having(self._modality)
-        known = config.get("actors", {"train": [], "selection": []})
+        known = config.get("actors", {"train": [], "selection": [], "unknown": True})
+        self._seen = bool(known.get("unknown", False))
         trained, chose = usable["actor"].isin(known["train"]), usable["actor"].isin(known["selection"])
         self.training, self.tested = usable[trained], usable[~trained & ~chose]
 
@@ -81,7 +84,7 @@ class Clips:
             yield {**given, "present": np.ones((1, 2), bool)} if self._modality == "both" else given
 
     def compare(self, exported: Logits, network: Logits) -> Agreement:
-        """Both on the clips of actors that neither trained the network nor chose its epoch.
+        """Both on the clips of actors that neither trained the network nor chose its epoch, as far as is known.
 
         Raises:
             InputError: there are none.
@@ -98,7 +101,8 @@ class Clips:
         theirs, ours = map(np.concatenate, answers)
         labels = self.tested["label"].to_numpy()
         accuracy, reference = (float((said == labels).mean()) for said in (theirs, ours))
-        return Agreement(len(labels), self.tested["actor"].nunique(), accuracy, reference, int((theirs == ours).sum()))
+        actors, same = self.tested["actor"].nunique(), int((theirs == ours).sum())
+        return Agreement(len(labels), actors, accuracy, reference, same, self._seen)
 
     def _inputs(self, clips: Sequence[str]) -> tuple[Frames | None, Mfccs | None]:
         frames = np.stack([self._features.frames(clip) for clip in clips]) if self._modality != "audio" else None

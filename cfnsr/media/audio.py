@@ -29,9 +29,10 @@ def read_audio(
 ) -> NDArray[np.float32]:
     """Decode the first audio track, mixed down to one channel and resampled.
 
-    Channels are weighted so that they never overflow (stereo: the mean; 5.1: FFmpeg's matrix, normalised). Time is
-    counted from the beginning of the file: where the track begins later than the picture, zeros fill the gap. A window
-    costs what the window costs, however long the file is.
+    Channels are weighted so that they never overflow (stereo: the mean; 5.1: FFmpeg's matrix, normalised; channels of
+    which the file does not say what they are, as recorders with many microphones write them: the mean). Time is counted
+    from the beginning of the file: where the track begins later than the picture, zeros fill the gap. A window costs
+    what the window costs, however long the file is.
 
     Args:
         path: media file.
@@ -58,7 +59,7 @@ def read_audio(
         pieces: list[NDArray[np.int32]] = []
         begin: float | None = None  # time of the first sample kept, s
         now = 0.0
-        for frame in _decoded(container, stream, damaged):
+        for frame in map(mixable, _decoded(container, stream, damaged)):
             if frame.time is not None:
                 now = frame.time - origin
             if duration is not None and now >= start + duration + PREROLL:
@@ -82,6 +83,26 @@ def read_audio(
     length = None if duration is None else round(duration * sample_rate)
     silence = np.zeros(max(-first, 0), np.int32)[:length]
     return (np.concatenate([silence, *pieces])[max(first, 0) :][:length] / FULL_SCALE).astype(np.float32)
+
+
+def mixable(frame: av.AudioFrame) -> av.AudioFrame:
+    """The frame, or the mean of its channels where the file does not say what they are.
+
+    FFmpeg would guess, and leave out what it takes for the bass of 7.1 or for no loudspeaker at all.
+    """
+    channels = frame.layout.channels
+    if len(channels) <= 2 or any(channel.name != "NONE" for channel in channels):
+        return frame
+    samples = frame.to_ndarray()
+    each = samples if frame.format.is_planar else samples.reshape(-1, len(channels)).T
+    mean = each.mean(axis=0, dtype=np.float64)
+    if each.dtype == np.uint8:
+        mean -= 128
+    full = 1.0 if each.dtype.kind == "f" else 2.0 ** (8 * each.itemsize - 1)
+    mixed = np.clip(mean / full * FULL_SCALE, -FULL_SCALE, FULL_SCALE - 1).astype(np.int32)
+    whole = av.AudioFrame.from_ndarray(mixed[None], format="s32p", layout="mono")
+    whole.sample_rate, whole.pts, whole.time_base = frame.sample_rate, frame.pts, frame.time_base
+    return whole
 
 
 def _decoded(container: InputContainer, stream: AudioStream, damaged: bool) -> Iterator[av.AudioFrame]:

@@ -13,7 +13,7 @@ from av.video.stream import VideoStream
 from cfnsr.errors import ClipError
 from cfnsr.media.container import continuous, open_media
 from cfnsr.media.probe import TOLERANCE
-from cfnsr.media.video import frame_rate
+from cfnsr.media.video import frame_rate, shown_pixels
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Extent:
     whole: bool
     """All packets were read."""
     pixels: int = 0
-    """Of a picture, as the header says it."""
+    """Of a picture as it is shown, as the header says it."""
 
     @property
     def cut_off(self) -> bool:
@@ -69,5 +69,5 @@ def find_extent(path: Path, limit: float) -> Extent:
             elif packet.size and isinstance(packet.stream, VideoStream):  # bare streams have no time stamps
                 unstamped[packet.stream.index] += 1
                 seconds = max(seconds, unstamped[packet.stream.index] / frame_rate(packet.stream))
-        pixels = max((track.codec_context.width * track.codec_context.height for track in pictures), default=0)
+        pixels = max(map(shown_pixels, pictures), default=0)
         return Extent(bool(pictures), bool(container.streams.audio), seconds, promised, whole, pixels)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cfnsr.errors import ClipError
-from cfnsr.media.audio import FULL_SCALE
+from cfnsr.media.audio import FULL_SCALE, mixable
 from cfnsr.media.container import continuous, open_media
 from cfnsr.media.video import Picture, decode
 
@@ -61,7 +61,7 @@ def stream_sound(path: Path, sample_rate: int) -> Iterator[Sound]:
                 frames = packet.decode()
             except av.InvalidDataError:
                 continue
-            for frame in frames:
+            for frame in map(mixable, frames):
                 time = run.until if frame.time is None else frame.time - origin
                 if abs(time - run.until) > _GAP or not run.takes(frame):
                     yield from run.finish()

@@ -275,10 +275,20 @@ def _open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         if not tracks:
             raise ClipError(f"{path.name} has no video track")
         decoder = tracks[0].codec_context
+        if decoder is None:
+            raise ClipError(f"the video of {path.name} has a codec that this FFmpeg can't decode; convert it to H.264")
         decoder.thread_count = 1  # clips are worked on by one process a core
         # A header may name a small size and packets bring a huge one.
         decoder.options = {"max_pixels": str(max(_LARGEST, decoder.width * decoder.height))}
         yield container, tracks[0]
+
+
+def shown_pixels(stream: VideoStream) -> int:
+    """Of a picture with square pixels, as the header names its size; 0 where it can't be decoded."""
+    decoder = stream.codec_context
+    if decoder is None:
+        return 0
+    return round(decoder.width * decoder.height * max(_aspect(stream), 1.0))
 
 
 def _aspect(stream: VideoStream) -> float:

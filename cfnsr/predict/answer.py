@@ -16,7 +16,7 @@ class Flag(StrEnum):
     """What a user should know of an answer."""
 
     NO_VIDEO = "no video"
-    """The file has no video track, or it has ended."""
+    """The file has no video track, it has ended, or no new picture has come for more than five seconds."""
     NO_FACE = "no face"
     """No face was found in at least half of the time."""
     SEVERAL_FACES = "several faces"

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from cfnsr.errors import InputError
+
 if TYPE_CHECKING:
     import torch
 
@@ -32,15 +34,23 @@ class Backend(Protocol):
 
 
 class TorchBackend:
-    """A `CFNSR` in eval mode, on a GPU where there is one."""
+    """A `CFNSR` in eval mode, on a GPU where there is one.
+
+    Raises:
+        InputError: there is no such device here.
+    """
 
     def __init__(self, network: CFNSR, config: dict[str, Any], device: str | None = None) -> None:
         import torch
 
         from cfnsr.normalize import Normalization
 
-        self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self._network = network.eval().to(self._device)
+        try:
+            self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+            self._network = network.eval().to(self._device)
+        except (RuntimeError, AssertionError, NotImplementedError) as error:  # PyTorch raises any of them
+            reason = str(error).splitlines()[0]
+            raise InputError(f"device {device!r} can't be used ({reason}); name another, such as cpu.") from None
         self._normalization = Normalization.from_dict(config["normalization"])
 
     def logits(self, frames: Frames | None, mfcc: Mfccs | None) -> NDArray[np.float32]:

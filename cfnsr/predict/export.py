@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,10 @@ def _csv(path: Path, columns: tuple[str, ...]) -> Iterator[Callable[[list[dict[s
         raise InputError(f"{path} is a folder; name a file to write.")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + PARTIAL)
+    if temporary.exists():  # of a run that was stopped; whoever starts it again may want it
+        kept = next(name for number in count(1) if not (name := path.with_name(f"{temporary.name}-{number}")).exists())
+        temporary.rename(kept)
+        print(f"what an earlier run had written is kept in {kept}", file=sys.stderr)
     with temporary.open(**_TEXT) as file:
         writer = csv.DictWriter(file, columns, restval="")
         writer.writeheader()

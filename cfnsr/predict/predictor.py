@@ -26,7 +26,7 @@ from cfnsr.predict.exported import SUFFIX, OnnxBackend, Runtime
 from cfnsr.predict.overlap import overlapped
 from cfnsr.predict.recipe import Recipe
 from cfnsr.predict.samples import Ending, Options, Sample, single_samples
-from cfnsr.predict.source import find_weights
+from cfnsr.predict.source import find_detector, find_weights
 from cfnsr.predict.windows import live_samples, sliding_samples
 
 DEFAULT = Options()
@@ -61,9 +61,14 @@ class Predictor:
         backend: runs the network.
         recipe: how its inputs are made.
         batch_size: windows, of one clip or several, that the network is given at once.
+
+    Raises:
+        InputError: the batch size makes no sense.
     """
 
     def __init__(self, backend: Backend, recipe: Recipe, batch_size: int = 4) -> None:
+        if batch_size < 1:
+            raise InputError(f"a batch of {batch_size} windows is none; take 1 or more.")
         self.recipe = recipe
         self._backend: Backend | None = backend
         self._batch_size = batch_size
@@ -84,7 +89,8 @@ class Predictor:
             source: a registry URI (`models:/cfn-sr@champion`), a safetensors file, a folder that has one in it, the
                 folder of a training run, of which the fold with the best selection score is taken, or an ONNX file
                 that `cfnsr export` wrote, which runs without PyTorch.
-            yunet: the detector's file, for a network that was trained on faces that YuNet had found.
+            yunet: the detector's file, for a network that was trained on faces that YuNet had found; None: the one that
+                the registry keeps with it.
             batch_size: see class.
             device: as PyTorch calls it; None: a GPU where there is one. ONNX files run on the CPU.
             runtime: for an ONNX file, see `OnnxBackend`.
@@ -93,6 +99,7 @@ class Predictor:
             InputError: there is no such model, or it was not written by this project.
         """
         path = find_weights(source)
+        yunet = yunet or find_detector(path)
         if path.suffix == SUFFIX:
             exported = OnnxBackend(path, runtime)
             return cls(exported, Recipe.from_config(exported.config, yunet), batch_size)
@@ -218,8 +225,7 @@ class Predictor:
         return 2 * self._batch_size
 
     def _steps(self, clips: Iterable[str | Path], options: Options) -> Iterator[tuple[Path, Step]]:
-        window = options.window or self.recipe.window
-        longest = self.recipe.longest_single(window)
+        longest = self.recipe.longest_single(options.window)
         for path in map(Path, clips):
             try:
                 extent = find_extent(path, longest)

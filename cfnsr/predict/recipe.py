@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from cfnsr.config import FacesSettings, MfccSettings, Modality
 from cfnsr.errors import InputError
 
@@ -38,7 +40,7 @@ class Recipe:
             yunet: the detector's file, for a network that was trained on faces that YuNet had found.
 
         Raises:
-            InputError: something is missing in it, or it needs `yunet`.
+            InputError: something is missing in it or impossible, or it needs `yunet`.
         """
         missing = {"labels", "faces", "detector", "mfcc", "normalization", "network"} - set(config)
         if missing:
@@ -46,10 +48,15 @@ class Recipe:
         modality: Modality = config["network"]["modality"]
         if config["detector"] == "yunet" and yunet is None and modality != "audio":
             raise InputError("this network was trained on faces that YuNet had found; name the same file with `yunet`.")
+        try:
+            faces = FacesSettings.model_validate({**config["faces"], "yunet": yunet})
+            mfcc = MfccSettings.model_validate(config["mfcc"])
+        except (TypeError, ValidationError) as error:
+            raise InputError(f"the model's file is damaged: it names impossible settings ({_first(error)}).") from None
         return cls(
             labels=tuple(config["labels"]),
-            faces=FacesSettings.model_validate({**config["faces"], "yunet": yunet}),
-            mfcc=MfccSettings.model_validate(config["mfcc"]),
+            faces=faces,
+            mfcc=mfcc,
             modality=modality,
             inputs=tuple(config.get("inputs", [modality])),
             temperature=config.get("temperature", {}),
@@ -71,6 +78,13 @@ class Recipe:
         """Seconds of a window as the network knows them: the MFCC's part of a clip, and its offset on both sides."""
         return self.mfcc.duration + 2 * self.mfcc.offset
 
-    def longest_single(self, window: float) -> float:
-        """Seconds up to which a clip gets one answer."""
-        return _SINGLE * window
+    def longest_single(self, window: float | None) -> float:
+        """Seconds up to which a clip gets one answer; with shorter windows than the network's own, they count."""
+        return _SINGLE * min(window or self.window, self.window)
+
+
+def _first(error: Exception) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"

@@ -23,7 +23,7 @@ from cfnsr.faces.track import follow_face, interpolate, look_numbers
 from cfnsr.media.audio import read_audio
 from cfnsr.media.extent import Extent
 from cfnsr.media.video import Picture, sample_pictures
-from cfnsr.mfcc import mfcc, seconds_needed
+from cfnsr.mfcc import LEAD, SILENCE, mfcc
 from cfnsr.predict.answer import Flag, Moment
 from cfnsr.predict.recipe import Recipe
 
@@ -139,11 +139,23 @@ def single_samples(path: Path, extent: Extent, recipe: Recipe, faces: Faces) -> 
 
 
 def hear(sound: NDArray[np.float32], settings: MfccSettings) -> Heard:
-    """The voice of a window, given its sound from the beginning (n,)."""
+    """The voice of a window, given its sound (n,): of the part that the network hears, as in training.
+
+    Where that is silent and what follows is not, the network hears as much from where the sound begins.
+    """
     try:
-        return Heard(mfcc(sound, settings))
+        return Heard(mfcc(_from_first_sound(sound, settings), settings))
     except ClipError as error:
         return Heard(flags=(Flag.SILENT,), missing=(str(error),))
+
+
+def _from_first_sound(sound: NDArray[np.float32], settings: MfccSettings) -> NDArray[np.float32]:
+    begin, end = (round(time * settings.sample_rate) for time in (settings.offset, settings.offset + settings.duration))
+    loud = np.flatnonzero(np.abs(sound[end:]) >= SILENCE)
+    # `rich` looks for the speech itself.
+    if settings.kind == "rich" or np.abs(sound[begin:end]).max(initial=0) >= SILENCE or not loud.size:
+        return sound
+    return sound[end + loud[0] - begin - LEAD * settings.hop :]
 
 
 def portrait(crop: bytes) -> bytes:
@@ -158,7 +170,7 @@ def _hear(path: Path, extent: Extent, settings: MfccSettings) -> Heard:
     if not extent.audio:
         return Heard(flags=(Flag.NO_AUDIO,), missing=("it has no audio track",))
     try:
-        sound = read_audio(path, settings.sample_rate, duration=seconds_needed(settings), damaged=True)
+        sound = read_audio(path, settings.sample_rate, damaged=True)
     except ClipError as error:
         return Heard(flags=(Flag.NO_AUDIO,), missing=(str(error),))
     return hear(sound, settings)

@@ -1,4 +1,4 @@
-"""Where a model's file lies: by registry URI, folder of a training run, any folder, or its own name."""
+"""Where a model's files lie: by registry URI, folder of a training run, any folder, or its own name."""
 
 from __future__ import annotations
 
@@ -20,6 +20,18 @@ def find_weights(source: str | Path) -> Path:
     """
     path = fetch_model(source) if isinstance(source, str) and source.startswith(SCHEME) else Path(source)
     return _weights_in(path) if path.is_dir() else path
+
+
+def find_detector(weights: Path) -> Path | None:
+    """The YuNet file that the registry keeps with a network of YuNet's faces; None where there is none."""
+    home = weights.parent.parent
+    if not (home / "MLmodel").is_file():
+        return None
+    import yaml
+
+    flavor = yaml.safe_load((home / "MLmodel").read_text(encoding="utf-8"))["flavors"]["python_function"]
+    kept = flavor.get("artifacts", {}).get("yunet")
+    return home / kept["path"] if kept else None
 
 
 def _weights_in(folder: Path) -> Path:

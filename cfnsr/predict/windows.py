@@ -37,6 +37,8 @@ from cfnsr.predict.samples import (
 )
 
 _TAIL = 0.25  # hops; a shorter rest at the end gets no window of its own
+_HELD = 5.0
+"""s; so long a picture counts as shown when no other follows, as screens and calls are recorded."""
 _MOSTLY = 0.5  # share of a window's pictures in which a face must be
 
 
@@ -87,6 +89,8 @@ class _Buffer(Generic[Item]):
     last: float = 0.0
     """Seconds by which the last item moved that on; a picture is shown for about as long."""
     damage: str = ""
+    before: Item | None = None
+    """The last item that was forgotten."""
 
     def __post_init__(self) -> None:
         self.items: deque[Item] = deque()
@@ -107,7 +111,7 @@ class _Buffer(Generic[Item]):
                 self.last = max(self.ends(item) - self.until, 0.0)
                 self.until += self.last
             while self.items and self.ends(self.items[0]) < min(start, self.until - self.length):
-                self.items.popleft()
+                self.before = self.items.popleft()
 
 
 class _Slide:
@@ -184,10 +188,15 @@ class _Slide:
                 known += here.stop - here.start
         if not known:
             return Heard(flags=(Flag.NO_AUDIO,), missing=(self._heard.damage or "there is no sound",))
-        return hear(window, self._recipe.mfcc)
+        heard = round(self._recipe.window * rate)
+        begin = max(len(window) - heard, 0) // 2  # of a longer one the middle
+        middle = hear(window[begin : begin + heard], self._recipe.mfcc)
+        return middle if middle.mfcc is not None else hear(window, self._recipe.mfcc)
 
     def _see(self, start: float, end: float) -> Seen:
         frames = [frame for frame in self._seen.items if start <= frame.time < end]
+        if not frames and (held := self._held(start, end)):
+            frames = [held]
         if not frames:
             return Seen(flags=(Flag.NO_VIDEO,), missing=(self._seen.damage or "there is no picture",))
         counts = Counter(track for frame in frames for track in frame.faces)
@@ -202,6 +211,13 @@ class _Slide:
         flags = (Flag.SEVERAL_FACES,) if len(tracks) > 1 else ()
         wanted = tracks if self._faces == "all" else tracks[:1]
         return Seen(tuple(self._face(frames, track, start) for track in wanted), flags)
+
+    def _held(self, start: float, end: float) -> _Frame | None:
+        """The picture that is still shown in a window without a new one; None if none follows, or too late."""
+        known = [self._seen.before, *self._seen.items] if self._seen.before else [*self._seen.items]
+        earlier = [frame for frame in known if frame.time < start]
+        follows = any(frame.time >= end for frame in self._seen.items)
+        return earlier[-1] if follows and earlier and start - earlier[-1].time <= _HELD else None
 
     def _face(self, frames: list[_Frame], track: int, start: float) -> SeenFace:
         """The crops next to the middles of even segments, as `cfnsr.media.video.sample_pictures` takes them."""

@@ -50,6 +50,8 @@ class Limits(BaseModel):
     """Of one clip."""
     max_megapixels: float = Field(9.0, gt=0, allow_inf_nan=False)
     """Of one picture of a clip; 4K has 8.3. All pictures of a window are in memory together."""
+    max_rows: int = Field(1000, gt=0)
+    """Of one request, a clip each."""
     url_schemes: Annotated[frozenset[str], BeforeValidator(_words), AfterValidator(_known_schemes)] = frozenset()
     """What URLs may begin with; none are fetched by default, so that nobody can let the server call others."""
     private_urls: bool = False
@@ -59,8 +61,8 @@ class Limits(BaseModel):
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Limits:
-        """Read CFNSR_MAX_MEGABYTES, CFNSR_MAX_SECONDS, CFNSR_MAX_MEGAPIXELS, CFNSR_URL_SCHEMES, CFNSR_PRIVATE_URLS
-        and CFNSR_PATHS_BELOW.
+        """Read CFNSR_MAX_MEGABYTES, CFNSR_MAX_SECONDS, CFNSR_MAX_MEGAPIXELS, CFNSR_MAX_ROWS, CFNSR_URL_SCHEMES,
+        CFNSR_PRIVATE_URLS and CFNSR_PATHS_BELOW.
 
         Raises:
             InputError: one of them makes no sense.

@@ -1,4 +1,5 @@
 import tracemalloc
+import wave
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ from media_files import chirp, cut, write_media
 
 from cfnsr.errors import ClipError
 from cfnsr.media.audio import read_audio
+from cfnsr.media.stream import stream_sound
 
 
 def likeness(a, b):
@@ -20,6 +22,28 @@ def lag(late, sound, limit):
     alike = {shift: likeness(late[max(shift, 0) :], sound[max(-shift, 0) :]) for shift in shifts}
     best = max(alike, key=alike.get)
     return best, alike[best]
+
+
+@pytest.mark.parametrize("channels", [3, 8, 16])
+@pytest.mark.parametrize("width", [1, 2])
+def test_no_channel_of_many_microphones_is_left_out(tmp_path, channels, width):
+    """The file does not say what its channels are; one of them at a time has a sound."""
+    tone = chirp(1)[0]
+    path = tmp_path / "field.wav"
+    peaks = []
+    for channel in range(channels):
+        samples = np.zeros((len(tone), channels))
+        samples[:, channel] = tone
+        with wave.open(str(path), "wb") as file:
+            file.setnchannels(channels)
+            file.setsampwidth(width)
+            file.setframerate(48000)
+            whole = samples * 127 + 128 if width == 1 else samples * 32767
+            file.writeframes(whole.round().astype("u1" if width == 1 else "<i2").tobytes())
+        peaks.append(np.abs(read_audio(path, 48000)).max())
+        streamed = np.concatenate([piece.samples for piece in stream_sound(path, 48000)])
+        assert np.abs(streamed).max() == pytest.approx(peaks[-1], rel=1e-6)
+    assert peaks == pytest.approx([0.5 / channels] * channels, rel=0.03)
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,18 @@
 """Weights survive the disk unchanged, and what is not ours is refused with a sentence."""
 
+import json
 import pickle
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
+from small_models import write_model
 
 from cfnsr import CFNSR
 from cfnsr.checkpoint import from_published, load_model, save_model
 from cfnsr.errors import InputError
+from cfnsr.metadata import KEY
 
 SMALL = {"layers": (1, 1, 1, 1), "width": 16, "cardinality": 8, "audio_width": 16, "transformer_layers": 1}
 
@@ -47,9 +51,22 @@ def write_foreign(path):
     save_file({"weight": torch.zeros(3)}, path)
 
 
+def write_damaged(path, said):
+    write_model(path)
+    with safe_open(path, framework="pt") as file:
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        config = json.loads(file.metadata()[KEY])
+    save_file(state, path, metadata={KEY: said if isinstance(said, str) else json.dumps(config | said)})
+
+
 @pytest.mark.parametrize(
     ("write", "sentence"),
     [
+        (lambda path: write_damaged(path, "{"), "is damaged: what it says of its network is no JSON"),
+        (lambda path: write_damaged(path, "[]"), "is damaged: it does not say what network"),
+        (lambda path: write_damaged(path, {"network": None}), "is damaged: it does not say what network"),
+        (lambda path: write_damaged(path, {"network": {"size": 1}}), "its weights are not of the network"),
+        (lambda path: write_damaged(path, {"network": {"modality": "audio"}}), "its weights are not of the network"),
         (lambda path: None, "does not exist"),
         (write_pickle, "is not a safetensors file"),
         (write_foreign, "was not written by cfnsr"),

@@ -89,7 +89,7 @@ def test_json_and_timeline(predict, home, tmp_path):
 
 
 def test_a_window_of_ones_own(predict, home):
-    answer = json.loads(predict(home / "talk.mp4", "--json", "--window", "3")[1])
+    answer = json.loads(predict(home / "talk.mp4", "--json", "--window", "4")[1])
     assert len(answer["timeline"]) == 1
 
 
@@ -135,6 +135,15 @@ def test_names_that_are_no_text_or_very_long_have_pictures(predict, tmp_path, re
     pictures = {os.fsencode(path.name) for path in tmp_path.glob("*.emotions.png")}
     assert pictures == {b"odd\xff\xe9.emotions.png", "漢字.emotions.png".encode(), b"n" * 200 + b".emotions.png"}
     assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]
+
+
+def test_clips_of_the_same_name_have_a_picture_each(predict, tmp_path):
+    for name in ("x/a.mp4", "y/a-2.mp4", "y/a.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        write_talk(tmp_path / name, 1.6)
+    assert predict(tmp_path / "x", tmp_path / "y", "--out", "results.csv", "--picture")[0] == 0
+    pictures = sorted(path.name for path in tmp_path.glob("*.emotions.png"))
+    assert pictures == ["a-2.emotions.png", "a-3.emotions.png", "a.emotions.png"]
 
 
 def test_a_folder_that_may_not_be_read_is_not_passed_over(predict, tmp_path):

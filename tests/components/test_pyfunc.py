@@ -16,6 +16,7 @@ from registry_versions import registry
 from running_programs import free_ports, running, wait_for_page
 from small_models import small_settings, write_model
 from talking_files import write_talk
+from yunet_files import write_white_block_detector
 
 from cfnsr.config import Layout
 from cfnsr.ravdess import EMOTIONS
@@ -23,7 +24,7 @@ from components.register import log_model
 from components.tracking import EXPERIMENT
 
 DEADLINE = 180  # s
-SECONDS, MEGABYTES = 6, 1
+SECONDS, MEGABYTES, ROWS = 6, 1, 50
 README = Path(__file__).resolve().parents[2] / "README.md"
 PORT = "5001"  # in the README
 pytestmark = pytest.mark.slow
@@ -54,6 +55,23 @@ def home(tmp_path_factory) -> Path:
     return root
 
 
+def test_a_network_of_yunets_faces_comes_with_its_detector(tmp_path):
+    client = registry(tmp_path)
+    run = client.create_run(client.get_experiment_by_name(EXPERIMENT).experiment_id).info.run_id
+    (tmp_path / "card.md").write_text("a model for tests")
+    detector = write_white_block_detector(tmp_path / "faces.onnx")
+    weights = write_model(tmp_path / "model.safetensors", faces={"yunet": str(detector)})
+    files = {"weights": weights, "model_card": tmp_path / "card.md", "yunet": detector}
+    log_model(replace(small_settings(), layout=Layout(tmp_path, "small")), run, files)
+    detector.unlink()
+    command = [sys.executable, "-m", "cfnsr.cli", "predict", "talk.mp4", "--model", "models:/cfn-sr/1", "--no-picture"]
+    write_talk(tmp_path / "talk.mp4", 1.6)
+    environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "talk.mp4" in done.stdout
+
+
 @pytest.fixture(scope="module")
 def server(home) -> str:
     """URL of `mlflow models serve` on a free port, as the README starts it."""
@@ -63,6 +81,7 @@ def server(home) -> str:
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "CFNSR_MAX_SECONDS": str(SECONDS),
         "CFNSR_MAX_MEGABYTES": str(MEGABYTES),
+        "CFNSR_MAX_ROWS": str(ROWS),
         "CFNSR_URL_SCHEMES": "http",
     }
     (line,) = readme_lines("MLFLOW_TRACKING_URI=")
@@ -155,6 +174,12 @@ def test_a_request_without_a_usable_clip_is_answered_with_400_and_a_sentence(ser
     assert answer.status_code == 400
     assert sentence in answer.json()["message"]
     assert "Traceback" not in answer.text
+
+
+def test_a_request_of_too_many_rows_is_refused_before_any_work(server):
+    answer = ask(server, *[{"path": "talk.mp4"}] * (ROWS + 1))
+    assert answer.status_code == 400
+    assert f"the request has {ROWS + 1} rows, and this server takes up to {ROWS}" in answer.text
 
 
 @pytest.mark.parametrize(

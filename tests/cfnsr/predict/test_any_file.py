@@ -9,6 +9,8 @@ from talking_files import CENTRE, people, promise, write_talk
 from video_files import draw_face
 
 from cfnsr.errors import ClipError
+from cfnsr.media.audio import read_audio
+from cfnsr.media.video import decode
 from cfnsr.predict import Failure, Flag, Options, Predictor
 from cfnsr.predict import predictor as predictor_module
 
@@ -64,6 +66,29 @@ def test_a_sound_file_is_answered_from_the_voice(predictor, tmp_path, name):
     assert prediction.answer.inputs == "audio"
     assert prediction.flags == (Flag.NO_VIDEO,)
     assert prediction.moments[0].box is None
+
+
+@pytest.mark.parametrize(
+    ("name", "audio", "codec", "unknown", "left", "flag"),
+    [
+        ("talk.mp4", "aac", b"avc1", b"zzzz", "audio", Flag.NO_VIDEO),
+        ("talk.mkv", "libopus", b"V_MPEG4/ISO/AVC", b"V_MPEG4/ISO/AVX", "audio", Flag.NO_VIDEO),
+        ("talk.mkv", "libopus", b"A_OPUS", b"A_ZPUS", "video", Flag.NO_AUDIO),
+    ],
+)
+@pytest.mark.parametrize("seconds", [SECONDS, 4.0])
+def test_of_a_track_in_an_unknown_codec_the_other_one_is_used(
+    predictor, tmp_path, seconds, name, audio, codec, unknown, left, flag
+):
+    clip = write_talk(tmp_path / name, seconds, audio=audio)
+    content = clip.read_bytes()
+    assert codec in content
+    clip.write_bytes(content.replace(codec, unknown))
+    prediction = predictor(clip)
+    assert {moment.answer.inputs for moment in prediction.moments} == {left}
+    assert flag in prediction.flags
+    with pytest.raises(ClipError, match=r"codec that this FFmpeg can't decode|Decoder not found"):
+        list(decode(clip)) if left == "audio" else read_audio(clip, 16000)
 
 
 def test_a_silent_film_is_answered_from_the_face(predictor, tmp_path):

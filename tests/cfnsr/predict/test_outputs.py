@@ -183,9 +183,12 @@ class TestFiles:
             run()
         assert [path.name for path in tmp_path.iterdir()] == ["r.csv.part"]
         assert f"what is there so far is in {tmp_path}/r.csv.part" in capsys.readouterr().err
+        kept = (tmp_path / "r.csv.part").read_text()
         with results_file(tmp_path / "r.csv", EMOTIONS) as write:
             write(TALK)
-        assert [path.name for path in tmp_path.iterdir()] == ["r.csv"]
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["r.csv", "r.csv.part-1"]
+        assert (tmp_path / "r.csv.part-1").read_text() == kept
+        assert f"is kept in {tmp_path}/r.csv.part-1" in capsys.readouterr().err
 
     def test_json(self):
         content = json.loads(json.dumps(as_json(TALK)))

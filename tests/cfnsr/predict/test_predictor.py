@@ -220,6 +220,14 @@ def test_impossible_options(options, sentence):
         Options(**options)
 
 
+def test_impossible_devices_and_batches(home):
+    for device in ("abacus", "cuda:99"):
+        with pytest.raises(InputError, match=f"device '{device}' can't be used .*; name another, such as cpu"):
+            Predictor.from_pretrained(home, device=device)
+    with pytest.raises(InputError, match="a batch of 0 windows is none"):
+        Predictor.from_pretrained(home, batch_size=0)
+
+
 class TestFindingTheModel:
     def test_a_folder_with_one(self, home, clips):
         assert Predictor.from_pretrained(home)(clips[0]).emotion in EMOTIONS
