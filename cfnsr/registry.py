@@ -6,20 +6,61 @@ import atexit
 import os
 import re
 import shutil
+import sqlite3
+import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from cfnsr.errors import InputError
 
 SCHEME = "models:/"
 DATABASE = "mlflow.db"
+ARTIFACTS = "mlartifacts"
+"""Folder in the project's root, unless a server keeps them."""
 
 
 def tracking_uri(root: Path) -> str:
     """Where runs are logged and models registered: MLFLOW_TRACKING_URI, or else `mlflow.db` in the project's root."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root.resolve() / DATABASE}"
+
+
+def follow_move(root: Path) -> None:
+    """Let the project's own `mlflow.db` look for its artifacts where the project's folder is now.
+
+    MLflow notes absolute places. Where the folder was moved, renamed or copied they would name what is not there, or
+    another copy's files, and the next training would write there.
+    """
+    database, artifacts = root.resolve() / DATABASE, root.resolve() / ARTIFACTS
+    if tracking_uri(root) != f"sqlite:///{database}" or not (database.exists() and artifacts.exists()):
+        return
+    with closing(sqlite3.connect(database, timeout=60)) as connection, connection:
+        try:
+            places = connection.execute("SELECT artifact_location FROM experiments").fetchall()
+        except sqlite3.OperationalError:
+            return  # no tables yet
+        now, mark = artifacts.as_uri(), f"/{ARTIFACTS}"
+        known = {place[: place.rindex(mark) + len(mark)] for (place,) in places if place and mark in place}
+        for before in {place for place in known if place.startswith("file:")} - {now}:
+            for table, column in _text_columns(connection):
+                connection.execute(
+                    f'UPDATE "{table}" SET "{column}" = ? || substr("{column}", ?) '
+                    f'WHERE "{column}" = ? OR substr("{column}", 1, ?) = ?',
+                    (now, len(before) + 1, before, len(before) + 1, f"{before}/"),
+                )
+            print(f"{DATABASE} was in another folder; it now finds its files in {artifacts}", file=sys.stderr)
+
+
+def _text_columns(connection: sqlite3.Connection) -> list[tuple[str, str]]:
+    """Table and column of all texts: which of them hold places is up to MLflow's version."""
+    tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    return [
+        (table, name)
+        for table in tables
+        for _, name, kind, *_ in connection.execute(f'PRAGMA table_info("{table}")')
+        if "CHAR" in kind.upper() or "TEXT" in kind.upper()
+    ]
 
 
 class ServerAwayError(InputError):
@@ -77,12 +118,11 @@ def _refusal(error: Exception) -> str:
     return f"HTTP {found[1]}: {' '.join(found[2].split())[:200]}"
 
 
-def fetch_model(uri: str, root: Path = Path()) -> Path:
-    """Download a registered model.
+def fetch_model(uri: str) -> Path:
+    """Download a registered model of the project in whose folder this runs, or of MLFLOW_TRACKING_URI.
 
     Args:
         uri: `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
-        root: the project's root, whose registry is asked unless MLFLOW_TRACKING_URI names another.
 
     Returns:
         The model's folder. What was downloaded is deleted when the program ends.
@@ -93,6 +133,7 @@ def fetch_model(uri: str, root: Path = Path()) -> Path:
     import mlflow
     from mlflow.exceptions import MlflowException
 
+    root = Path()  # MLflow looks models up in the registry of this folder, whatever it is told
     server = tracking_uri(root)
     if server.startswith("sqlite:///") and not Path(server.removeprefix("sqlite:///")).exists():
         raise InputError(
@@ -104,10 +145,16 @@ def fetch_model(uri: str, root: Path = Path()) -> Path:
     if not server.startswith("sqlite:"):
         folder = tempfile.mkdtemp(prefix="cfnsr-model-")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    follow_move(root)
     try:
         with server_needed(root):
             return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, tracking_uri=server, dst_path=folder))
     except MlflowException as error:
+        if "No such artifact" in error.message:
+            raise InputError(
+                f"{uri} is in the registry, but its files are not where it says; bring them back ({ARTIFACTS}/ of the "
+                "project, or the server's store), or train again: `dvc repro --force train`."
+            ) from None
         raise InputError(
             f"{uri} is not in the registry ({error.message}); train a model with `dvc repro`, or set the alias in the "
             "MLflow UI."

@@ -31,7 +31,7 @@ from cfnsr.errors import InputError, exit_with_sentence
 from cfnsr.folds import UNKNOWN
 from cfnsr.metrics import interval_in_words
 from cfnsr.operations import PromoteSettings
-from cfnsr.registry import server_needed, tracking_uri
+from cfnsr.registry import follow_move, server_needed, tracking_uri
 from components.tracking import REGISTERED_MODEL
 
 if TYPE_CHECKING:
@@ -239,6 +239,7 @@ def _registry(root: Path) -> Iterator[MlflowClient]:
     empty = f"the registry {server} has no model {REGISTERED_MODEL}; train one first (`dvc repro`)."
     if server.startswith("sqlite:///") and not Path(server.removeprefix("sqlite:///")).exists():
         raise InputError(empty)
+    follow_move(root)
     (root / "runs").mkdir(exist_ok=True)
     with server_needed(root), FileLock(root / "runs" / ".promotion.lock"):
         client = MlflowClient(server)

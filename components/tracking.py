@@ -25,7 +25,7 @@ from filelock import FileLock
 from cfnsr.config import Settings
 from cfnsr.errors import InputError
 from cfnsr.files import write_text
-from cfnsr.registry import tracking_uri, unreachable
+from cfnsr.registry import ARTIFACTS, follow_move, tracking_uri, unreachable
 from components.outbox import Outbox, deliver_all, outbox_folder
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ class RunTracker:
         self._settings = settings
         self._root = settings.layout.root
         self._file = settings.layout.run / RUN_FILE
+        follow_move(self._root)
         self.server = tracking_uri(self._root)
         self.client = MlflowClient(self.server)
 
@@ -187,7 +188,7 @@ class RunTracker:
         # A server knows where its artifacts go; a database would put them in ./mlruns of whatever folder this is.
         local = self.server.startswith("sqlite:")
         return self.client.create_experiment(
-            EXPERIMENT, artifact_location=(self._root / "mlartifacts").as_uri() if local else None
+            EXPERIMENT, artifact_location=(self._root.resolve() / ARTIFACTS).as_uri() if local else None
         )
 
 

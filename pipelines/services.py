@@ -25,7 +25,7 @@ import requests
 
 from cfnsr.errors import InputError, exit_with_sentence
 from cfnsr.files import write_text
-from cfnsr.registry import DATABASE
+from cfnsr.registry import ARTIFACTS, DATABASE, follow_move
 
 HOST = "127.0.0.1"
 START = 180.0  # s for a server to answer; a first start makes its database
@@ -105,7 +105,8 @@ def up(machine: Machine) -> None:
 
 
 def _start_servers(machine: Machine) -> None:
-    artifacts = (machine.root / "mlartifacts").as_uri()
+    follow_move(machine.root)
+    artifacts = (machine.root / ARTIFACTS).as_uri()
     database = f"sqlite:///{machine.root / DATABASE}"
     # Artifacts go straight to the folder, as they do without a server, so that the same runs work both ways.
     mlflow = ["--backend-store-uri", database, "--default-artifact-root", artifacts, "--no-serve-artifacts"]

@@ -1,0 +1,78 @@
+"""The project's own registry, whose folder people move, rename and copy."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import mlflow
+import pytest
+from registry_versions import registry
+from small_models import small_settings, write_model
+
+from cfnsr.config import Layout, Settings
+from cfnsr.errors import InputError
+from cfnsr.predict.source import find_weights
+from cfnsr.registry import fetch_model
+from components.register import log_model
+from components.tracking import EXPERIMENT, RunTracker
+
+MODEL = "models:/cfn-sr/1"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """A project with a registered model."""
+    root = tmp_path_factory.mktemp("made") / "a project"
+    root.mkdir()
+    client = registry(root)
+    run = client.create_run(client.get_experiment_by_name(EXPERIMENT).experiment_id).info.run_id
+    (root / "card.md").write_text("a model for tests")
+    files = {"weights": write_model(root / "model.safetensors"), "model_card": root / "card.md"}
+    log_model(of(root), run, files)
+    return root
+
+
+@pytest.fixture
+def project(made, tmp_path, monkeypatch) -> Path:
+    """The same, as a copy; it is the working folder."""
+    copy = Path(shutil.copytree(made, tmp_path / "a copy"))
+    monkeypatch.chdir(copy)
+    return copy
+
+
+def of(root: Path) -> Settings:
+    return replace(small_settings(), layout=Layout(root, "small"))
+
+
+def files_below(root: Path) -> set[Path]:
+    return {path for path in root.rglob("*") if path.is_file()}
+
+
+def test_a_copy_uses_its_own_files(made, project, monkeypatch, capsys):
+    assert fetch_model(MODEL).is_relative_to(project)
+    assert f"was in another folder; it now finds its files in {project}/mlartifacts" in capsys.readouterr().err
+    assert find_weights(fetch_model(MODEL)).is_relative_to(project)
+    assert capsys.readouterr().err == ""  # said once
+    monkeypatch.chdir(made)
+    assert fetch_model(MODEL).is_relative_to(made)
+
+
+def test_after_a_move_nothing_is_written_to_the_old_place(project):
+    moved = project.rename(project.with_name("moved & renamed"))
+    tracker = RunTracker(of(moved))
+    tracker.client.log_text(tracker.parent(), "said later", "note.txt")
+    assert not project.exists()
+    assert [path.read_text() for path in files_below(moved) if path.name == "note.txt"] == ["said later"]
+    assert (
+        mlflow.MlflowClient(f"sqlite:///{moved}/mlflow.db").get_experiment_by_name(EXPERIMENT).artifact_location
+        == (moved / "mlartifacts").as_uri()
+    )
+
+
+def test_a_model_without_its_files_is_not_called_unknown(project):
+    shutil.rmtree(project / "mlartifacts")
+    (project / "mlartifacts").mkdir()
+    with pytest.raises(InputError, match=r"is in the registry, but its files are not where it says"):
+        fetch_model(MODEL)
+    with pytest.raises(InputError, match=r"models:/cfn-sr/2 is not in the registry"):
+        fetch_model("models:/cfn-sr/2")
