@@ -87,6 +87,12 @@ class Features:
             wanted &= self.clips["has_audio"]
         return self.clips[wanted]
 
+    @property
+    def landmarks(self) -> float:
+        """Share of the clips with a face whose boxes come from OpenFace landmarks, not from the detector."""
+        faces = self.clips[self.clips["has_video"]]
+        return float((faces["landmarks_path"] != "").mean()) if len(faces) else 0.0
+
     def views(self, clips: Sequence[str], settings: MfccSettings) -> NDArray[np.float16]:
         """What training clips are cut from, see `cfnsr.mfcc.views`, in the order of `clips`."""
         return read_views(self.layout.mfcc, clips, settings)

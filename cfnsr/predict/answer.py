@@ -34,7 +34,7 @@ class Answer:
     emotion: str
     """The most probable one."""
     confidence: float
-    """Its calibrated probability."""
+    """Its probability, with the temperature that was fitted on whole clips of the validation actors."""
     probabilities: dict[str, float]
     """Of all emotions; they sum to 1."""
     inputs: Modality
@@ -88,7 +88,7 @@ class Prediction:
 
     @property
     def confidence(self) -> float:
-        """Its calibrated probability."""
+        """Its probability; of a clip with a timeline the mean over the windows."""
         return self.answer.confidence
 
     @property

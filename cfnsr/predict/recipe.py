@@ -30,6 +30,8 @@ class Recipe:
     """By inputs; logits are divided by it."""
     synthetic: bool
     """It was trained on the synthetic sample corpus."""
+    landmarks: float = 0.0
+    """Share of its clips whose faces were found by OpenFace landmarks; here the detector finds all."""
 
     @classmethod
     def from_config(cls, config: dict[str, Any], yunet: Path | None = None) -> Recipe:
@@ -61,6 +63,7 @@ class Recipe:
             inputs=tuple(config.get("inputs", [modality])),
             temperature=config.get("temperature", {}),
             synthetic=config.get("synthetic", False),
+            landmarks=config.get("landmarks", 0.0),
         )
 
     @property

@@ -10,7 +10,7 @@ from media_files import chirp, silence
 from small_models import small_settings, write_model
 from talking_files import people, write_talk
 
-from cfnsr.checkpoint import load_model
+from cfnsr.checkpoint import load_model, save_model
 from cfnsr.errors import ClipError, InputError
 from cfnsr.faces.crop import decode_jpeg
 from cfnsr.faces.extract import FaceTask, extract_faces
@@ -218,6 +218,15 @@ def test_a_closed_predictor_says_so(home):
 def test_impossible_options(options, sentence):
     with pytest.raises(InputError, match=sentence):
         Options(**options)
+
+
+def test_a_network_of_landmarks_faces_says_so(home, tmp_path, caplog):
+    network, config = load_model(write_model(tmp_path / "model.safetensors"))
+    Predictor.from_pretrained(tmp_path / "model.safetensors")
+    assert caplog.text == ""
+    save_model(tmp_path / "model.safetensors", network, {**config, "landmarks": 0.75})
+    Predictor.from_pretrained(tmp_path / "model.safetensors")
+    assert "trained on faces that OpenFace's landmarks had found (75% of its clips)" in caplog.text
 
 
 def test_impossible_devices_and_batches(home):

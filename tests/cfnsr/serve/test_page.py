@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -303,3 +304,21 @@ def test_limits_that_make_no_sense_are_refused(home):
 def test_without_gradio_it_says_how_to_get_it():
     without = "import sys; sys.modules['gradio'] = None; from cfnsr.cli import main; main()"
     assert "pip install -c requirements-dev.txt -e '.[demo]'" in refused(program=("-c", without))
+
+
+def test_a_clip_that_somebody_else_sends_while_the_last_visitor_leaves_is_kept(tmp_path):
+    from cfnsr.serve.page import Clips
+
+    clips, clip = Clips(grace=0.5), tmp_path / "content" / "talk.mp4"
+    clip.parent.mkdir()
+    clip.touch()
+    clips.open("first", clip)
+    clips.close("first")
+    clips.open("second", clip)  # the page has told the server only now, though it was sent before the other left
+    time.sleep(1)
+    assert clip.exists()
+    clips.open("second", tmp_path / "other" / "talk.mp4")
+    deadline = time.monotonic() + 30
+    while clip.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

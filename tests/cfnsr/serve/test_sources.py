@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 import pytest
 from servers import Fault, file_server
 from talking_files import people, promise, write_talk
+from video_files import face_frames, write_video
 
 from cfnsr.errors import ClipError, InputError
 from cfnsr.serve import download
@@ -214,3 +215,10 @@ def test_pictures_that_are_too_large_are_refused_before_they_are_decoded(tmp_pat
     assert "have 0.3 megapixels, and this server takes up to 0.3" in refusal({"path": str(clip)}, limits)
     with local_clip({"path": str(clip)}, Limits(max_megapixels=0.4, paths_below=tmp_path)) as found:
         assert found == clip
+
+
+def test_pictures_count_as_large_as_they_are_shown(tmp_path):
+    """320 x 240 squeezed pixels, each four times as wide as high."""
+    clip = write_video(tmp_path / "squeezed.mp4", face_frames([(160, 120)] * 5), options={"x264-params": "sar=4/1"})
+    limits = Limits(max_megapixels=0.1, paths_below=tmp_path)
+    assert "have 0.3 megapixels, and this server takes up to 0.1" in refusal({"path": str(clip)}, limits)
