@@ -155,7 +155,7 @@ def _from_first_sound(sound: NDArray[np.float32], settings: MfccSettings) -> NDA
     # `rich` looks for the speech itself.
     if settings.kind == "rich" or np.abs(sound[begin:end]).max(initial=0) >= SILENCE or not loud.size:
         return sound
-    return sound[end + loud[0] - begin - LEAD * settings.hop :]
+    return sound[max(end + loud[0] - begin - LEAD * settings.hop, 0) :]
 
 
 def portrait(crop: bytes) -> bytes:
