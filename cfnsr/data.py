@@ -88,7 +88,7 @@ class Features:
         return self.clips[wanted]
 
     @property
-    def landmarks(self) -> float:
+    def landmark_share(self) -> float:
         """Share of the clips with a face whose boxes come from OpenFace landmarks, not from the detector."""
         faces = self.clips[self.clips["has_video"]]
         return float((faces["landmarks_path"] != "").mean()) if len(faces) else 0.0

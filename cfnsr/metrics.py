@@ -104,7 +104,7 @@ def bootstrap_intervals(
 
 
 def _interval(resampled: NDArray[np.floating], actors: int) -> tuple[float, float]:
-    """The expanded percentile interval of Hesterberg (The American Statistician 69(4), 2015, section 5.3).
+    """The expanded percentile interval of Hesterberg (The American Statistician 69(4), 2015).
 
     The plain one of few actors is too narrow, by the factor sqrt((n - 1) / n) and by taking the normal distribution for
     Student's; quantiles further out make up for both.

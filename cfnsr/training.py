@@ -99,7 +99,7 @@ def train_fold(
             save_model(
                 folder / f"{name}.safetensors",
                 network,
-                model_config(settings, fold, normalization, {modality: 1.0}, ancestors, features.landmarks),
+                model_config(settings, fold, normalization, {modality: 1.0}, ancestors, features.landmark_share),
             )
 
     # An encoder without a classifier of its own is good for the fused network, but has nothing to say alone.
@@ -107,7 +107,7 @@ def train_fold(
     final = _score(answering, features, fold, settings, normalization)
     write_csv(folder / PREDICTIONS, final.predictions)
     write_csv(folder / HISTORY, pd.concat(history))
-    config = model_config(settings, fold, normalization, final.temperatures, ancestors, features.landmarks)
+    config = model_config(settings, fold, normalization, final.temperatures, ancestors, features.landmark_share)
     save_model(folder / WEIGHTS, network, config)
     curve = history[-1][CHOICE] if phases[params.model.modality].epochs else pd.Series([final.selection_accuracy])
     result = FoldResult(
@@ -140,7 +140,7 @@ def model_config(
     normalization: Normalization,
     temperatures: Mapping[Modality, float],
     ancestors: Ancestors,
-    landmarks: float = 0.0,
+    landmark_share: float = 0.0,
 ) -> dict[str, Any]:
     """What must travel with the weights: labels, preprocessing, who was trained on, and whether it was synthetic.
 
@@ -150,12 +150,12 @@ def model_config(
         normalization: of its training actors.
         temperatures: by what the network can answer from; 1 where there was nobody to fit it on.
         ancestors: of the weights that it began with.
-        landmarks: share of the clips whose faces were found by their OpenFace landmarks.
+        landmark_share: of the clips whose faces were found by their OpenFace landmarks, among all.
     """
     return {
         "labels": list(EMOTIONS),
         "faces": settings.params.faces.model_dump(mode="json", exclude={"yunet", "max_bad_share"}),
-        "landmarks": landmarks,
+        "landmark_share": landmark_share,
         "detector": "yunet" if settings.params.faces.yunet else "haar",
         "mfcc": settings.params.mfcc.model_dump(mode="json", exclude={"max_bad_share"}),
         "normalization": normalization.to_dict(),

@@ -50,5 +50,5 @@ def _tell(done: Exported) -> None:
     if (found := done.agreement) is not None:
         typer.echo(f"accuracy:   {found.accuracy:.3f}, PyTorch {found.reference:.3f}")
         typer.echo(f"            the same answer for {found.same} of {found.clips} clips of {found.actors} actors")
-        if found.seen:
+        if found.doubtful:
             typer.echo("            who trained its first weights is not known: these actors may be among them")

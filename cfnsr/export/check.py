@@ -36,7 +36,7 @@ class Agreement:
     """Accuracy of the network in PyTorch."""
     same: int
     """Clips with the same answer."""
-    seen: bool
+    doubtful: bool
     """The network may have been trained on them: its file does not say on whom its first weights were trained."""
 
 
@@ -64,7 +64,7 @@ class Clips:
         self._modality: Modality = config["network"]["modality"]
         usable = self._features.having(self._modality)
         known = config.get("actors", {"train": [], "selection": [], "unknown": True})
-        self._seen = bool(known.get("unknown", False))
+        self._doubtful = bool(known.get("unknown", False))
         trained, chose = usable["actor"].isin(known["train"]), usable["actor"].isin(known["selection"])
         self.training, self.tested = usable[trained], usable[~trained & ~chose]
 
@@ -102,7 +102,7 @@ class Clips:
         labels = self.tested["label"].to_numpy()
         accuracy, reference = (float((said == labels).mean()) for said in (theirs, ours))
         actors, same = self.tested["actor"].nunique(), int((theirs == ours).sum())
-        return Agreement(len(labels), actors, accuracy, reference, same, self._seen)
+        return Agreement(len(labels), actors, accuracy, reference, same, self._doubtful)
 
     def _inputs(self, clips: Sequence[str]) -> tuple[Frames | None, Mfccs | None]:
         frames = np.stack([self._features.frames(clip) for clip in clips]) if self._modality != "audio" else None

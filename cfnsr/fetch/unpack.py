@@ -130,5 +130,5 @@ def _sentences(name: str) -> Iterator[None]:
         raise
     except (BadZipFile, EOFError, zlib.error, lzma.LZMAError, struct.error, ValueError) as error:
         raise InputError(f"{name} is damaged or not a zip ({error}).") from None
-    except (NotImplementedError, RuntimeError) as error:  # how zipfile refuses unknown compression, and encryption
+    except RuntimeError as error:  # how zipfile refuses unknown compression, and encryption
         raise InputError(f"{name} can't be unpacked ({error}).") from None

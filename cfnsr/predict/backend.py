@@ -48,7 +48,7 @@ class TorchBackend:
         try:
             self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
             self._network = network.eval().to(self._device)
-        except (RuntimeError, AssertionError, NotImplementedError) as error:  # PyTorch raises any of them
+        except (RuntimeError, AssertionError) as error:  # a PyTorch built without CUDA raises the latter
             reason = str(error).splitlines()[0]
             raise InputError(f"device {device!r} can't be used ({reason}); name another, such as cpu.") from None
         self._normalization = Normalization.from_dict(config["normalization"])

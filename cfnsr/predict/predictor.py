@@ -69,11 +69,11 @@ class Predictor:
     def __init__(self, backend: Backend, recipe: Recipe, batch_size: int = 4) -> None:
         if batch_size < 1:
             raise InputError(f"a batch of {batch_size} windows is none; take 1 or more.")
-        if recipe.looks and recipe.landmarks:
+        if recipe.looks and recipe.landmark_share:
             logger.warning(
                 "This network was trained on faces that OpenFace's landmarks had found (%.0f%% of its clips). Here a "
                 "detector finds them, whose boxes are not quite the same: its figures may not hold for your clips.",
-                100 * recipe.landmarks,
+                100 * recipe.landmark_share,
             )
         self.recipe = recipe
         self._backend: Backend | None = backend

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from cfnsr.config import FacesSettings, MfccSettings, Modality
 from cfnsr.errors import InputError
+from cfnsr.problems import first_problem
+
+Section = TypeVar("Section", bound=BaseModel)
 
 _SINGLE = 1.75
 """Windows; clips up to this length get one answer, longer ones a timeline. RAVDESS's longest take is 5.3 s, a window of
@@ -30,7 +34,7 @@ class Recipe:
     """By inputs; logits are divided by it."""
     synthetic: bool
     """It was trained on the synthetic sample corpus."""
-    landmarks: float = 0.0
+    landmark_share: float = 0.0
     """Share of its clips whose faces were found by OpenFace landmarks; here the detector finds all."""
 
     @classmethod
@@ -50,20 +54,15 @@ class Recipe:
         modality: Modality = config["network"]["modality"]
         if config["detector"] == "yunet" and yunet is None and modality != "audio":
             raise InputError("this network was trained on faces that YuNet had found; name the same file with `yunet`.")
-        try:
-            faces = FacesSettings.model_validate({**config["faces"], "yunet": yunet})
-            mfcc = MfccSettings.model_validate(config["mfcc"])
-        except (TypeError, ValidationError) as error:
-            raise InputError(f"the model's file is damaged: it names impossible settings ({_first(error)}).") from None
         return cls(
             labels=tuple(config["labels"]),
-            faces=faces,
-            mfcc=mfcc,
+            faces=_section(FacesSettings, "faces", {**config["faces"], "yunet": yunet}),
+            mfcc=_section(MfccSettings, "mfcc", config["mfcc"]),
             modality=modality,
             inputs=tuple(config.get("inputs", [modality])),
             temperature=config.get("temperature", {}),
             synthetic=config.get("synthetic", False),
-            landmarks=config.get("landmarks", 0.0),
+            landmark_share=config.get("landmark_share", 0.0),
         )
 
     @property
@@ -82,12 +81,12 @@ class Recipe:
         return self.mfcc.duration + 2 * self.mfcc.offset
 
     def longest_single(self, window: float | None) -> float:
-        """Seconds up to which a clip gets one answer; with shorter windows than the network's own, they count."""
+        """Seconds up to which a clip gets one answer: by the network's own window, or the one asked for if shorter."""
         return _SINGLE * min(window or self.window, self.window)
 
 
-def _first(error: Exception) -> str:
-    if not isinstance(error, ValidationError):
-        return str(error)
-    first = error.errors()[0]
-    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+def _section(kind: type[Section], name: str, content: Mapping[str, Any]) -> Section:
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        raise InputError(f"the model's file is damaged: {first_problem(error, name, kind)}") from None

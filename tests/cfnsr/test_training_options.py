@@ -65,13 +65,13 @@ def test_the_order_of_clips_on_disk_changes_nothing(plain, tmp_path):
 
 def test_the_network_says_how_many_faces_were_found_by_landmarks(plain, tmp_path):
     without = plain / "fold/model.safetensors"
-    assert load_model(without)[1]["landmarks"] == 0
+    assert load_model(without)[1]["landmark_share"] == 0
     settings = write_params(tmp_path, train={"pretrain": {"audio": PHASE, "video": PHASE}, "fusion": PHASE})
     write_features(settings)
     manifest = pd.read_csv(settings.layout.manifest, dtype=str, keep_default_na=False)
     manifest.loc[manifest.index % 2 == 0, "landmarks_path"] = "landmarks.csv"
     manifest.to_csv(settings.layout.manifest, index=False)
-    assert Features.load(settings.layout).landmarks == pytest.approx(0.5, abs=0.01)
+    assert Features.load(settings.layout).landmark_share == pytest.approx(0.5, abs=0.01)
 
 
 def test_what_the_test_actors_show_changes_no_weight(plain, tmp_path):

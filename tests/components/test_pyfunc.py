@@ -8,7 +8,9 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 import requests
 from media_files import silence
@@ -19,7 +21,10 @@ from talking_files import write_talk
 from yunet_files import write_white_block_detector
 
 from cfnsr.config import Layout
+from cfnsr.media.extent import Extent, find_extent
 from cfnsr.ravdess import EMOTIONS
+from cfnsr.serve import limits
+from components.pyfunc import EmotionModel
 from components.register import log_model
 from components.tracking import EXPERIMENT
 
@@ -70,6 +75,22 @@ def test_a_network_of_yunets_faces_comes_with_its_detector(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "talk.mp4" in done.stdout
+
+
+def test_a_fault_of_ours_with_one_clip_does_not_cost_the_others_their_answers(home, monkeypatch):
+    def stumble(clip: Path, limit: float) -> Extent:
+        if clip.name == "long.mp4":
+            raise ZeroDivisionError("nobody has thought of it")
+        return find_extent(clip, limit)
+
+    monkeypatch.setattr(limits, "find_extent", stumble)
+    monkeypatch.setenv("CFNSR_PATHS_BELOW", str(home / "clips"))
+    model = EmotionModel()
+    model.load_context(SimpleNamespace(artifacts={"weights": str(home / "model.safetensors")}))
+    rows = pd.DataFrame({"path": [str(home / "clips" / name) for name in ("long.mp4", "talk.mp4")]})
+    bad, good = model.predict(None, rows).to_dict("records")
+    assert bad["error"] == "the clip can't be used (ZeroDivisionError: nobody has thought of it)"
+    assert good["emotion"] in EMOTIONS
 
 
 @pytest.fixture(scope="module")

@@ -167,6 +167,16 @@ class TestSmaller:
         assert done.difference <= {"fp32": TOLERANCE, "fp16": 0.05, "int8": 0.2}[precision]
         assert (done.difference > TOLERANCE) == (precision != "fp32")
 
+    def test_actors_are_doubtful_where_the_file_does_not_know_them(self, home, tmp_path):
+        _, settings, network, config = home
+        without = {name: value for name, value in config.items() if name != "actors"}
+        unknown = {**config, "actors": {**config["actors"], "unknown": True}}
+        found = [
+            export_model(network, each, tmp_path / "model.onnx", settings=settings).agreement.doubtful
+            for each in (config, without, unknown)
+        ]
+        assert found == [False, True, True]
+
     def test_scales_of_int8_come_from_training_actors(self, home):
         _, settings, _, config = home
         clips = Clips(settings, config)

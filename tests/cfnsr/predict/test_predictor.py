@@ -224,9 +224,18 @@ def test_a_network_of_landmarks_faces_says_so(home, tmp_path, caplog):
     network, config = load_model(write_model(tmp_path / "model.safetensors"))
     Predictor.from_pretrained(tmp_path / "model.safetensors")
     assert caplog.text == ""
-    save_model(tmp_path / "model.safetensors", network, {**config, "landmarks": 0.75})
+    save_model(tmp_path / "model.safetensors", network, {**config, "landmark_share": 0.75})
     Predictor.from_pretrained(tmp_path / "model.safetensors")
     assert "trained on faces that OpenFace's landmarks had found (75% of its clips)" in caplog.text
+
+
+def test_impossible_settings_in_a_models_file_are_named(tmp_path):
+    network, config = load_model(write_model(tmp_path / "model.safetensors"))
+    for section, key in (("faces", "frames"), ("mfcc", "n_fft")):
+        damaged = {**config, section: {**config[section], key: -1}}
+        save_model(tmp_path / "model.safetensors", network, damaged)
+        with pytest.raises(InputError, match=f"the model's file is damaged: {section}.{key} is -1"):
+            Predictor.from_pretrained(tmp_path / "model.safetensors")
 
 
 def test_impossible_devices_and_batches(home):

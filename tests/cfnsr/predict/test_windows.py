@@ -239,3 +239,4 @@ def test_memory_does_not_grow_with_the_length(tmp_path):
     given = (many - few) * crops * size * size * 3 / 1024  # KiB
     assert given > 50 * 1024
     assert long - short < given / 3
+    assert long < 1.2 * short
