@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
-import shutil
 import signal
 import socket
 import threading
@@ -18,6 +18,7 @@ from cfnsr.predict import Moment, Predictor
 from cfnsr.predict.export import timeline_file
 from cfnsr.predict.palette import clock
 from cfnsr.serve import render
+from cfnsr.serve.clips import Clips
 from cfnsr.serve.limits import Limits
 
 logger = logging.getLogger(__name__)
@@ -26,47 +27,8 @@ _WAITING = 20  # visitors in the queue, at most
 # s; what was uploaded and never shown. Clips that are shown are deleted with their visitor, and until then the longest
 # queue must not outlive them.
 _SWEEP, _AGE = 60, 86_400
-_GRACE = 10.0  # s that a clip is kept when the last visitor who had it has left
 _HERE = Path(__file__).parent
 _FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
-
-
-class Clips:
-    """The clips that visitors have open; one that nobody has is deleted.
-
-    Args:
-        grace: seconds until then.
-    """
-
-    def __init__(self, grace: float = _GRACE) -> None:
-        self._grace = grace
-        self._clips: dict[str | None, Path] = {}
-        self._lock = threading.Lock()
-
-    def open(self, visitor: str | None, clip: Path) -> None:
-        """A visitor has this clip now, and no other."""
-        with self._lock:
-            before, self._clips[visitor] = self._clips.get(visitor), clip
-        self._delete_later(before)
-
-    def close(self, visitor: str | None) -> None:
-        """A visitor has no clip any more."""
-        with self._lock:
-            before = self._clips.pop(visitor, None)
-        self._delete_later(before)
-
-    def _delete_later(self, clip: Path | None) -> None:
-        # The same content has the same path, whoever sent it, and there is a moment in which somebody has sent it and
-        # `open` was not called yet.
-        if clip is not None:
-            timer = threading.Timer(self._grace, self._delete, [clip])
-            timer.daemon = True
-            timer.start()
-
-    def _delete(self, clip: Path) -> None:
-        with self._lock:
-            if clip not in self._clips.values():
-                shutil.rmtree(clip.parent, ignore_errors=True)  # each content has a folder of its own
 
 
 def serve(predictor: Predictor, limits: Limits, host: str, port: int) -> None:
@@ -102,24 +64,25 @@ def build_page(predictor: Predictor, limits: Limits) -> gr.Blocks:
     welcome = render.welcome(limits.max_megabytes, limits.max_seconds)
     hidden = gr.update(visible=False)
 
-    def show(clip: str, request: gr.Request, progress: gr.Progress = gr.Progress()) -> tuple[Any, ...]:  # noqa: B008
-        clips.open(request.session_hash, Path(clip))
-        try:
-            return _results(predictor, Path(clip), limits, progress)
-        except InputError as error:
-            return render.problem(str(error)), "", "", hidden
-        except Exception as error:  # a fault of ours with one clip; the visitor can go on with another
-            logger.exception("%s can't be used", clip)
-            return render.problem(f"this clip can't be used ({type(error).__name__})"), "", "", hidden
+    async def show(clip: str, progress: gr.Progress = gr.Progress()) -> tuple[Any, ...]:  # noqa: B008
+        with clips.kept(Path(clip)):
+            try:
+                return await asyncio.to_thread(_results, predictor, Path(clip), limits, progress)
+            except InputError as error:
+                return render.problem(str(error)), "", "", hidden
+            except Exception as error:  # a fault of ours with one clip; the visitor can go on with another
+                logger.exception("%s can't be used", clip)
+                return render.problem(f"this clip can't be used ({type(error).__name__})"), "", "", hidden
 
-    def arrive(clip: str, request: gr.Request) -> None:
+    # Whatever says who has a clip runs in the event loop itself, as `Clips` asks: hence the `async`.
+    async def arrive(clip: str, request: gr.Request) -> None:
         clips.open(request.session_hash, Path(clip))
 
-    def clear(request: gr.Request) -> tuple[Any, ...]:
+    async def clear(request: gr.Request) -> tuple[Any, ...]:
         clips.close(request.session_hash)
         return welcome, "", "", hidden
 
-    def leave(request: gr.Request) -> None:
+    async def leave(request: gr.Request) -> None:
         clips.close(request.session_hash)
 
     with gr.Blocks(title="CFN-SR", analytics_enabled=False, delete_cache=(_SWEEP, _AGE)) as page:
