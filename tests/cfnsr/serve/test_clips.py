@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -46,15 +47,23 @@ def test_a_clip_is_deleted_when_nobody_has_it(folder):
 
 
 def test_a_clip_that_was_sent_again_just_before_it_would_go_is_kept(folder):
-    async def visit() -> None:
-        clips, clip = Clips(GRACE), sent(folder)
-        clips.open("first", clip)
+    async def left_and_sent_again(clips: Clips) -> bool:
+        """Whether that was done in time; a busy machine may take longer than the second grace."""
+        clips.open("first", sent(folder))
         clips.close("first")
         await asyncio.sleep(0.8 * GRACE)
-        sent(folder)  # by another visitor, of whom the page says so only later
+        clip, put = sent(folder), time.time()  # by another visitor, of whom the page says so only later
         await asyncio.sleep(0.6 * GRACE)
-        assert clip.exists()
+        kept = clip.exists()
         clips.open("second", clip)
+        in_time = time.time() - put < GRACE
+        assert kept or not in_time
+        return in_time
+
+    async def visit() -> None:
+        clips, clip = Clips(GRACE), folder / "talk.mp4"
+        while not await left_and_sent_again(clips):
+            clips.close("second")
         await asyncio.sleep(2 * GRACE)
         assert clip.exists()
         clips.close("second")
