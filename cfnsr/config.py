@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -229,6 +229,31 @@ class Settings:
     layout: Layout
     params_file: Path
     """The file they were read from."""
+    content: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """What was in it then."""
+
+    def changed(self, overrides: Mapping[str, Any], variant: str = "") -> Settings:
+        """The profile, as the file was when these settings were read, with other values; see `load_settings`.
+
+        Raises:
+            InputError: a key is misspelt or a value impossible.
+        """
+        return _settings(self.params_file, self.content, self.profile, overrides, variant)
+
+    def check_file(self, sections: Iterable[str]) -> None:
+        """Look whether the file still holds what it did, as far as some of the profile's sections go.
+
+        Raises:
+            InputError: it does not; what was done with these settings would be taken for the work of the new ones.
+        """
+        before, now = self.changed({}).params, load_settings(self.params_file, self.profile).params
+        for section in sections:
+            if getattr(before, section) != getattr(now, section):
+                raise InputError(
+                    f"{self.profile}.{section} in {self.params_file.name} was changed while this ran, and what was "
+                    "made is of the earlier values; run the same command again for the new ones, or bring the earlier "
+                    "ones back first."
+                )
 
 
 IDLE: Mapping[str, tuple[str, ...]] = {
@@ -283,12 +308,18 @@ def load_settings(
         raise InputError(
             f"{params_file}: there is no profile {name!r}, only {', '.join(sections)}; set `profile:` to one."
         )
+    return _settings(params_file, content, name, overrides or {}, variant)
+
+
+def _settings(
+    params_file: Path, content: Mapping[str, Any], name: str, overrides: Mapping[str, Any], variant: str
+) -> Settings:
     try:
-        chosen = _with_preset(_overridden(content[name], overrides or {}), content.get("presets") or {})
+        chosen = _with_preset(_overridden(content[name], overrides), content.get("presets") or {})
         params = ProfileSettings.model_validate(chosen)
     except ValidationError as error:
         raise InputError(f"{params_file}: {first_problem(error, name, ProfileSettings)}") from None
-    return Settings(name, params, Layout(params_file.resolve().parent, name, variant), params_file.resolve())
+    return Settings(name, params, Layout(params_file.resolve().parent, name, variant), params_file.resolve(), content)
 
 
 def _overridden(section: Any, overrides: Mapping[str, Any]) -> Any:

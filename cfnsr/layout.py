@@ -14,13 +14,15 @@ class Layout:
     profile: str
     variant: str = ""
     """Of the profile's settings; it shares the profile's data and has runs, figures and plots of its own."""
+    data_name: str = ""
+    """Of the folder below `data`; empty for the profile's."""
     mfcc_name: str = "mfcc.parquet"
     """A variant with another section `mfcc` needs a file of its own."""
 
     @property
     def data(self) -> Path:
         """All data of the profile."""
-        return self.root / "data" / self.profile
+        return self.root / "data" / (self.data_name or self.profile)
 
     @property
     def raw(self) -> Path:

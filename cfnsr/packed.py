@@ -71,6 +71,16 @@ def features_key(settings: Mapping[str, Any], clips: Sequence[ClipTask]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
+def files_by_actor(
+    tasks: Iterable[Task], folder: Path, settings: Mapping[str, Any]
+) -> dict[Path, tuple[str, list[Task]]]:
+    """Each actor's packed file in `folder`, the key that it has when it is finished, and its clips, all in order."""
+    by_actor: dict[Path, list[Task]] = {}
+    for task in sorted(tasks, key=lambda task: (task.actor, task.clip_id)):
+        by_actor.setdefault(folder / f"{actor_folder(task.actor)}.parquet", []).append(task)
+    return {path: (features_key(settings, clips), clips) for path, clips in by_actor.items()}
+
+
 def extract_by_actor(
     function: Callable[[Task], Row],
     tasks: Sequence[Task],
@@ -98,30 +108,27 @@ def extract_by_actor(
     Returns:
         The files, in the order of actors.
     """
-    by_actor: dict[int, list[Task]] = {}
-    for task in sorted(tasks, key=lambda task: (task.actor, task.clip_id)):
-        by_actor.setdefault(task.actor, []).append(task)
-    paths = {actor: folder / f"{actor_folder(actor)}.parquet" for actor in by_actor}
-    keys = {actor: features_key(settings, clips) for actor, clips in by_actor.items()}
-    for stray in set(folder.glob(f"Actor_*.parquet{PARTIAL}")) | (set(folder.glob("*.parquet")) - set(paths.values())):
+    files = files_by_actor(tasks, folder, settings)
+    for stray in set(folder.glob(f"Actor_*.parquet{PARTIAL}")) | (set(folder.glob("*.parquet")) - set(files)):
         stray.unlink()
 
-    open_actors = [actor for actor in by_actor if read_key(paths[actor]) != keys[actor]]
-    todo = [task for actor in open_actors for task in by_actor[actor]]
-    finished: dict[int, dict[str, Row]] = {actor: {} for actor in open_actors}
+    stale = {path: clips for path, (key, clips) in files.items() if read_key(path) != key}
+    path_of = {task.clip_id: path for path, clips in stale.items() for task in clips}
+    todo = [task for clips in stale.values() for task in clips]
+    finished: dict[Path, dict[str, Row]] = {path: {} for path in stale}
     outcomes = map_clips(function, todo, workers=workers, description=description, done=len(tasks) - len(todo))
     with closing(outcomes):  # on a full disk the workers and the bar end before the error is told
         for task, outcome in outcomes:
-            rows = finished[task.actor]
+            path = path_of[task.clip_id]
+            rows = finished[path]
             if isinstance(outcome, ClipError):
                 rows[task.clip_id] = {"clip_id": task.clip_id, "reason": str(outcome)}
             else:
                 rows[task.clip_id] = {"clip_id": task.clip_id, "reason": "", **outcome}
-            if len(rows) == len(by_actor[task.actor]):
-                ordered = (rows[clip.clip_id] for clip in by_actor[task.actor])
-                write_packed(paths[task.actor], ordered, schema, keys[task.actor])
-                del finished[task.actor]
-    return list(paths.values())
+            if len(rows) == len(stale[path]):
+                write_packed(path, (rows[clip.clip_id] for clip in stale[path]), schema, files[path][0])
+                del finished[path]
+    return list(files)
 
 
 def merge_packed(parts: Sequence[Path], path: Path, schema: pa.Schema, key: str) -> None:

@@ -12,7 +12,8 @@ from cfnsr.faces.extract import FaceTask, extract_faces
 from cfnsr.faces.store import SCHEMA
 from cfnsr.files import code_digest, file_digest
 from cfnsr.manifest import read_manifest
-from cfnsr.packed import check_bad_share, extract_by_actor, left_out
+from cfnsr.packed import check_bad_share, extract_by_actor, files_by_actor, left_out
+from components.features import making
 from components.runner import run_step
 
 CODE = ("cfnsr/faces", "cfnsr/media")
@@ -25,29 +26,48 @@ def faces(settings: Settings) -> None:
     Finished actors of an earlier run with the same settings and clips are not redone.
 
     Raises:
-        InputError: the raw folder, the manifest or the detector's file is missing, or more clips than
-            `faces.max_bad_share` had to be left out (the files are written all the same).
+        InputError: the raw folder, the manifest or the detector's file is missing, another process is at it, or more
+            clips than `faces.max_bad_share` had to be left out (the files are written all the same).
     """
-    layout, options = settings.layout, settings.params.faces
+    layout = settings.layout
     if not layout.raw.is_dir():
         raise InputError(f"{layout.raw} is missing: run `dvc repro download` first.")
-    options = options.model_copy(update={"yunet": options.yunet and layout.root / options.yunet})
-    load_detector(options.yunet)  # a file that can't be used is the stage's fault, not each clip's
-
-    tasks = _tasks(settings, options)
-    layout.faces.mkdir(parents=True, exist_ok=True)
-    paths = extract_by_actor(
-        extract_faces,
-        tasks,
-        folder=layout.faces,
-        schema=SCHEMA,
-        settings=_dependencies(options),
-        workers=default_workers(),
-        description="faces",
-    )
+    with making(settings, layout.faces):
+        options = _options(settings)
+        tasks = _tasks(settings, options)
+        layout.faces.mkdir(parents=True, exist_ok=True)
+        paths = extract_by_actor(
+            extract_faces,
+            tasks,
+            folder=layout.faces,
+            schema=SCHEMA,
+            settings=_dependencies(options),
+            workers=default_workers(),
+            description="faces",
+        )
+        reasons = left_out(paths)
     if not tasks:
         print(f"faces: no clip of {layout.manifest} has a video; {layout.faces} stays empty, audio can be used alone")
-    check_bad_share("faces", left_out(paths), len(tasks), options.max_bad_share)
+    check_bad_share("faces", reasons, len(tasks), options.max_bad_share)
+
+
+def keys(settings: Settings) -> dict[Path, str]:
+    """The key of each file that the stage makes of the present settings, clips and code.
+
+    Raises:
+        InputError: the manifest or the detector's file is missing.
+    """
+    options = _options(settings)
+    files = files_by_actor(_tasks(settings, options), settings.layout.faces, _dependencies(options))
+    return {path: key for path, (key, _) in files.items()}
+
+
+def _options(settings: Settings) -> FacesSettings:
+    """The section `faces` with the place of the detector's file."""
+    options = settings.params.faces
+    options = options.model_copy(update={"yunet": options.yunet and settings.layout.root / options.yunet})
+    load_detector(options.yunet)  # a file that can't be used is the stage's fault, not each clip's
+    return options
 
 
 def _tasks(settings: Settings, options: FacesSettings) -> list[FaceTask]:
@@ -73,4 +93,4 @@ def _dependencies(options: FacesSettings) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    run_step(faces, __doc__)
+    run_step(faces, __doc__, ("faces",))

@@ -10,6 +10,7 @@ from cfnsr.config import Settings, default_workers
 from cfnsr.errors import InputError
 from cfnsr.manifest import build_manifest, faults, without_songs, write_manifest
 from cfnsr.media.probe import is_synthetic
+from components.features import making
 from components.runner import run_step
 
 logger = logging.getLogger(__name__)
@@ -19,12 +20,13 @@ def manifest(settings: Settings) -> None:
     """Write `data/<profile>/clips.csv`.
 
     Raises:
-        InputError: the raw folder is missing or empty, there is no usable take, synthetic clips are given out as
-            others, or more rows than `manifest.max_bad_share` have a file that can't be used (the table is written all
-            the same).
+        InputError: the raw folder is missing or empty, another process is at it, there is no usable take, synthetic
+            clips are given out as others, or more rows than `manifest.max_bad_share` have a file that can't be used
+            (the table is written all the same).
     """
-    table = build_manifest(settings.layout.raw, default_workers())
-    write_manifest(table, settings.layout.manifest)
+    with making(settings, settings.layout.manifest):
+        table = build_manifest(settings.layout.raw, default_workers())
+        write_manifest(table, settings.layout.manifest)
     _report(table)
     _check(table, settings)
     _check_origin(table, settings)
@@ -72,4 +74,4 @@ def _check_origin(table: pd.DataFrame, settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    run_step(manifest, __doc__)
+    run_step(manifest, __doc__, ("manifest",))

@@ -12,6 +12,7 @@ from cfnsr.files import code_digest
 from cfnsr.manifest import read_manifest
 from cfnsr.mfcc import SCHEMA, features_of_file
 from cfnsr.packed import check_bad_share, extract_by_actor, features_key, left_out, merge_packed, read_key
+from components.features import making
 from components.runner import run_step
 
 CODE = ("cfnsr/media", "cfnsr/mfcc.py", "cfnsr/pitch.py")
@@ -33,31 +34,52 @@ def mfcc(settings: Settings) -> None:
     """Write `data/<profile>/mfcc.parquet`; a run that was killed goes on after its last finished actor.
 
     Raises:
-        InputError: there is no manifest, or more clips than `mfcc.max_bad_share` can't be used.
+        InputError: there is no manifest, another process is at it, or more clips than `mfcc.max_bad_share` can't be
+            used.
     """
+    params, layout = settings.params.mfcc, settings.layout
+    with making(settings, layout.mfcc):
+        tasks, depends_on = _tasks(settings), _dependencies(params)
+        key = features_key(depends_on, tasks)
+        folder = layout.mfcc.with_name(f".{layout.mfcc.stem}")  # finished actors of a run that is under way
+        if read_key(layout.mfcc) != key:
+            parts = extract_by_actor(
+                extract,
+                tasks,
+                folder=folder,
+                schema=SCHEMA,
+                settings=depends_on,
+                workers=default_workers(),
+                description="mfcc",
+            )
+            merge_packed(parts, layout.mfcc, SCHEMA, key)
+        shutil.rmtree(folder, ignore_errors=True)  # left by a run that was killed just after it had merged them
+        reasons = left_out([layout.mfcc])
+    check_bad_share("mfcc", reasons, len(tasks), params.max_bad_share)
+
+
+def keys(settings: Settings) -> dict[Path, str]:
+    """The key of the file that the stage makes of the present settings, clips and code.
+
+    Raises:
+        InputError: there is no manifest.
+    """
+    return {settings.layout.mfcc: features_key(_dependencies(settings.params.mfcc), _tasks(settings))}
+
+
+def _tasks(settings: Settings) -> list[MfccTask]:
     params, layout = settings.params.mfcc, settings.layout
     clips = read_manifest(layout.manifest)
     clips = clips[(clips["reason"] == "") & clips["has_audio"]]
-    tasks = [
+    return [
         MfccTask(clip["clip_id"], clip["actor"], clip["audio_digest"], layout.raw / clip["audio_path"], params)
         for clip in clips.to_dict("records")
     ]
-    depends_on = params.model_dump(exclude={"max_bad_share"}) | {"code": code_digest(CODE)}
-    key = features_key(depends_on, tasks)
-    folder = layout.data / ".mfcc"  # finished actors of a run that is under way
-    if read_key(layout.mfcc) != key:
-        parts = extract_by_actor(
-            extract,
-            tasks,
-            folder=folder,
-            schema=SCHEMA,
-            settings=depends_on,
-            workers=default_workers(),
-            description="mfcc",
-        )
-        merge_packed(parts, layout.mfcc, SCHEMA, key)
-    shutil.rmtree(folder, ignore_errors=True)  # left by a run that was killed just after it had merged them
-    check_bad_share("mfcc", left_out([layout.mfcc]), len(tasks), params.max_bad_share)
+
+
+def _dependencies(params: MfccSettings) -> dict[str, Any]:
+    """What the features depend on besides the clips."""
+    return params.model_dump(exclude={"max_bad_share"}) | {"code": code_digest(CODE)}
 
 
 def extract(task: MfccTask) -> dict[str, Any]:
@@ -71,4 +93,4 @@ def extract(task: MfccTask) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    run_step(mfcc, __doc__)
+    run_step(mfcc, __doc__, ("mfcc",))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -18,13 +19,13 @@ from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from filelock import FileLock, Timeout
-
 from cfnsr.config import Settings, default_workers
 from cfnsr.errors import InputError
-from cfnsr.files import code_digest, file_digest, write_text
+from cfnsr.files import code_digest, file_digest, locked, write_text
 from cfnsr.folds import Fold, actor_folds
+from cfnsr.layout import Layout
 from cfnsr.parallel import end_with_parent
+from components.features import check_features
 from components.runner import run_step
 from components.tracking import RunTracker, flatten
 
@@ -103,35 +104,46 @@ def exclusive(settings: Settings) -> Iterator[None]:
         InputError: one does already.
     """
     run = settings.layout.run
-    run.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(run.with_name(f"{run.name}.lock"), timeout=0):
-            yield
-    except Timeout:
-        raise InputError(
-            f"another process is training the profile {settings.profile} in {run}; wait for it or end it."
-        ) from None
+    busy = f"another process is training the profile {settings.profile} in {run}; wait for it or end it."
+    with locked(run.with_name(f"{run.name}.lock"), busy):
+        yield
 
 
 def plan(settings: Settings) -> list[Fold]:
     """Check that the run is possible, open (or re-open) its MLflow run and say which folds it has.
 
     What an earlier run with other settings, data or code left is moved aside, to `runs/<profile>.<key>`.
-    """
-    from cfnsr.data import Features
 
-    features = Features.load(settings.layout)
+    Raises:
+        InputError: what `load_features` raises, or there are too few actors for the folds.
+    """
+    features = load_features(settings)
     folds = folds_of(settings, features)
-    key, previous = run_key(settings, features), read_key(settings)
+    key, previous = run_key(settings), read_key(settings)
     if previous != key:
         _move_aside(settings, previous)
         write_text(settings.layout.run / KEY_FILE, key + "\n")
     tracker = describe_run(settings, features)
     for fold in folds:
-        tracker.fold(fold.index)  # now, while the server is known to answer: training goes on without it
+        # Now, while the server is known to answer: training goes on without it. What a fold could not tell then may
+        # be waiting, and a finished fold is not begun again.
+        tracker.outbox(tracker.fold(fold.index)).deliver()
     if features.left_out:
         logger.warning("%d takes or files are left out; `cfnsr clips` says why", len(features.left_out))
     return folds
+
+
+def load_features(settings: Settings) -> Features:
+    """The profile's features, which must be of its present settings, clips and code.
+
+    Raises:
+        InputError: they are not, or a data stage has not run.
+    """
+    from cfnsr.data import Features
+
+    features = Features.load(settings.layout)
+    check_features(settings)
+    return features
 
 
 def folds_of(settings: Settings, features: Features) -> list[Fold]:
@@ -194,25 +206,41 @@ def train_one(settings: Settings, fold: Fold, callbacks: Sequence[Callback] = ()
         settings: the profile.
         fold: one of `plan`.
         callbacks: for the fold's last phase.
+
+    Raises:
+        InputError: settings, data or code are not those that the run was begun with, the data changed meanwhile, or
+            what `train_fold` raises.
     """
-    from cfnsr.data import Features
     from cfnsr.training import FoldResult, train_fold
 
     folder = fold_folder(settings, fold.index)
     finished = FoldResult.load(folder)
     if finished is not None:
         return finished
+    features = load_features(settings)
+    if run_key(settings) != read_key(settings):
+        raise InputError(
+            f"settings, data or code have changed since the run in {settings.layout.run} was begun, and fold "
+            f"{fold.index} would not fit the others; bring them back, or start anew with `dvc repro`."
+        )
+    data = data_digest(settings.layout)
     tracker = RunTracker(settings)
     run_id = tracker.fold(fold.index)
     with tracker.running(run_id):
         result = train_fold(
-            Features.load(settings.layout),
+            features,
             fold,
             settings,
             folder,
             partial(tracker.phase_logger, run_id),
             callbacks,
         )
+        if data_digest(settings.layout) != data:
+            shutil.rmtree(folder)  # nobody can say what it was trained on
+            raise InputError(
+                f"the features of {settings.layout.data} were replaced while fold {fold.index} was trained on them, so "
+                "it is dropped; run the command again when nothing else makes features."
+            )
         figures = {"param_count": result.parameters, "selection_accuracy": result.selection_accuracy}
         tracker.outbox(run_id).metrics({**figures, "best_epoch": result.epoch, "seconds": result.seconds})
     return result
@@ -241,15 +269,32 @@ def decisive_settings(settings: Settings) -> dict[str, Any]:
     )
 
 
-def run_key(settings: Settings, features: Features) -> str:
-    """Digest of everything the weights depend on: settings, clips, features and code."""
-    from cfnsr.manifest import dataset_digest
+def data_digest(layout: Layout) -> str:
+    """Digest of the clips and of the files of their features.
 
-    packed = [*sorted(settings.layout.faces.glob("*.parquet")), settings.layout.mfcc]
+    Raises:
+        InputError: a data stage has not run.
+    """
+    from cfnsr.manifest import dataset_digest, read_manifest
+
+    clips = dataset_digest(read_manifest(layout.manifest))
+    try:
+        packed = [file_digest(path) for path in [*sorted(layout.faces.glob("*.parquet")), layout.mfcc]]
+    except FileNotFoundError as error:
+        raise InputError(f"{error.filename} is missing; run `dvc repro faces mfcc`, which makes it.") from None
+    return hashlib.sha256(json.dumps([clips, packed]).encode()).hexdigest()
+
+
+def run_key(settings: Settings) -> str:
+    """Digest of everything the weights depend on: settings, clips, features and code.
+
+    Raises:
+        InputError: a data stage has not run, or a file that a phase begins with is missing.
+    """
     made_from = [
         decisive_settings(settings),
-        dataset_digest(features.clips),
-        [file_digest(path) for path in [*packed, *_checkpoints(settings)]],
+        data_digest(settings.layout),
+        [file_digest(path) for path in _checkpoints(settings)],
         code_digest(CODE),
     ]
     return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
@@ -261,9 +306,7 @@ def check_current(settings: Settings) -> None:
     Raises:
         InputError: it is not.
     """
-    from cfnsr.data import Features
-
-    if read_key(settings) != run_key(settings, Features.load(settings.layout)):
+    if read_key(settings) != run_key(settings):
         raise InputError(
             f"{settings.layout.run} was trained with other settings, data or code than there are now; train again "
             "(`dvc repro`), or bring those back."

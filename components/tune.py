@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cfnsr.config import Settings, is_idle, load_settings
+from cfnsr.config import Settings, is_idle
 from cfnsr.errors import InputError, exit_with_sentence
 from cfnsr.files import write_text
 from cfnsr.operations import Choice, Range
@@ -39,16 +39,29 @@ def open_study(settings: Settings) -> SharedStudy:
     Raises:
         InputError: there is nothing to search, or a data stage has not run.
     """
-    from cfnsr.data import Features
     from components.study import SharedStudy
 
     check_space(settings)
+    train.load_features(settings)
+    return SharedStudy(settings.layout.root / "studies" / _name(settings), settings.params.tune)
+
+
+def _name(settings: Settings) -> str:
     made_from = [
-        train.run_key(settings, Features.load(settings.layout)),
+        train.run_key(settings),
         settings.params.tune.model_dump(mode="json", exclude={"trials"}),
     ]
     digest = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:6]
-    return SharedStudy(settings.layout.root / "studies" / f"{settings.profile}-tune-{digest}", settings.params.tune)
+    return f"{settings.profile}-tune-{digest}"
+
+
+def _check_current(settings: Settings, shared: SharedStudy) -> None:
+    """Trials of one study are of the same data and code, else they can't be compared."""
+    if _name(settings) != shared.folder.name:
+        raise InputError(
+            f"data or code were changed during the search {shared.folder.name}; bring them back and run it again to go "
+            "on with it, or run it again for another one."
+        )
 
 
 def check_space(settings: Settings) -> None:
@@ -68,7 +81,7 @@ def check_space(settings: Settings) -> None:
                 f"{settings.profile}.tune.search: {key} can't be searched; keys below model and train can."
             )
         for value in space.choices if isinstance(space, Choice) else (space.low, space.high):
-            tried.append(load_settings(settings.params_file, settings.profile, {key: value}))
+            tried.append(settings.changed({key: value}))
     modalities = {each.params.model.modality for each in tried}
     for key in tune.search:
         if all(is_idle(key, modality) for modality in modalities):
@@ -95,7 +108,7 @@ def search(settings: Settings, shared: SharedStudy, run: TrialRunner | None = No
         The best trial's overrides.
 
     Raises:
-        InputError: no trial was completed.
+        InputError: no trial was completed, or data or code were changed meanwhile.
     """
     import optuna
     import torch
@@ -106,11 +119,13 @@ def search(settings: Settings, shared: SharedStudy, run: TrialRunner | None = No
     run = run or run_trial
 
     def objective(trial: optuna.Trial) -> float:
+        _check_current(settings, shared)
         try:
             value = run(trial_settings(settings, shared, trial), trial, study_run)
         except ServerAwayError:
             raise
         except InputError as error:
+            _check_current(settings, shared)
             raise HopelessTrialError(str(error)) from error
         except torch.OutOfMemoryError as error:
             raise HopelessTrialError(f"the GPU has not enough memory for it ({error})") from error
@@ -132,7 +147,7 @@ def trial_settings(settings: Settings, shared: SharedStudy, trial: optuna.Trial)
     overrides["train.devices"] = 1  # a trial is given up from inside its process; more GPUs take more workers
     number = first_number(shared.study.trials[trial.number])
     variant = f"{shared.folder.name.removeprefix(f'{settings.profile}-')}-{number:03d}"
-    return load_settings(settings.params_file, settings.profile, overrides, variant)
+    return settings.changed(overrides, variant)
 
 
 def run_trial(settings: Settings, trial: optuna.Trial, study_run: str) -> float | None:

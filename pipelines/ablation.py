@@ -52,7 +52,8 @@ def ablate_cfnsr(
     Returns:
         A row a variant, see `row`.
     """
-    params = requested_settings(params_file, profile).params
+    settings = requested_settings(params_file, profile)
+    params = settings.params
     if params.model.modality != "both":
         raise InputError("an ablation needs both modalities; set model.modality to both in params.yaml.")
     for name, phase in (("audio", params.train.pretrain.audio), ("video", params.train.pretrain.video)):
@@ -69,9 +70,10 @@ def ablate_cfnsr(
         for fusion in (REFERENCE, *(name for name in get_args(Fusion) if name != REFERENCE)):
             overrides = {"model.fusion": fusion, "train.seed": seed}
             overrides |= _with_encoders_of(reference) if fusion != REFERENCE else {}
+            variants.setdefault(fusion, []).append(requested_settings(params_file, profile, overrides))
+            settings.check_file(("model", "train"))  # all variants are of the same file
             train_cfnsr(profile, overrides, register_model=False, update=update, params_file=params_file)
             update = False  # once is enough
-            variants.setdefault(fusion, []).append(requested_settings(params_file, profile, overrides))
     references = variants[REFERENCE]
     return [*_encoder_rows(references), *(row(fusion, runs, references) for fusion, runs in variants.items())]
 

@@ -162,7 +162,6 @@ def study(root: Path, clips: Path) -> dict[str, Any]:
     Returns:
         The content of docs/epoch-choice.json.
     """
-    from cfnsr.data import Features
     from cfnsr.folds import actor_folds
 
     commit, commits = commit_of(root), set()
@@ -176,7 +175,7 @@ def study(root: Path, clips: Path) -> dict[str, Any]:
                 for step in (download.download, manifest.manifest, faces.faces, mfcc.mfcc):
                     step(settings)
                 folds = actor_folds(sorted(settings.params.dataset.actors), settings.params.train)
-                key = train.run_key(settings, Features.load(settings.layout))
+                key = train.run_key(settings)
                 folder = root / "runs" / "epoch-choice" / f"{name}-{seed}-{key[:8]}"
                 folder.mkdir(parents=True, exist_ok=True)
                 for path in pool.map(partial(record, settings, folder, commit), folds):

@@ -28,6 +28,8 @@ from components import download, evaluate, faces, manifest, mfcc, train
 from components.tracking import git
 
 PROFILE = "ravdess"
+DATA = "experiments"
+"""Folder below `data`."""
 COMMIT = "commit.txt"
 """In a run's folder: what it was trained from."""
 UNSEEN = (0, 2, 4)
@@ -60,7 +62,7 @@ def run_experiments(root: Path, clips: Path, names: Sequence[str] = ()) -> Itera
         for name, experiment in known.items()
         if not names or name in names
     }
-    data = load_settings(root / "params.yaml", PROFILE, source)
+    data = _with_own_data(load_settings(root / "params.yaml", PROFILE, source))
     for step in (download.download, manifest.manifest, faces.faces):
         step(data)
     commit = commit_of(root)
@@ -111,7 +113,12 @@ def settings_of(root: Path, name: str, overrides: Mapping[str, Any], seed: int) 
     settings = load_settings(root / "params.yaml", PROFILE, {**overrides, **workers}, f"{name}-{seed}")
     # Experiments with the same feature share its file.
     layout = replace(settings.layout, mfcc_name=f"mfcc-{settings.params.mfcc.kind}.parquet")
-    return replace(settings, layout=layout)
+    return _with_own_data(replace(settings, layout=layout))
+
+
+def _with_own_data(settings: Settings) -> Settings:
+    """The stages remove what is not of the folder that they are given: the profile's own data must not be there."""
+    return replace(settings, layout=replace(settings.layout, data_name=DATA))
 
 
 def _row(seeds: Sequence[Settings], contents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -160,4 +160,4 @@ def train_here(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    run_step(train_here, __doc__)
+    run_step(train_here, __doc__, ("model", "train"))

@@ -61,6 +61,7 @@ def tune_cfnsr(
             _conclude(settings, shared, best)
             shared.study.set_user_attr(CONCLUDED, trials)
         if train_best and shared.study.user_attrs.get(TRAINED) != trials:
+            settings.check_file(("model", "train"))  # which are read again there
             overrides = {**best, "train.tuned": True}
             train_cfnsr(settings.profile, overrides, update=False, params_file=settings.params_file)
             shared.study.set_user_attr(TRAINED, trials)

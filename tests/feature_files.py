@@ -16,6 +16,7 @@ from cfnsr.manifest import COLUMNS, read_manifest
 from cfnsr.mfcc import SCHEMA as MFCC_SCHEMA
 from cfnsr.packed import write_packed
 from cfnsr.ravdess import EMOTIONS, Take, actor_folder
+from components import faces, mfcc
 
 SIZE, FRAMES = 32, 8
 
@@ -57,7 +58,7 @@ def write_features(settings: Settings) -> None:
     layout, length = settings.layout, settings.params.mfcc.frames
     more = 2 * settings.params.mfcc.shift_frames
     layout.faces.mkdir(parents=True)
-    lines, voices = [], []
+    lines, voices, faces_of = [], [], {}
     for actor in settings.params.dataset.actors:
         takes = [Take(actor, 1, emotion, 1, statement, 1) for emotion in range(1, 9) for statement in (1, 2)]
         rows = []
@@ -65,7 +66,7 @@ def write_features(settings: Settings) -> None:
             rng = np.random.default_rng([actor, take.emotion, take.statement])
             half, quarter = divmod(take.label, 4)
             views = (rng.normal(0, 1, (2, 13, length + more)) + 2 * half).astype(np.float16)
-            mfcc = views[0, :, more // 2 : more // 2 + length].astype(float)
+            matrix = views[0, :, more // 2 : more // 2 + length].astype(float)
             frame = rng.integers(0, 60, (FRAMES, SIZE, SIZE, 3))
             frame[:, 8 * quarter : 8 * quarter + 8] += 150
             jpegs = [cv2.imencode(".jpg", picture.astype(np.uint8))[1].tobytes() for picture in frame]
@@ -86,7 +87,7 @@ def write_features(settings: Settings) -> None:
                     "clip_id": take.clip_id,
                     "reason": "",
                     "source": "mp4",
-                    "mfcc": mfcc.tolist(),
+                    "mfcc": matrix.tolist(),
                     "views": views.tobytes(),
                 }
             )
@@ -95,7 +96,9 @@ def write_features(settings: Settings) -> None:
                 f"{take.clip_id},{actor},{take.sex},1,{EMOTIONS[take.label]},{take.label},1,{take.statement},1,True,True,"
                 f"2.0,{name},{name},,digest,digest,,,,"
             )
-        write_packed(layout.faces / f"{actor_folder(actor)}.parquet", rows, FACES_SCHEMA, "key")
-    write_packed(layout.mfcc, voices, MFCC_SCHEMA, "key")
+        faces_of[layout.faces / f"{actor_folder(actor)}.parquet"] = rows
     layout.manifest.write_text("\n".join([",".join(COLUMNS), *lines]) + "\n")
     assert len(read_manifest(layout.manifest)) == len(lines)
+    for path, rows in faces_of.items():
+        write_packed(path, rows, FACES_SCHEMA, faces.keys(settings)[path])
+    write_packed(layout.mfcc, voices, MFCC_SCHEMA, mfcc.keys(settings)[layout.mfcc])

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from cfnsr.errors import InputError
 from cfnsr.fetch.transfer import ETAG
-from cfnsr.files import PARTIAL, write_text
+from cfnsr.files import PARTIAL, locked, write_text
 from cfnsr.ravdess import actor_folder
 
 GIB = 1 << 30
@@ -48,15 +48,10 @@ class Workspace:
         Raises:
             InputError: another process is at work there.
         """
-        from filelock import FileLock, Timeout
-
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.raw.mkdir(exist_ok=True)
-        try:
-            with FileLock(self.folder / "lock", timeout=0):
-                yield
-        except Timeout:
-            raise InputError(f"Another download is running in {self.folder}: wait for it, or end it.") from None
+        busy = f"Another download is running in {self.folder}: wait for it, or end it."
+        with locked(self.folder / "lock", busy):
+            self.raw.mkdir(exist_ok=True)
+            yield
 
     def receipt(self, archive: str, actors: Collection[int]) -> Receipt | None:
         """What is left of an archive that was unpacked.
