@@ -62,7 +62,7 @@ class Outbox:
         """
         from mlflow.exceptions import MlflowException
 
-        content = self._file.read_bytes() if self._file.exists() else b""
+        content = self._content()
         if not content:
             return True
         try:
@@ -98,6 +98,12 @@ class Outbox:
     def _locked(self) -> FileLock:
         """Held for moments only, never while the server is waited for."""
         return FileLock(self._file.with_name(".lock"))
+
+    def _content(self) -> bytes:
+        if not self._file.exists():
+            return b""
+        with self._locked():  # else half of a line that is being written; meanwhile somebody may have delivered it
+            return self._file.read_bytes() if self._file.exists() else b""
 
     def _append(self, entry: Mapping[str, Any]) -> None:
         self._file.parent.mkdir(parents=True, exist_ok=True)

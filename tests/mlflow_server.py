@@ -10,6 +10,8 @@ from pathlib import Path
 
 from running_programs import free_ports, wait_for_page
 
+from pipelines.services import LEAN_MLFLOW
+
 
 class MlflowServer:
     """On a free port of the loopback, with its database and artifacts in a folder.
@@ -35,7 +37,12 @@ class MlflowServer:
         ]
         with (self.folder / "server.log").open("a") as log:
             self._process = subprocess.Popen(
-                command, cwd=self.folder, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                command,
+                cwd=self.folder,
+                env={**os.environ, **LEAN_MLFLOW},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
         wait_for_page(self._process, f"{self.url}/health", (self.folder / "server.log").read_text)
 

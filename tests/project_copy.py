@@ -39,6 +39,7 @@ def make_small(folder: Path) -> None:
 def environment(project: Path) -> dict[str, str]:
     """With the project's .venv activated, as `source .venv/bin/activate` does it."""
     variables = {**os.environ, "PATH": f"{project / '.venv/bin'}{os.pathsep}{os.environ['PATH']}"}
+    variables["PREFECT_HOME"] = str(project.with_name("prefect"))  # not the one that the user's other projects share
     for name in ("MLFLOW_TRACKING_URI", "PYTHONPATH"):
         variables.pop(name, None)
     return variables

@@ -24,6 +24,8 @@ HASTY = Patience(
 )
 IMPATIENT = replace(HASTY, stall_timeout=0.4)
 """For servers that stall; others may be slow on a busy machine."""
+STEADY = replace(HASTY, stall_timeout=3.0)
+"""For servers that stall once: this machine must not stall as long in between."""
 
 
 def takes(actor: int, count: int = 3) -> list[Take]:

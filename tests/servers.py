@@ -114,8 +114,8 @@ def file_server() -> Iterator[FileServer]:
             )
             for at in range(0, until, 1 << 14):
                 piece = body[at : min(at + (1 << 14), until)]
+                request.sent += len(piece)  # first: the client may be done, and a test look, before this goes on
                 self.wfile.write(piece)
-                request.sent += len(piece)
             if fault.stall_after is not None:
                 closing.wait(60)
             if fault.reset_after is not None:

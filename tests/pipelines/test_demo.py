@@ -24,7 +24,8 @@ from cfnsr.ravdess import EMOTIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 CLIP = "data/sample/raw/Actor_01/01-01-03-02-01-01-01.mp4"
-pytestmark = pytest.mark.slow
+# What a newcomer waits for takes minutes, and several times as long on a busy machine.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
 
 def start(project: Path, command: str) -> subprocess.Popen[bytes]:

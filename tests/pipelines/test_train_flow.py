@@ -19,7 +19,7 @@ SHORT = {"pretrain": {"audio": PHASE, "video": PHASE}, "fusion": PHASE}
 def run_flow(root: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pipelines.train", "--params", str(root / "params.yaml")]
     environment = {**os.environ, "PREFECT_HOME": str(root / "prefect"), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900, check=False)
 
 
 def test_too_few_actors_end_with_a_sentence_and_exit_code_2(tmp_path):

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from ravdess_zips import HASTY, IMPATIENT, noise
+from ravdess_zips import HASTY, IMPATIENT, STEADY, noise
 from servers import Fault, FileServer, file_server
 
 from cfnsr.errors import InputError
@@ -76,7 +76,7 @@ def test_gets_the_whole_file_in_spite_of(
     server: FileServer, tmp_path: Path, faults: list[Fault], ranges: list[str | None], sent: int
 ) -> None:
     server.faults["/a.zip"] = faults
-    get(server, tmp_path, IMPATIENT if any(fault.stall_after for fault in faults) else HASTY)
+    get(server, tmp_path, STEADY if any(fault.stall_after for fault in faults) else HASTY)
     assert_complete(tmp_path)
     assert [request.headers.get("Range") for request in server.requests] == ranges
     assert sum(request.sent for request in server.requests) == sent

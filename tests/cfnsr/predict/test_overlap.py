@@ -83,7 +83,10 @@ def test_nothing_more_is_made_for_whoever_stopped():
 
     items = overlapped(make(), 2)
     next(items)
-    time.sleep(0.5)  # two wait, and one more stands in front of the door
+    deadline = time.monotonic() + 60
+    while len(made) < 4:  # one is taken, two wait, and one more stands in front of the door
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     before = len(made)
     items.close()
     assert len(made) == before
