@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -44,6 +45,8 @@ COMMIT = "mlflow.source.git.commit"
 ENVIRONMENT = "environment.txt"
 """Artifact: the packages that a training began with."""
 RUN_FILE = "mlflow.json"
+
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -173,6 +176,10 @@ class RunTracker:
         return str(self.client.create_run(self._experiment(), tags=tags).info.run_id)
 
     def _create(self, name: str, title: str, tags: Mapping[str, str]) -> str:
+        self._experiment()
+        back = self.known(name)  # it was deleted with the experiment
+        if back is not None:
+            return back
         run_id = self.create(title, tags)
         run = self._settings.layout.run
         with FileLock(run.with_name(f"{run.name}.ids.lock")):  # folds side by side are processes of their own
@@ -182,14 +189,35 @@ class RunTracker:
         return run_id
 
     def _experiment(self) -> str:
+        """Id of the experiment, made if there is none, and brought back if it was deleted: its name stays taken.
+
+        Others may do the same at the same moment.
+        """
         experiment = self.client.get_experiment_by_name(EXPERIMENT)
-        if experiment is not None:
-            return experiment.experiment_id
-        # A server knows where its artifacts go; a database would put them in ./mlruns of whatever folder this is.
-        local = self.server.startswith("sqlite:")
-        return self.client.create_experiment(
-            EXPERIMENT, artifact_location=(self._root.resolve() / ARTIFACTS).as_uri() if local else None
-        )
+        if experiment is None:
+            # A server knows where its artifacts go; a database would put them in ./mlruns of whatever folder this is.
+            local = self.server.startswith("sqlite:")
+            artifacts = (self._root.resolve() / ARTIFACTS).as_uri() if local else None
+            with _done_by_another("RESOURCE_ALREADY_EXISTS"):
+                return self.client.create_experiment(EXPERIMENT, artifact_location=artifacts)
+            experiment = self.client.get_experiment_by_name(EXPERIMENT)
+        if experiment.lifecycle_stage == "deleted":
+            with _done_by_another("RESOURCE_DOES_NOT_EXIST"):  # among the deleted ones
+                self.client.restore_experiment(experiment.experiment_id)
+                logger.warning("the experiment %s had been deleted in MLflow; it is back, with its runs", EXPERIMENT)
+        return str(experiment.experiment_id)
+
+
+@contextmanager
+def _done_by_another(code: str) -> Iterator[None]:
+    """What the block asks for was done a moment before, as the error with this code says."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code != code:
+            raise
 
 
 def source_tags(root: Path) -> dict[str, str]:

@@ -205,6 +205,39 @@ def test_the_same_runs_are_found_with_and_without_the_server(tmp_path, server, m
     assert RunTracker(settings).parent() == with_server
 
 
+@pytest.mark.parametrize("with_server", [False, True])
+def test_an_experiment_deleted_in_the_ui_is_brought_back_with_its_runs(tmp_path, request, caplog, with_server):
+    if with_server:
+        request.getfixturevalue("server")
+    tracker = RunTracker(write_params(tmp_path))
+    parent, fold = tracker.parent(), tracker.fold(0)
+    experiment = tracker.client.get_run(parent).info.experiment_id
+    tracker.client.delete_experiment(experiment)
+    assert tracker.known("train") is None  # a look brings nothing back
+    assert (tracker.parent(), tracker.fold(0)) == (parent, fold)
+    assert "the experiment cfn-sr had been deleted in MLflow; it is back, with its runs" in caplog.messages
+    tracker.client.delete_experiment(experiment)
+    new = tracker.create("search", {})  # as a study makes its run
+    assert tracker.client.get_run(new).info.experiment_id == experiment
+
+
+def test_an_experiment_that_another_makes_or_brings_back_at_the_same_moment_is_taken(tmp_path, monkeypatch):
+    settings = write_params(tmp_path)
+    first, second = RunTracker(settings), RunTracker(settings)
+    look = second.client.get_experiment_by_name
+
+    def overtaken(name):
+        seen = look(name)
+        first.create("made in between", {})
+        return seen
+
+    monkeypatch.setattr(second.client, "get_experiment_by_name", overtaken)
+    run = second.client.get_run(second.create("second", {}))
+    second.client.delete_experiment(run.info.experiment_id)
+    again = second.client.get_run(second.create("third", {}))
+    assert again.info.experiment_id == run.info.experiment_id
+
+
 def test_half_a_line_spoils_no_other(tmp_path, caplog):
     """A machine went down while it was written."""
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
