@@ -31,8 +31,8 @@ from cfnsr.errors import InputError, exit_with_sentence
 from cfnsr.folds import UNKNOWN
 from cfnsr.metrics import interval_in_words
 from cfnsr.operations import PromoteSettings
-from cfnsr.registry import follow_move, server_needed, tracking_uri
-from components.tracking import REGISTERED_MODEL
+from cfnsr.registry import server_needed, tracking_uri
+from components.tracking import REGISTERED_MODEL, open_store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -232,17 +232,15 @@ def _registry(root: Path) -> Iterator[MlflowClient]:
     Raises:
         InputError: there is none, or nothing is in it.
     """
-    from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
     server = tracking_uri(root)
     empty = f"the registry {server} has no model {REGISTERED_MODEL}; train one first (`dvc repro`)."
     if server.startswith("sqlite:///") and not Path(server.removeprefix("sqlite:///")).exists():
         raise InputError(empty)
-    follow_move(root)
     (root / "runs").mkdir(exist_ok=True)
     with server_needed(root), FileLock(root / "runs" / ".promotion.lock"):
-        client = MlflowClient(server)
+        client = open_store(root)
         try:
             client.get_registered_model(REGISTERED_MODEL)
         except MlflowException as error:

@@ -16,7 +16,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ from components.outbox import Outbox, deliver_all, outbox_folder
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
+    from mlflow import MlflowClient
 
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # one file each: bars only clutter the log
 # MLflow's client tries for minutes; here the outbox and the flow's tasks know better when to try again.
@@ -69,18 +70,32 @@ def mlflow_at(root: Path) -> Iterator[None]:
             os.environ["MLFLOW_TRACKING_URI"] = before
 
 
+def open_store(root: Path) -> MlflowClient:
+    """A client of this project's server, or of its database.
+
+    The first one makes a database's tables, and MLflow lets two at once fail there, so processes take turns.
+    """
+    from mlflow import MlflowClient
+    from sqlalchemy import make_url
+
+    server = tracking_uri(root)
+    with ExitStack() as stack:
+        if server.startswith("sqlite:") and (database := make_url(server).database):
+            with suppress(OSError):  # who may not write there makes no tables either
+                stack.enter_context(FileLock(f"{database}.lock"))
+        follow_move(root)
+        return MlflowClient(server)
+
+
 class RunTracker:
     """The MLflow runs of one training run."""
 
     def __init__(self, settings: Settings) -> None:
-        from mlflow import MlflowClient
-
         self._settings = settings
         self._root = settings.layout.root
         self._file = settings.layout.run / RUN_FILE
-        follow_move(self._root)
         self.server = tracking_uri(self._root)
-        self.client = MlflowClient(self.server)
+        self.client = open_store(self._root)
 
     def known(self, name: str) -> str | None:
         """Id of the run that this training has under a name on this server; None if there is none (any more).

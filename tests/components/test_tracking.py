@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -14,7 +15,8 @@ import pandas as pd
 import pytest
 from feature_files import write_features, write_params
 from mlflow_server import MlflowServer
-from running_programs import running, wait_for
+from permissions import permissions_count
+from running_programs import DEADLINE, running, wait_for
 
 from cfnsr.errors import InputError
 from cfnsr.registry import ServerAwayError, server_needed
@@ -236,6 +238,51 @@ def test_an_experiment_that_another_makes_or_brings_back_at_the_same_moment_is_t
     second.client.delete_experiment(run.info.experiment_id)
     again = second.client.get_run(second.create("third", {}))
     assert again.info.experiment_id == run.info.experiment_id
+
+
+OPEN = """
+import sys
+from pathlib import Path
+import mlflow.store.tracking.sqlalchemy_store
+from cfnsr.config import load_settings
+from components.tracking import RunTracker
+settings = load_settings(Path(sys.argv[1]))
+print("ready", flush=True)
+sys.stdin.readline()
+print(RunTracker(settings).create("first", {}))
+"""
+
+
+def test_trainings_started_at_once_in_a_fresh_project_make_one_database(tmp_path):
+    settings = write_params(tmp_path)
+    command = [sys.executable, "-c", OPEN, settings.params_file]
+    with ExitStack() as stack:
+        programs = [stack.enter_context(running(command, cwd=ROOT, stdin=subprocess.PIPE)) for _ in range(6)]
+        for program in programs:
+            assert program.stdout.readline() == "ready\n", program.communicate()[0]
+        assert not (tmp_path / "mlflow.db").exists()
+        for program in programs:
+            program.stdin.write("go\n")
+            program.stdin.flush()
+        said = [program.communicate(timeout=DEADLINE)[0] for program in programs]
+    assert [program.returncode for program in programs] == [0] * len(programs), said
+    made = {output.split()[-1] for output in said}
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    found = client.search_runs([client.get_experiment_by_name("cfn-sr").experiment_id])
+    assert {run.info.run_id for run in found} == made
+    assert len(made) == len(programs)
+
+
+def test_a_database_that_may_only_be_read_can_be_read(tmp_path):
+    settings = write_params(tmp_path)
+    run_id = RunTracker(settings).parent()
+    (tmp_path / "mlflow.db.lock").unlink(missing_ok=True)
+    tmp_path.chmod(0o500)
+    try:
+        with permissions_count():
+            assert RunTracker(settings).known("train") == run_id
+    finally:
+        tmp_path.chmod(0o700)
 
 
 def test_half_a_line_spoils_no_other(tmp_path, caplog):
