@@ -157,7 +157,7 @@ class RunTracker:
 
     @contextmanager
     def running(self, run_id: str) -> Iterator[None]:
-        """The run's status while the block works and after it: FINISHED, FAILED, or KILLED by Ctrl-C.
+        """The run's status while the block works and after it: FINISHED, FAILED, or KILLED by Ctrl-C or SIGTERM.
 
         What the block puts into the run's outbox is delivered meanwhile; the block never waits for the server.
         """
@@ -166,11 +166,8 @@ class RunTracker:
             outbox.status("RUNNING")
             try:
                 yield
-            except KeyboardInterrupt:
-                outbox.status("KILLED")
-                raise
-            except BaseException:
-                outbox.status("FAILED")
+            except BaseException as error:  # Prefect has a class of its own for SIGTERM, which is no Exception either
+                outbox.status("FAILED" if isinstance(error, Exception) else "KILLED")
                 raise
             outbox.status("FINISHED")
 

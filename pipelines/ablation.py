@@ -24,6 +24,7 @@ from cfnsr.files import write_text
 from cfnsr.metrics import interval_in_words
 from cfnsr.outcome import ENCODERS, HISTORY, FoldResult
 from components import train
+from pipelines.here import flow_here
 from pipelines.run_settings import requested_settings
 from pipelines.train import train_cfnsr
 
@@ -202,7 +203,8 @@ def main() -> None:
     arguments = parser.parse_args()
     with exit_with_sentence():
         profile = requested_settings(Path("params.yaml"), arguments.profile).profile
-        rows = ablate_cfnsr(profile, list(arguments.seeds))
+        with flow_here():
+            rows = ablate_cfnsr(profile, list(arguments.seeds))
         text = page(rows, profile)
         print(text)
         write_text(Path("docs") / f"ablation-{profile}.json", json.dumps(rows, indent=2) + "\n")

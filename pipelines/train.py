@@ -22,7 +22,7 @@ from components import data_stages, evaluate, train
 from components.register import ALIAS, register
 from components.runner import run_step
 from components.tracking import REGISTERED_MODEL, RunTracker
-from pipelines.prefect_setup import prefect_server_needed
+from pipelines.here import flow_here
 from pipelines.reports import Progress, publish_report
 from pipelines.run_settings import requested_folds, requested_settings
 
@@ -155,7 +155,7 @@ def _finish(settings: Settings, planned: list[Fold], register_model: bool) -> in
 
 def train_here(settings: Settings) -> None:
     """Run the flow in this process, as a stage of DVC, which has brought the data up to date."""
-    with prefect_server_needed():
+    with flow_here():
         train_cfnsr(settings.profile, update=False, params_file=settings.params_file)
 
 

@@ -20,7 +20,7 @@ from cfnsr.registry import server_needed
 from components import tune
 from components.runner import run_step
 from components.study import SharedStudy
-from pipelines.prefect_setup import prefect_server_needed
+from pipelines.here import flow_here
 from pipelines.reports import publish_search
 from pipelines.run_settings import requested_settings
 from pipelines.train import train_cfnsr, update_data
@@ -88,7 +88,7 @@ def _conclude(settings: Settings, shared: SharedStudy, best: dict[str, object]) 
 
 def tune_here(settings: Settings) -> None:
     """Run the flow in this process."""
-    with prefect_server_needed():
+    with flow_here():
         tune_cfnsr(settings.profile, params_file=settings.params_file)
 
 
