@@ -17,6 +17,7 @@ from filelock import FileLock
 
 from cfnsr.config import Settings, load_settings
 from cfnsr.errors import InputError
+from components.dvc_lock import release_dead
 
 Logger = logging.Logger | logging.LoggerAdapter[logging.Logger]
 
@@ -54,6 +55,10 @@ def update_data(settings: Settings, logger: Logger) -> None:
             try:
                 return _run(["dvc", "--wait-for-lock", "repro", *GOALS], root, logger)
             except _StageBusyError:
+                if dead := release_dead(root):
+                    numbers = ", ".join(map(str, dead))
+                    logger.warning("a `dvc` that was killed (process %s) no longer holds the data", numbers)
+                    continue
                 logger.info("another `dvc` is making this data; waiting for it")
                 time.sleep(BUSY_WAIT)
     logger.info("params.yaml names the profile %s, so the stages of %s run without DVC", named, settings.profile)

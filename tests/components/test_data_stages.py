@@ -1,7 +1,9 @@
 """The data stages, started by a flow: their output as it comes, their failure as a sentence."""
 
+import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -19,6 +21,7 @@ from cfnsr.config import Settings, load_settings
 from cfnsr.errors import InputError
 from components import data_stages
 from components.data_stages import update_data
+from components.dvc_lock import release_dead
 
 ROOT = Path(__file__).resolve().parents[2]
 logger = logging.getLogger("test")
@@ -67,6 +70,58 @@ def test_flows_that_make_the_same_data_wait_for_each_other(tmp_path, caplog, mon
         second.result()
     assert "another `dvc` is making this data; waiting for it" in caplog.messages
     assert (tmp_path / "began.txt").read_text() == "began\n"  # made once
+
+
+@pytest.mark.parametrize("kind", ["write", "read"])
+@pytest.mark.parametrize("left", ["another program", "a zombie"])
+def test_the_lock_of_a_killed_dvc_holds_nobody_up(tmp_path, caplog, kind, left):
+    """Its number belongs to another program now, or nobody has asked how it ended."""
+    settings = project(tmp_path, faces="echo face > face.txt")
+    content = yaml.safe_load((tmp_path / "dvc.yaml").read_text())
+    content["stages"]["faces"]["outs"] = ["face.txt"]
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump(content))
+    lock = tmp_path / ".dvc" / "tmp" / "rwlock"
+    lock.parent.mkdir(exist_ok=True)
+
+    def no_wait(record: logging.LogRecord) -> bool:
+        assert "waiting for it" not in record.getMessage()  # it would be for ever
+        return True
+
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"]) as other:
+        try:
+            if left == "a zombie":
+                other.kill()
+                os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)
+            holder = {"pid": other.pid, "cmd": "/project/.venv/bin/dvc repro"}
+            entry = holder if kind == "write" else [holder]
+            lock.write_text(json.dumps({"write": {}, "read": {}, kind: {str(tmp_path / "face.txt"): entry}}))
+            logger.addFilter(no_wait)
+            update_data(settings, logger)
+        finally:
+            logger.removeFilter(no_wait)
+            other.kill()
+    assert (tmp_path / "face.txt").exists()
+    assert f"a `dvc` that was killed (process {other.pid}) no longer holds the data" in caplog.messages
+    assert str(other.pid) not in lock.read_text()
+
+
+def test_the_lock_of_a_living_dvc_stays(tmp_path):
+    project(tmp_path, faces="echo began > began.txt && sleep 3600")
+    content = yaml.safe_load((tmp_path / "dvc.yaml").read_text())
+    content["stages"]["faces"] = {"cmd": content["stages"]["faces"]["cmd"], "outs": ["face.txt"]}
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump(content))
+    lock = tmp_path / ".dvc" / "tmp" / "rwlock"
+    for program in ([sys.executable, "-m", "dvc"], [Path(sys.executable).parent / "dvc"]):
+        (tmp_path / "began.txt").unlink(missing_ok=True)
+        with running([*program, "repro"], cwd=tmp_path, start_new_session=True) as dvc:
+            try:
+                wait_for(dvc, (tmp_path / "began.txt").exists)
+                before = lock.read_text()
+                assert str(dvc.pid) in before
+                assert release_dead(tmp_path) == []
+                assert lock.read_text() == before
+            finally:
+                os.killpg(dvc.pid, signal.SIGKILL)
 
 
 def test_what_dvc_itself_does_not_like_is_told(tmp_path):
