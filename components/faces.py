@@ -13,7 +13,7 @@ from cfnsr.faces.store import SCHEMA
 from cfnsr.files import code_digest, file_digest
 from cfnsr.manifest import read_manifest
 from cfnsr.packed import check_bad_share, extract_by_actor, files_by_actor, left_out
-from components.features import making
+from components.output_lock import making
 from components.runner import run_step
 
 CODE = ("cfnsr/faces", "cfnsr/media")

@@ -10,7 +10,7 @@ from cfnsr.config import Settings, default_workers
 from cfnsr.errors import InputError
 from cfnsr.manifest import build_manifest, faults, without_songs, write_manifest
 from cfnsr.media.probe import is_synthetic
-from components.features import making
+from components.output_lock import making
 from components.runner import run_step
 
 logger = logging.getLogger(__name__)

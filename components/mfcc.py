@@ -12,7 +12,7 @@ from cfnsr.files import code_digest
 from cfnsr.manifest import read_manifest
 from cfnsr.mfcc import SCHEMA, features_of_file
 from cfnsr.packed import check_bad_share, extract_by_actor, features_key, left_out, merge_packed, read_key
-from components.features import making
+from components.output_lock import making
 from components.runner import run_step
 
 CODE = ("cfnsr/media", "cfnsr/mfcc.py", "cfnsr/pitch.py")

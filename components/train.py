@@ -25,7 +25,6 @@ from cfnsr.files import code_digest, file_digest, locked, write_text
 from cfnsr.folds import Fold, actor_folds
 from cfnsr.layout import Layout
 from cfnsr.parallel import end_with_parent
-from components.features import check_features
 from components.runner import run_step
 from components.tracking import RunTracker, flatten
 
@@ -140,6 +139,7 @@ def load_features(settings: Settings) -> Features:
         InputError: they are not, or a data stage has not run.
     """
     from cfnsr.data import Features
+    from components.features import check_features
 
     features = Features.load(settings.layout)
     check_features(settings)

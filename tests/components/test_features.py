@@ -16,7 +16,7 @@ from cfnsr.errors import InputError
 from cfnsr.mfcc import SCHEMA
 from cfnsr.packed import read_key, write_packed
 from components import faces, manifest, mfcc, train
-from components.features import making
+from components.output_lock import making
 from components.runner import run_step
 from components.tracking import RunTracker
 from pipelines import experiments

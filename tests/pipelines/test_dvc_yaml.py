@@ -36,9 +36,13 @@ PLUMBING = {
     "components/__init__.py",
     "components/compare.py",
     "components/data_stages.py",
+    "components/dvc_lock.py",
+    "components/features.py",
+    "components/output_lock.py",
     "components/results.py",
     "components/runner.py",
     "pipelines/__init__.py",
+    "pipelines/here.py",
     "pipelines/prefect_setup.py",
     "pipelines/reports.py",
     "pipelines/run_settings.py",
@@ -47,7 +51,10 @@ PLUMBING = {
 READERS = {
     "faces": {"cfnsr/manifest.py"},
     "mfcc": {"cfnsr/manifest.py"},
-    "train": {"cfnsr/manifest.py", "cfnsr/packed.py", "cfnsr/mfcc.py", "cfnsr/pitch.py", "cfnsr/faces", "cfnsr/media"},
+    "train": {
+        *("cfnsr/manifest.py", "cfnsr/packed.py", "cfnsr/mfcc.py", "cfnsr/pitch.py", "cfnsr/faces", "cfnsr/media"),
+        *("components/faces.py", "components/mfcc.py"),
+    },
 }
 
 
