@@ -40,7 +40,9 @@ def sentence(error: Exception) -> str | None:
     # Some libraries wrap the system's error in one of their own (safetensors, SQLite), hence the search by text.
     texts = (os.strerror(errno.ENOSPC), "database or disk is full")
     if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or any(text in str(error) for text in texts):
-        where = f" while writing {filename}" if (filename := getattr(error, "filename", None)) else ""
+        # A copy names two files; what was to be written is the second one.
+        filename = getattr(error, "filename2", None) or getattr(error, "filename", None)
+        where = f" while writing {filename}" if filename else ""
         return f"the disk is full{where}: free some space and run the same command again, it goes on from there."
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"{error.filename} can't be used ({error.strerror}): check that it is there and its permissions."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
@@ -19,6 +20,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
     The name is stable (`<name>.part`), so what a SIGKILL leaves behind is overwritten by the next run instead of piling
     up.
+
+    Raises:
+        OSError: as the block does; one that says that the disk is full names `path`, if it names no file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + PARTIAL)
@@ -27,8 +31,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None:
+            error.filename = str(path)  # a write to an open file does not say which one it is
         raise
 
 

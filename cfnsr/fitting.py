@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import warnings
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +17,7 @@ import pandas as pd
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch.multiprocessing.spawn import ProcessRaisedException
 
 from cfnsr.callbacks import EpochSeed, History, MovingAverage, PhaseBar
@@ -28,6 +31,7 @@ from cfnsr.model import CFNSR
 from cfnsr.outcome import CHOICE, HISTORY, WEIGHTS
 from cfnsr.task import EmotionTask
 
+logger = logging.getLogger(__name__)
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 # What Lightning warns of here is decided on purpose: loaders in the main process for small corpora, short epochs.
 warnings.filterwarnings("ignore", ".*does not have many workers.*|.*number of training batches.*")
@@ -49,6 +53,18 @@ class _Checkpoint(ModelCheckpoint):
             | {name: here(state_dict[name]) for name in paths}
             | {"best_k_models": {here(path): score for path, score in state_dict["best_k_models"].items()}}
         )
+
+
+class _WholeFiles(TorchCheckpointIO):
+    """Writes a checkpoint beside its place and renames it. Lightning's own would write it into TMPDIR; on another disk
+    it is then copied into its place, and a kill or a full disk leaves half of it there."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        # In memory first, as Lightning does: PyTorch tells a full disk in words of its own.
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        with atomic_path(Path(path)) as temporary:
+            temporary.write_bytes(content.getbuffer())
 
 
 @dataclass(frozen=True)
@@ -74,10 +90,12 @@ def fit(
 ) -> CFNSR:
     """Fit a network and return it with the weights of its best epoch; a finished phase is read from its folder.
 
+    One whose checkpoints are damaged starts again.
+
     Raises:
         InputError: the loss is not finite, or `train.devices` is more than there are.
     """
-    weights, last = phase.folder / WEIGHTS, phase.folder / "last.ckpt"
+    weights, last, best = (phase.folder / name for name in (WEIGHTS, "last.ckpt", "best.ckpt"))
     if weights.exists():
         return load_model(weights)[0]
     phase.folder.mkdir(parents=True, exist_ok=True)
@@ -94,7 +112,7 @@ def fit(
         accelerator="auto",
         devices=devices,
         strategy="ddp_spawn" if devices > 1 else "auto",
-        plugins=[BatchNormSync()] if devices > 1 else None,
+        plugins=[_WholeFiles(), *([BatchNormSync()] if devices > 1 else [])],
         use_distributed_sampler=False,  # FoldData does it, so that no clip is drawn or scored twice
         precision=_precision(train),
         gradient_clip_val=settings.gradient_clip or None,
@@ -109,7 +127,7 @@ def fit(
         network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     if train.compile:
         network.compile()  # in place, so that the names of the weights stay
-    resumed = str(last) if last.exists() else None
+    resumed = str(last) if _can_go_on(last, best) else None
     try:
         trainer.fit(EmotionTask(network, settings), data, ckpt_path=resumed, weights_only=True)
     except ProcessRaisedException as error:
@@ -121,9 +139,9 @@ def fit(
         raise
     # From the files, not from the objects: with several processes they were trained in another one.
     write_csv(phase.folder / HISTORY, pd.DataFrame(_saved(last)["callbacks"]["History"]["rows"]))
-    best = _saved(phase.folder / "best.ckpt")["state_dict"]
-    names = {name: name.removeprefix("network.") for name in best if name.startswith("network.")}
-    network.load_state_dict({short: best[name] for name, short in names.items()})
+    state = _saved(best)["state_dict"]
+    names = {name: name.removeprefix("network.") for name in state if name.startswith("network.")}
+    network.load_state_dict({short: state[name] for name, short in names.items()})
     save_model(weights, network, {})
     return load_model(weights)[0]
 
@@ -132,6 +150,30 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
     """Write a table; a kill leaves the whole file or none."""
     with atomic_path(path) as temporary:
         table.to_csv(temporary, index=False)
+
+
+def _can_go_on(last: Path, best: Path) -> bool:
+    """Whether a phase has an epoch to go on from, and its best one; what can't be read is removed."""
+    if not last.exists():
+        return False
+    damaged = [path for path in (last, best) if not _whole(path)]
+    if damaged:
+        logger.warning("%s is damaged: this phase starts again", damaged[0])
+        for path in (last, best):
+            path.unlink(missing_ok=True)
+    return not damaged
+
+
+def _whole(checkpoint: Path) -> bool:
+    """Whether a file is there and is a zip file, as PyTorch writes it, all of whose sums are right."""
+    if not checkpoint.exists():
+        return False
+    with checkpoint.open("rb") as file:  # one that may not be read is not damaged
+        try:
+            with zipfile.ZipFile(file) as archive:
+                return archive.testzip() is None
+        except Exception:  # whatever zipfile stumbles over in what is none
+            return False
 
 
 def _saved(checkpoint: Path) -> dict[str, Any]:

@@ -38,6 +38,11 @@ def test_a_full_disk(capsys, error):
     assert text.count("\n") == 1
 
 
+def test_a_copy_to_a_full_disk_names_the_copy(capsys):
+    error = OSError(errno.ENOSPC, "No space left on device", "clip.mp4", None, "data/clip.mp4")
+    assert "the disk is full while writing data/clip.mp4: " in outcome_of(error, capsys)[1]
+
+
 def test_a_real_full_disk(capsys):
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")

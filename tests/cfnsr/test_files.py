@@ -26,6 +26,15 @@ def test_a_failure_leaves_the_old_file(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_names_the_file_that_was_to_be_written(tmp_path):
+    path = tmp_path / "text.md"
+    path.with_name("text.md.part").symlink_to("/dev/full")
+    with pytest.raises(OSError, match=r"No space left on device: '.*text\.md'$"):
+        write_text(path, "too much")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_block_that_writes_nothing_fails(tmp_path):
     with pytest.raises(FileNotFoundError), atomic_path(tmp_path / "text.md"):
         pass
