@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from cfnsr.errors import InputError
@@ -79,7 +79,8 @@ def save_model(path: Path, model: CFNSR, config: Mapping[str, Any]) -> None:
     """Write a network's weights and `config` (JSON-able: preprocessing, labels) to one safetensors file, atomically."""
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     with atomic_path(path) as temporary:
-        save_file(state, temporary, metadata={KEY: pack(config, model.arguments)})
+        # Not by `save_file`: others than its owner may not read what that writes, whatever the umask allows.
+        temporary.write_bytes(save(state, metadata={KEY: pack(config, model.arguments)}))
 
 
 def load_model(path: Path) -> tuple[CFNSR, dict[str, Any]]:
@@ -89,16 +90,19 @@ def load_model(path: Path) -> tuple[CFNSR, dict[str, Any]]:
         The network in eval mode on the CPU, and the configuration it was saved with.
 
     Raises:
-        InputError: no such file, not safetensors, not written by this project, or damaged.
+        InputError: no such file, one that may not be read, not safetensors, not written by this project, or damaged.
     """
-    if not path.is_file():
-        raise InputError(f"{path} does not exist; name a model.safetensors that training wrote.")
     try:
+        if not path.is_file():
+            raise InputError(f"{path} does not exist; name a model.safetensors that training wrote.")
+        path.open("rb").close()  # safetensors calls missing whatever it can't open
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except SafetensorError as error:
         raise InputError(f"{path} is not a safetensors file ({error}); other formats are not loaded.") from None
+    except OSError as error:
+        raise InputError(f"{path} can't be read ({error.strerror or error}); check its permissions.") from None
     config = unpack(metadata, path)
     try:
         model = CFNSR(**config["network"])

@@ -1,10 +1,13 @@
 """Weights survive the disk unchanged, and what is not ours is refused with a sentence."""
 
 import json
+import os
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
+from permissions import permissions_count
 from safetensors import safe_open
 from safetensors.torch import save_file
 from small_models import write_model
@@ -27,6 +30,27 @@ def test_round_trip_gives_the_same_logits(tmp_path):
         assert torch.equal(model(frames, mfcc), loaded(frames, mfcc))
     assert loaded.arguments == model.arguments
     assert config["labels"] == ["a", "b"]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o002, 0o664)])
+def test_the_umask_says_who_may_read_weights(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        path = write_model(tmp_path / "model.safetensors")
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == mode
+
+
+@pytest.mark.parametrize("closed", ["model.safetensors", "."])
+def test_weights_that_may_not_be_read_are_not_called_missing(tmp_path, closed):
+    path = write_model(tmp_path / "run" / "model.safetensors")
+    Path(path.parent, closed).chmod(0)
+    try:
+        with permissions_count(), pytest.raises(InputError, match=rf"^{path} can't be read \(Permission denied\)"):
+            load_model(path)
+    finally:
+        Path(path.parent, closed).chmod(0o700)
 
 
 def test_published_names_may_carry_the_data_parallel_prefix():
