@@ -31,6 +31,9 @@ def follow_move(root: Path) -> None:
 
     MLflow notes absolute places. Where the folder was moved, renamed or copied they would name what is not there, or
     another copy's files, and the next training would write there.
+
+    Raises:
+        InputError: it was moved, and may not be written.
     """
     database, artifacts = root.resolve() / DATABASE, root.resolve() / ARTIFACTS
     if tracking_uri(root) != f"sqlite:///{database}" or not (database.exists() and artifacts.exists()):
@@ -43,13 +46,26 @@ def follow_move(root: Path) -> None:
         now, mark = artifacts.as_uri(), f"/{ARTIFACTS}"
         known = {place[: place.rindex(mark) + len(mark)] for (place,) in places if place and mark in place}
         for before in {place for place in known if place.startswith("file:")} - {now}:
-            for table, column in _text_columns(connection):
-                connection.execute(
-                    f'UPDATE "{table}" SET "{column}" = ? || substr("{column}", ?) '
-                    f'WHERE "{column}" = ? OR substr("{column}", 1, ?) = ?',
-                    (now, len(before) + 1, before, len(before) + 1, f"{before}/"),
-                )
+            try:
+                _rename(connection, before, now)
+            except sqlite3.OperationalError as error:
+                if "readonly" not in str(error):
+                    raise
+                raise InputError(
+                    f"{database} may not be written, and names files where its folder was before; run this once as a "
+                    "user who may write there."
+                ) from None
             print(f"{DATABASE} was in another folder; it now finds its files in {artifacts}", file=sys.stderr)
+
+
+def _rename(connection: sqlite3.Connection, before: str, now: str) -> None:
+    """Replace a place, and all that is below it."""
+    for table, column in _text_columns(connection):
+        connection.execute(
+            f'UPDATE "{table}" SET "{column}" = ? || substr("{column}", ?) '
+            f'WHERE "{column}" = ? OR substr("{column}", 1, ?) = ?',
+            (now, len(before) + 1, before, len(before) + 1, f"{before}/"),
+        )
 
 
 def _text_columns(connection: sqlite3.Connection) -> list[tuple[str, str]]:
@@ -130,7 +146,6 @@ def fetch_model(uri: str) -> Path:
     Raises:
         InputError: there is no registry, no such model, version or alias.
     """
-    import mlflow
     from mlflow.exceptions import MlflowException
 
     root = Path()  # MLflow looks models up in the registry of this folder, whatever it is told
@@ -148,7 +163,7 @@ def fetch_model(uri: str) -> Path:
     follow_move(root)
     try:
         with server_needed(root):
-            return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, tracking_uri=server, dst_path=folder))
+            return _files_of(uri, server, folder)
     except MlflowException as error:
         if "No such artifact" in error.message:
             raise InputError(
@@ -159,3 +174,17 @@ def fetch_model(uri: str) -> Path:
             f"{uri} is not in the registry ({error.message}); train a model with `dvc repro`, or set the alias in the "
             "MLflow UI."
         ) from None
+
+
+def _files_of(uri: str, server: str, folder: str | None) -> Path:
+    """Where a model's files are: downloaded to `folder`, or without one where the registry keeps them."""
+    from mlflow.store.artifact.artifact_repo import ArtifactRepository
+    from mlflow.store.artifact.models_artifact_repo import ModelsArtifactRepository
+
+    model, inside = ModelsArtifactRepository.split_models_uri(uri)
+    repository: ArtifactRepository = ModelsArtifactRepository(model, tracking_uri=server)
+    # `mlflow.artifacts` would write the version's number among the files, and whoever reads a model need not be allowed
+    # to. The store that really has them does not.
+    while isinstance(repository, ModelsArtifactRepository):
+        repository = repository.repo
+    return Path(repository.download_artifacts(inside, folder))

@@ -1,14 +1,18 @@
 """The project's own registry, whose folder people move, rename and copy."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import mlflow
 import pytest
+from permissions import permissions_count
 from registry_versions import registry
 from small_models import small_settings, write_model
 
+from cfnsr.checkpoint import load_model
 from cfnsr.config import Layout, Settings
 from cfnsr.errors import InputError
 from cfnsr.predict.source import find_weights
@@ -48,6 +52,20 @@ def files_below(root: Path) -> set[Path]:
     return {path for path in root.rglob("*") if path.is_file()}
 
 
+@contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """Inside, nobody may write there."""
+    paths = [folder, *folder.rglob("*")]
+    for path in paths:
+        path.chmod(path.stat().st_mode & ~0o222)
+    try:
+        with permissions_count():
+            yield
+    finally:
+        for path in paths:
+            path.chmod(path.stat().st_mode | 0o200)
+
+
 def test_a_copy_uses_its_own_files(made, project, monkeypatch, capsys):
     assert fetch_model(MODEL).is_relative_to(project)
     assert f"was in another folder; it now finds its files in {project}/mlartifacts" in capsys.readouterr().err
@@ -67,6 +85,30 @@ def test_after_a_move_nothing_is_written_to_the_old_place(project):
         mlflow.MlflowClient(f"sqlite:///{moved}/mlflow.db").get_experiment_by_name(EXPERIMENT).artifact_location
         == (moved / "mlartifacts").as_uri()
     )
+
+
+def test_who_may_only_read_the_registry_finds_its_models(project):
+    """Also where MLflow itself, which notes a version's number among its files, has read the model before."""
+    before = fetch_model(MODEL)
+    assert Path(mlflow.artifacts.download_artifacts(artifact_uri=MODEL)) == before
+    with read_only(project):
+        found = fetch_model(MODEL)
+        assert found == before
+        load_model(find_weights(found))
+
+
+def test_a_moved_registry_that_may_only_be_read_is_a_sentence(project):
+    with read_only(project), pytest.raises(InputError, match=rf"^{project}/mlflow\.db may not be written"):
+        fetch_model(MODEL)
+
+
+def test_reading_a_model_writes_nothing(project):
+    fetch_model(MODEL)
+    before = files_below(project)
+    for path in project.rglob("registered_model_meta"):
+        path.unlink()
+    fetch_model(MODEL)
+    assert files_below(project) == before - {path for path in before if path.name == "registered_model_meta"}
 
 
 def test_a_model_without_its_files_is_not_called_unknown(project):
