@@ -26,17 +26,17 @@ def serve(
 ) -> None:
     """Show a web page that says which emotion a clip shows. Not for decisions about people."""
     import os
-    import tempfile
 
     from cfnsr.predict import Predictor
+    from cfnsr.serve.folder import visitors_folder
     from cfnsr.serve.limits import Limits
 
     options = {"CFNSR_MAX_MEGABYTES": max_megabytes, "CFNSR_MAX_SECONDS": max_seconds}
     chosen = {name: str(value) for name, value in options.items() if value is not None}
     limits = Limits.from_environment({**os.environ, **chosen})
-    with tempfile.TemporaryDirectory(prefix="cfnsr-serve-") as folder:
+    with visitors_folder() as folder:
         # Gradio reads these when it is imported, and makes folders then.
-        os.environ.update(GRADIO_TEMP_DIR=folder, GRADIO_ANALYTICS_ENABLED="False")
+        os.environ.update(GRADIO_TEMP_DIR=str(folder), GRADIO_ANALYTICS_ENABLED="False")
         try:
             from cfnsr.serve import page
         except ModuleNotFoundError as error:
