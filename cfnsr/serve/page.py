@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import signal
@@ -32,7 +33,11 @@ _FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
 
 
 def serve(predictor: Predictor, limits: Limits, host: str, port: int) -> None:
-    """Serve the page until the process is told to stop."""
+    """Serve the page until the process is told to stop.
+
+    Raises:
+        InputError: somebody else has begun to listen there meanwhile.
+    """
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
@@ -53,6 +58,10 @@ def serve(predictor: Predictor, limits: Limits, host: str, port: int) -> None:
         )
         print(f"open http://{host}:{port} in a browser; Ctrl+C ends it", flush=True)
         stopped.wait()
+    except OSError as error:
+        if not str(error).startswith("Cannot find empty port"):  # Gradio's words, without a number
+            raise
+        raise _taken(host, port, os.strerror(errno.EADDRINUSE)) from None
     finally:
         page.close(verbose=False)
 
@@ -159,4 +168,8 @@ def check_address(host: str, port: int) -> None:
     except (OSError, OverflowError) as error:
         number = getattr(error, "errno", None)
         reason = os.strerror(number) if number and number > 0 else str(error)
-        raise InputError(f"{host}:{port} can't be listened on ({reason}); choose another --port or --host.") from None
+        raise _taken(host, port, reason) from None
+
+
+def _taken(host: str, port: int, reason: str) -> InputError:
+    return InputError(f"{host}:{port} can't be listened on ({reason}); choose another --port or --host.")

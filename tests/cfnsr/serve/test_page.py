@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import requests
 from playwright.sync_api import Browser, Page, expect, sync_playwright
-from running_programs import free_ports, running
+from running_programs import free_ports, kill, running
 from small_models import write_model
 from talking_files import write_talk
 
@@ -308,6 +308,19 @@ def test_nothing_is_left_when_the_server_is_stopped(home, tmp_path, browser):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_a_killed_server_left_goes_when_the_next_one_starts(home, tmp_path, browser):
+    ports = free_ports(2)
+    with served(home, tmp_path, ports[0]) as program:
+        page = browser.new_page()
+        page.goto(f"http://127.0.0.1:{ports[0]}")
+        answered(page, home / "talk.mp4")
+        page.close()
+        kill(program)
+    assert list(tmp_path.rglob("talk.mp4"))
+    with served(home, tmp_path, ports[1]):
+        assert not list(tmp_path.rglob("talk.mp4"))
+
+
 def refused(*arguments: str, program: tuple[str, ...] = ("-m", "cfnsr.cli")) -> str:
     done = subprocess.run(
         [sys.executable, *program, "serve", *arguments], capture_output=True, text=True, timeout=120, check=False
@@ -321,6 +334,18 @@ def test_a_port_that_is_taken_is_told_in_a_sentence(home):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         said = refused("--model", str(home / "model.safetensors"), "--port", port)
+    assert f"127.0.0.1:{port} can't be listened on (Address already in use); choose another --port" in said
+
+
+def test_a_port_that_is_taken_while_the_model_is_loaded_is_told_in_the_same_sentence(home):
+    """As where two servers are started at once."""
+    second = (
+        "import socket; from cfnsr.serve import page; check, taken = page.check_address, []\n"
+        "page.check_address = lambda *where: (check(*where), taken.append(socket.create_server(where)))\n"
+        "from cfnsr.cli import main; main()"
+    )
+    port = str(free_ports(1)[0])
+    said = refused("--model", str(home / "model.safetensors"), "--port", port, program=("-c", second))
     assert f"127.0.0.1:{port} can't be listened on (Address already in use); choose another --port" in said
 
 
