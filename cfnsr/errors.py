@@ -37,9 +37,7 @@ def sentence(error: Exception) -> str | None:
     """What to tell a user who can act on it; None for a bug."""
     if isinstance(error, InputError):
         return str(error)
-    # Some libraries wrap the system's error in one of their own (safetensors, SQLite), hence the search by text.
-    texts = (os.strerror(errno.ENOSPC), "database or disk is full")
-    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or any(text in str(error) for text in texts):
+    if disk_is_full(error):
         # A copy names two files; what was to be written is the second one.
         filename = getattr(error, "filename2", None) or getattr(error, "filename", None)
         where = f" while writing {filename}" if filename else ""
@@ -47,3 +45,10 @@ def sentence(error: Exception) -> str | None:
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"{error.filename} can't be used ({error.strerror}): check that it is there and its permissions."
     return None
+
+
+def disk_is_full(error: Exception) -> bool:
+    """Whether it says so, of whichever disk."""
+    # Some libraries wrap the system's error in one of their own (safetensors, SQLite), hence the search by text.
+    texts = (os.strerror(errno.ENOSPC), "database or disk is full")
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or any(text in str(error) for text in texts)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from cfnsr.errors import InputError
+from cfnsr.errors import InputError, disk_is_full
 
 SCHEME = "models:/"
 DATABASE = "mlflow.db"
@@ -22,8 +22,27 @@ ARTIFACTS = "mlartifacts"
 
 
 def tracking_uri(root: Path) -> str:
-    """Where runs are logged and models registered: MLFLOW_TRACKING_URI, or else `mlflow.db` in the project's root."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root.resolve() / DATABASE}"
+    """Where runs are logged and models registered: MLFLOW_TRACKING_URI, or else `mlflow.db` in the project's root.
+
+    Raises:
+        InputError: see `database_uri`.
+    """
+    return os.environ.get("MLFLOW_TRACKING_URI") or database_uri(root)
+
+
+def database_uri(root: Path) -> str:
+    """The project's own `mlflow.db`.
+
+    Raises:
+        InputError: SQLAlchemy would look for it elsewhere, because of how the project's folder is called.
+    """
+    # Nor would quoting help: not every version of SQLAlchemy undoes it, and MLflow makes a folder of the quoted name.
+    if misread := re.search(r"\?|%[0-9A-Fa-f]{2}", str(root.resolve())):
+        raise InputError(
+            f"MLflow can't keep its database in {root.resolve()}, because `{misread[0]}` means something else in its "
+            "address; rename the folder, or set MLFLOW_TRACKING_URI to an MLflow server."
+        )
+    return f"sqlite:///{root.resolve() / DATABASE}"
 
 
 def follow_move(root: Path) -> None:
@@ -33,7 +52,7 @@ def follow_move(root: Path) -> None:
     another copy's files, and the next training would write there.
 
     Raises:
-        InputError: it was moved, and may not be written.
+        InputError: it was moved, and may not be written; or see `tracking_uri`.
     """
     database, artifacts = root.resolve() / DATABASE, root.resolve() / ARTIFACTS
     if tracking_uri(root) != f"sqlite:///{database}" or not (database.exists() and artifacts.exists()):
@@ -80,29 +99,42 @@ def _text_columns(connection: sqlite3.Connection) -> list[tuple[str, str]]:
 
 
 class ServerAwayError(InputError):
-    """The tracking server, or the store of its artifacts, does not answer. That can pass."""
+    """The tracking server or its database, or the store of its artifacts, does not answer. That can pass."""
 
 
 @contextmanager
 def server_needed(root: Path) -> Iterator[None]:
-    """Inside, an outage of the tracking server is told in a sentence.
+    """Inside, an outage of the tracking server, or a full disk of it, is told in a sentence.
 
     Raises:
         ServerAwayError: instead of what MLflow raises when it can't reach its server.
+        InputError: the server refuses the request, or its disk is full.
     """
     try:
         yield
     except InputError:
         raise
     except Exception as error:
+        from mlflow.exceptions import MlflowException
+
         refusal = _refusal(error)
         if refusal:
             raise InputError(
                 f"the MLflow server {tracking_uri(root)} refuses the request ({refusal}); check MLFLOW_TRACKING_URI, "
                 "your credentials and the names that the server allows."
             ) from error
+        if isinstance(error, MlflowException) and disk_is_full(error):
+            raise InputError(
+                f"the disk with the MLflow database {tracking_uri(root)} is full: free some space and run the same "
+                "command again, it goes on from there."
+            ) from error
         if not unreachable(error):
             raise
+        if trouble := re.search(r"\(sqlite3\.\w+\) (.*)", str(error)):  # a file, which nobody can start
+            raise ServerAwayError(
+                f"the MLflow database {tracking_uri(root)} can't be used ({trouble[1]}): check its permissions and who "
+                "else uses it, then run the same command again: it goes on from there."
+            ) from error
         raise ServerAwayError(
             f"the MLflow server {tracking_uri(root)} does not answer; start it (`make up`) or set MLFLOW_TRACKING_URI, "
             "then run the same command again: it goes on from there."

@@ -25,7 +25,7 @@ import requests
 
 from cfnsr.errors import InputError, exit_with_sentence
 from cfnsr.files import write_text
-from cfnsr.registry import ARTIFACTS, DATABASE, follow_move
+from cfnsr.registry import ARTIFACTS, database_uri, follow_move
 
 LEAN_MLFLOW = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 """The server's engine for jobs, which nothing here uses: eight more processes with 2 GB that are never quite idle."""
@@ -110,10 +110,9 @@ def up(machine: Machine) -> None:
 def _start_servers(machine: Machine) -> None:
     follow_move(machine.root)
     artifacts = (machine.root / ARTIFACTS).as_uri()
-    database = f"sqlite:///{machine.root / DATABASE}"
     # Artifacts go straight to the folder, as they do without a server, so that the same runs work both ways.
-    mlflow = ["--backend-store-uri", database, "--default-artifact-root", artifacts, "--no-serve-artifacts"]
-    mlflow += ["--host", HOST, "--port", str(machine.mlflow_port)]
+    mlflow = ["--backend-store-uri", database_uri(machine.root), "--default-artifact-root", artifacts]
+    mlflow += ["--no-serve-artifacts", "--host", HOST, "--port", str(machine.mlflow_port)]
     _start(machine, "mlflow", ["mlflow", "server", *mlflow])
     _start(machine, "prefect", ["prefect", "server", "start", "--host", HOST, "--port", str(machine.prefect_port)])
     _await(machine, "mlflow", f"{machine.mlflow}/health")

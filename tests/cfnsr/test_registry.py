@@ -1,8 +1,10 @@
 """The project's own registry, whose folder people move, rename and copy."""
 
+import re
 import shutil
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,12 +13,13 @@ import pytest
 from permissions import permissions_count
 from registry_versions import registry
 from small_models import small_settings, write_model
+from sqlalchemy import Engine, event
 
 from cfnsr.checkpoint import load_model
 from cfnsr.config import Layout, Settings
 from cfnsr.errors import InputError
 from cfnsr.predict.source import find_weights
-from cfnsr.registry import fetch_model
+from cfnsr.registry import ServerAwayError, fetch_model, follow_move, server_needed, tracking_uri
 from components.register import log_model
 from components.tracking import EXPERIMENT, RunTracker
 
@@ -109,6 +112,61 @@ def test_reading_a_model_writes_nothing(project):
         path.unlink()
     fetch_model(MODEL)
     assert files_below(project) == before - {path for path in before if path.name == "registered_model_meta"}
+
+
+@contextmanager
+def no_more_room() -> Iterator[None]:
+    """Inside, SQLite files don't grow: the disk is full, as they see it."""
+
+    def limit(connection, _):
+        connection.execute("PRAGMA max_page_count = 1")  # as many as it has, at least
+
+    event.listen(Engine, "connect", limit)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "connect", limit)
+
+
+def test_a_full_disk_is_not_called_a_server_that_is_away(project):
+    with closing(sqlite3.connect(project / "mlflow.db")) as connection:
+        connection.execute("VACUUM")  # else there may be room inside
+    said = rf"^the disk with the MLflow database sqlite:///{project}/mlflow\.db is full: free some space and run"
+    with no_more_room(), pytest.raises(InputError, match=said) as raised, server_needed(project):
+        mlflow.MlflowClient(tracking_uri(project)).set_registered_model_tag("cfn-sr", "note", "x" * 4999)
+    assert type(raised.value) is InputError  # not one that passes
+
+
+def test_a_database_that_may_not_be_written_is_not_called_a_server(project):
+    client = mlflow.MlflowClient(tracking_uri(project))
+    said = (
+        rf"^the MLflow database sqlite:///{project}/mlflow\.db can't be used \(attempt to write a readonly database\)"
+    )
+    with read_only(project), pytest.raises(ServerAwayError, match=said), server_needed(project):
+        client.set_registered_model_tag("cfn-sr", "note", "text")
+
+
+@pytest.mark.parametrize("name", ["50%25 off", "what?"])
+def test_a_folder_whose_name_means_something_else_in_a_uri_is_a_sentence(tmp_path, monkeypatch, name):
+    root = tmp_path / name
+    root.mkdir()
+    with pytest.raises(InputError, match=rf"^MLflow can't keep its database in {re.escape(str(root))}, because `"):
+        RunTracker(of(root))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    follow_move(root)
+    assert tracking_uri(root) == "http://127.0.0.1:1"
+    assert list(tmp_path.iterdir()) == [root]
+
+
+@pytest.mark.parametrize("name", ["100% of it", "1 & 2 # größer", "half+half=%zz"])
+def test_other_names_of_folders_are_good(tmp_path, name):
+    root = tmp_path / name
+    root.mkdir()
+    tracker = RunTracker(of(root))
+    tracker.client.log_text(tracker.parent(), "said", "note.txt")
+    assert (root / "mlflow.db").exists()
+    assert [path.read_text() for path in files_below(root) if path.name == "note.txt"] == ["said"]
+    assert list(tmp_path.iterdir()) == [root]
 
 
 def test_a_model_without_its_files_is_not_called_unknown(project):
