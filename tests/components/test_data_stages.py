@@ -96,7 +96,8 @@ def test_the_lock_of_a_killed_dvc_holds_nobody_up(tmp_path, caplog, kind, left):
             entry = holder if kind == "write" else [holder]
             lock.write_text(json.dumps({"write": {}, "read": {}, kind: {str(tmp_path / "face.txt"): entry}}))
             logger.addFilter(no_wait)
-            update_data(settings, logger)
+            with caplog.at_level(logging.INFO):
+                update_data(settings, logger)
         finally:
             logger.removeFilter(no_wait)
             other.kill()
