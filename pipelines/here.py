@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import signal
 import subprocess
 import sys
@@ -20,11 +21,11 @@ STOPPED = 128 + signal.SIGTERM
 
 # Prefect ends its temporary server when Python ends, which a kill with SIGKILL prevents. A pipe's end comes even then.
 WATCH = """
-import sys, psutil
+import signal, sys, psutil
 server = psutil.Process(int(sys.argv[1]))  # knows its time of creation, so it ends no other process with this number
 sys.stdin.read()
 try:
-    server.terminate()
+    server.send_signal(signal.SIGINT)
     server.wait(5)
 except psutil.TimeoutExpired:
     server.kill()
@@ -77,8 +78,15 @@ def _start_temporary_server() -> None:
     from prefect.server.api.server import SubprocessASGIServer
 
     server = SubprocessASGIServer()  # the one of this process, which the flow will find
-    server.start()
+    # A SIGTERM to the whole group, as of `timeout` and systemd, must not end it before Prefect has told it how the runs
+    # ended: that would be tried for minutes. The server inherits what is blocked, and takes SIGINT for an end as well.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    try:
+        server.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     assert server.server_process is not None, "it has just answered"
+    atexit.register(server.server_process.send_signal, signal.SIGINT)  # before Prefect's own, which then waits for it
     watcher = subprocess.Popen(
         [sys.executable, "-c", WATCH, str(server.server_process.pid)],
         stdin=subprocess.PIPE,  # kept open by this process alone, and by those it forks, which end with it

@@ -29,7 +29,7 @@ def training(settings: Settings):
     variables = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "MLFLOW_"))}
     environment = {**variables, "PREFECT_HOME": str(root / "prefect"), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "pipelines.train", "--params", str(settings.params_file)]
-    return running(command, cwd=ROOT, env=environment)
+    return running(command, cwd=ROOT, env=environment, start_new_session=True)
 
 
 def wait_until_it_trains(program, settings: Settings) -> list[psutil.Process]:
@@ -42,17 +42,19 @@ def wait_until_it_trains(program, settings: Settings) -> list[psutil.Process]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
-def test_sigterm_ends_a_training_with_its_prefect_server(settings, workers):
+@pytest.mark.parametrize("send", [os.kill, os.killpg], ids=["alone", "group"])
+def test_sigterm_ends_a_training_with_its_prefect_server(settings, workers, send):
     text = settings.params_file.read_text()
     settings.params_file.write_text(text.replace("    folds: 2\n", f"    folds: 2\n    fold_workers: {workers}\n"))
     with training(settings) as program:
         started = wait_until_it_trains(program, settings)
-        program.terminate()
+        send(program.pid, signal.SIGTERM)
         said = program.communicate(timeout=DEADLINE)[0]
     assert program.returncode == 128 + signal.SIGTERM, said
     assert "\nstopped: run the same command again, it goes on from there.\n" in said, said
     assert "Traceback" not in said
     assert not psutil.wait_procs(started, timeout=DEADLINE)[1]
+    assert "Finished in state Crashed" in said, said  # Prefect still had a server to tell
     parent, _ = runs(settings)
     assert parent.info.status == "KILLED"
 
