@@ -1,31 +1,48 @@
-"""Flows in this process, without a server or a worker: what Prefect starts for them ends with them."""
+"""Flows in this process, without a server or a worker: what they need of Prefect ends with them, however they end."""
 
 from __future__ import annotations
 
 import atexit
+import logging
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 
 import pipelines.prefect_setup  # isort: skip  # noqa: F401  before Prefect
-from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_EPHEMERAL_ENABLED
+import requests
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_SERVER_EPHEMERAL_ENABLED,
+    PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
+    temporary_settings,
+)
 
+from cfnsr.errors import InputError
 from pipelines.prefect_setup import prefect_server_needed
 
+HOST = "127.0.0.1"
 STOPPED = 128 + signal.SIGTERM
 """Exit code, as a shell gives it."""
+PATIENCE = 10.0  # s that the server has to end
+SERVER = [
+    *("-m", "prefect", "server", "start", "--no-services", "--no-ui", "--log-level", "ERROR"),
+    *("--host", HOST, "--port"),
+]
 
-# Prefect ends its temporary server when Python ends, which a kill with SIGKILL prevents. A pipe's end comes even then.
+# A pipe's end comes even when this process is killed with SIGKILL.
 WATCH = """
-import signal, sys, psutil
+import sys, psutil
 server = psutil.Process(int(sys.argv[1]))  # knows its time of creation, so it ends no other process with this number
 sys.stdin.read()
 try:
-    server.send_signal(signal.SIGINT)
+    server.terminate()
     server.wait(5)
 except psutil.TimeoutExpired:
     server.kill()
@@ -33,8 +50,8 @@ except psutil.NoSuchProcess:
     pass
 """
 
-_watchers: list[subprocess.Popen[bytes]] = []
-"""Kept until the program ends; what nobody keeps is closed at once."""
+_kept = ExitStack()
+"""What nobody keeps is closed at once; this lasts as long as the program."""
 
 
 @contextmanager
@@ -42,12 +59,12 @@ def flow_here() -> Iterator[None]:
     """Inside, flows run in this process, and SIGTERM ends it as Ctrl-C does. For programs that end with the block.
 
     Raises:
-        InputError: a Prefect server is set, but does not answer.
+        InputError: a Prefect server is set, but does not answer, or a temporary one does not start.
     """
     with prefect_server_needed():
         _obey_sigterm()
-        _start_temporary_server()
         try:
+            _start_temporary_server()
             yield
         except SystemExit as end:
             if end.code == STOPPED:
@@ -56,7 +73,7 @@ def flow_here() -> Iterator[None]:
 
 
 def _obey_sigterm() -> None:
-    """Let SIGTERM unwind the stack, so that runs are closed and Prefect ends its server.
+    """Let SIGTERM unwind the stack, so that runs are closed and the server is ended.
 
     Prefect has a handler of its own while a flow runs, which does its part and then calls this one. It stays until the
     program ends: what comes a second time must not interrupt what the first has begun.
@@ -72,26 +89,62 @@ def _obey_sigterm() -> None:
 
 
 def _start_temporary_server() -> None:
-    """Start the server that Prefect would start for the first flow, and what ends it if this process can't."""
+    """Start a Prefect server for the rest of the program, unless one is set.
+
+    The one that Prefect would start itself gets Ctrl-C in a terminal, and SIGTERM to the whole group, as of `timeout`
+    and systemd, at the same time as the flow, which would then try for minutes to tell it how it ended.
+    """
     if PREFECT_API_URL.value() or not PREFECT_SERVER_EPHEMERAL_ENABLED.value():
         return
-    from prefect.server.api.server import SubprocessASGIServer
+    with socket.create_server((HOST, 0)) as free:
+        port = free.getsockname()[1]
+    url = f"http://{HOST}:{port}/api"
+    with tempfile.TemporaryFile("w+") as log:
+        server = subprocess.Popen(
+            [sys.executable, *SERVER, str(port)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        # When Python ends, and not before: Prefect's threads send what they still have until then.
+        atexit.register(_end, server)
+        watcher = subprocess.Popen(
+            [sys.executable, "-c", WATCH, str(server.pid)],
+            stdin=subprocess.PIPE,  # kept open by this process alone, and by those it forks, which end with it
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        _kept.callback(watcher.wait)
+        if not _answers(server, url):
+            log.seek(0)
+            raise InputError(f"Prefect's temporary server did not start: {' '.join(log.read().split()[-60:])}")
+    _kept.enter_context(temporary_settings({PREFECT_API_URL: url}))
+    logging.getLogger("prefect.flow_runs").addFilter(_no_address)
 
-    server = SubprocessASGIServer()  # the one of this process, which the flow will find
-    # A SIGTERM to the whole group, as of `timeout` and systemd, must not end it before Prefect has told it how the runs
-    # ended: that would be tried for minutes. The server inherits what is blocked, and takes SIGINT for an end as well.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+
+def _no_address(record: logging.LogRecord) -> bool:
+    """There is no page to look at: the server has none, and ends with the program."""
+    return not str(record.msg).startswith("View at ")
+
+
+def _answers(server: subprocess.Popen[bytes], url: str) -> bool:
+    """Wait until a server answers. Returns whether it did before it ended, or before it was too late."""
+    deadline = time.monotonic() + PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS.value()
+    while server.poll() is None and time.monotonic() < deadline:
+        try:
+            if requests.get(f"{url}/health", timeout=5).ok:
+                return True
+        except requests.RequestException:
+            time.sleep(0.2)
+    return False
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    server.terminate()
     try:
-        server.start()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    assert server.server_process is not None, "it has just answered"
-    atexit.register(server.server_process.send_signal, signal.SIGINT)  # before Prefect's own, which then waits for it
-    watcher = subprocess.Popen(
-        [sys.executable, "-c", WATCH, str(server.server_process.pid)],
-        stdin=subprocess.PIPE,  # kept open by this process alone, and by those it forks, which end with it
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,  # what is sent to this process's group does not end it
-    )
-    _watchers.append(watcher)
+        server.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()

@@ -36,7 +36,7 @@ def wait_until_it_trains(program, settings: Settings) -> list[psutil.Process]:
     """Returns all that it has started."""
     wait_for(program, lambda: any(settings.layout.run.rglob("*.ckpt")))
     started = psutil.Process(program.pid).children(recursive=True)
-    assert any("uvicorn" in " ".join(process.cmdline()) for process in started)
+    assert any("prefect server start" in " ".join(process.cmdline()) for process in started)
     return started
 
 
@@ -55,6 +55,19 @@ def test_sigterm_ends_a_training_with_its_prefect_server(settings, workers, send
     assert "Traceback" not in said
     assert not psutil.wait_procs(started, timeout=DEADLINE)[1]
     assert "Finished in state Crashed" in said, said  # Prefect still had a server to tell
+    parent, _ = runs(settings)
+    assert parent.info.status == "KILLED"
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_a_terminal_ends_a_training_with_its_prefect_server(settings):
+    with training(settings) as program:
+        started = wait_until_it_trains(program, settings)
+        os.killpg(program.pid, signal.SIGINT)
+        said = program.communicate(timeout=DEADLINE)[0]
+    assert program.returncode != 0, said
+    assert "Failed to reach API" not in said
+    assert not psutil.wait_procs(started, timeout=DEADLINE)[1]
     parent, _ = runs(settings)
     assert parent.info.status == "KILLED"
 
