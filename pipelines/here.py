@@ -66,9 +66,8 @@ def flow_here() -> Iterator[None]:
         try:
             _start_temporary_server()
             yield
-        except SystemExit as end:
-            if end.code == STOPPED:
-                print("\nstopped: run the same command again, it goes on from there.", file=sys.stderr)
+        except SystemExit:  # of SIGTERM, or of Ctrl-C, which Lightning turns into one
+            print("\nstopped: run the same command again, it goes on from there.", file=sys.stderr)
             raise
 
 

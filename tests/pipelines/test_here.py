@@ -41,33 +41,28 @@ def wait_until_it_trains(program, settings: Settings) -> list[psutil.Process]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("send", [os.kill, os.killpg], ids=["alone", "group"])
-def test_sigterm_ends_a_training_with_its_prefect_server(settings, workers, send):
+@pytest.mark.parametrize(
+    ("number", "send", "workers", "code"),
+    [
+        pytest.param(signal.SIGTERM, os.kill, 1, 143, id="kill"),
+        pytest.param(signal.SIGTERM, os.kill, 2, 143, id="kill, folds side by side"),
+        pytest.param(signal.SIGTERM, os.killpg, 1, 143, id="timeout"),
+        pytest.param(signal.SIGTERM, os.killpg, 2, 143, id="timeout, folds side by side"),
+        pytest.param(signal.SIGINT, os.killpg, 1, 1, id="Ctrl-C in a terminal"),
+    ],
+)
+def test_what_ends_a_training_ends_its_prefect_server(settings, number, send, workers, code):
     text = settings.params_file.read_text()
     settings.params_file.write_text(text.replace("    folds: 2\n", f"    folds: 2\n    fold_workers: {workers}\n"))
     with training(settings) as program:
         started = wait_until_it_trains(program, settings)
-        send(program.pid, signal.SIGTERM)
+        send(program.pid, number)
         said = program.communicate(timeout=DEADLINE)[0]
-    assert program.returncode == 128 + signal.SIGTERM, said
+    assert program.returncode == code, said
     assert "\nstopped: run the same command again, it goes on from there.\n" in said, said
     assert "Traceback" not in said
     assert not psutil.wait_procs(started, timeout=DEADLINE)[1]
     assert "Finished in state Crashed" in said, said  # Prefect still had a server to tell
-    parent, _ = runs(settings)
-    assert parent.info.status == "KILLED"
-
-
-@pytest.mark.slow
-def test_ctrl_c_in_a_terminal_ends_a_training_with_its_prefect_server(settings):
-    with training(settings) as program:
-        started = wait_until_it_trains(program, settings)
-        os.killpg(program.pid, signal.SIGINT)
-        said = program.communicate(timeout=DEADLINE)[0]
-    assert program.returncode != 0, said
-    assert "Failed to reach API" not in said
-    assert not psutil.wait_procs(started, timeout=DEADLINE)[1]
     parent, _ = runs(settings)
     assert parent.info.status == "KILLED"
 
