@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from chromium import CHROMIUM, launcher
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from running_programs import free_ports, kill, running
 from small_models import write_model
@@ -22,7 +23,6 @@ from talking_files import write_talk
 from cfnsr.predict.palette import SYNTHETIC_NOTE
 from cfnsr.ravdess import EMOTIONS
 
-CHROMIUM = shutil.which("chromium")
 DEADLINE = 120_000  # ms
 SECONDS, MEGABYTES = 6, 5
 DESKTOP, PHONE = (1280, 900), (390, 844)
@@ -70,19 +70,6 @@ def url(home, temporary) -> Iterator[str]:
     (port,) = free_ports(1)
     with served(home, temporary, port):
         yield f"http://127.0.0.1:{port}"
-
-
-def launcher(folder: Path) -> str | Path:
-    """Chromium without the right to real-time priority, which root has.
-
-    Its sound threads take that priority where they may; when they spin, no other program of the machine goes on.
-    """
-    if os.geteuid() != 0:
-        return CHROMIUM
-    script = folder / "chromium"
-    script.write_text(f'#!/bin/sh\nexec setpriv --bounding-set -sys_nice --inh-caps -sys_nice "{CHROMIUM}" "$@"\n')
-    script.chmod(0o755)
-    return script
 
 
 @pytest.fixture(scope="module")
