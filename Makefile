@@ -57,23 +57,23 @@ kubeflow: $(VENV)-kubeflow/.installed  ## compile the Kubeflow pipeline to kubef
 
 results: $(VENV)/.installed  ## docs/results.* from real files: make results RAVDESS=FOLDER
 	@test -d "$(RAVDESS)" || { echo 'name your folder of RAVDESS files: make results RAVDESS=FOLDER'; exit 2; }
-	python -m pipelines.experiments "$(RAVDESS)"
+	python -m pipelines.studies.experiments "$(RAVDESS)"
 
 ablation: $(VENV)/.installed  ## docs/ablation-<profile>.*: every fusion and both encoders of the profile, side by side
 	dvc repro mfcc faces
-	python -m pipelines.ablation
+	python -m pipelines.studies.ablation
 
 PREFECT_PORT ?= 4200
 MLFLOW_PORT ?= 5000
 
 up: $(VENV)/.installed  ## Prefect server, MLflow server and workers on this machine, flows deployed
-	@python -m pipelines.services up --prefect-port $(PREFECT_PORT) --mlflow-port $(MLFLOW_PORT)
+	@python -m pipelines.local.services up --prefect-port $(PREFECT_PORT) --mlflow-port $(MLFLOW_PORT)
 
 status:  ## are the servers and the workers that `make up` started still running
-	@python -m pipelines.services status
+	@python -m pipelines.local.services status
 
 down:  ## end what `make up` has started
-	@python -m pipelines.services down
+	@python -m pipelines.local.services down
 
 lint: install  ## style and common mistakes
 	ruff check .

@@ -23,8 +23,8 @@ from pathlib import Path
 import cv2
 
 import components.faces  # noqa: F401  the stage's own imports belong into the memory figure
-from cfnsr.config import FacesSettings
-from cfnsr.faces.extract import FaceTask, extract_faces
+from cfnsr.config.sections import FacesSettings
+from cfnsr.features.faces.extract import FaceTask, extract_faces
 from cfnsr.media.video import read_frames
 
 

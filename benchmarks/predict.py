@@ -33,21 +33,22 @@ import numpy as np
 import torch
 
 from cfnsr import CFNSR, Predictor
-from cfnsr.checkpoint import load_model, save_model
-from cfnsr.config import FacesSettings, MfccSettings, load_settings
+from cfnsr.config.load import load_settings
+from cfnsr.config.sections import FacesSettings, MfccSettings
+from cfnsr.corpus.ravdess import EMOTIONS
 from cfnsr.export.graph import RawNetwork
 from cfnsr.export.onnx import onnx_model
-from cfnsr.export.smaller import halve, quantize
+from cfnsr.export.quantize import halve, quantize
 from cfnsr.media.audio import read_audio
 from cfnsr.media.extent import find_extent
 from cfnsr.media.video import read_frames
-from cfnsr.normalize import Normalization
+from cfnsr.model.checkpoint import load_model, save_model
+from cfnsr.model.normalize import Normalization
 from cfnsr.predict import Options
 from cfnsr.predict.backend import Backend, TorchBackend
-from cfnsr.predict.exported import OnnxBackend, Runtime
-from cfnsr.predict.samples import Sample
+from cfnsr.predict.clip import Sample
+from cfnsr.predict.onnx_backend import OnnxBackend, Runtime
 from cfnsr.predict.windows import sliding_samples
-from cfnsr.ravdess import EMOTIONS
 
 SMALL = 320  # pixels, the longer side of the files that memory is measured with
 RATE = 48_000  # Hz

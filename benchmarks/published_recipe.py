@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 if TYPE_CHECKING:
-    from cfnsr.config import Settings
+    from cfnsr.config.load import Settings
 
 RATE, OFFSET, SECONDS = 44_100, 0.5, 2.45
 EPOCHS, BATCH, LAST, FOLDS = 150, 16, 10, 6
@@ -157,8 +157,8 @@ class Run(NamedTuple):
 
 
 def _mfcc_of_project(path: Path) -> NDArray[np.float32]:
-    from cfnsr.config import MfccSettings
-    from cfnsr.mfcc import mfcc_of_file
+    from cfnsr.config.sections import MfccSettings
+    from cfnsr.features.mfcc import mfcc_of_file
 
     return mfcc_of_file(path, MfccSettings())
 
@@ -169,9 +169,9 @@ def _runs() -> dict[int, Run]:
     Raises:
         FileNotFoundError: `make results` has not finished them here.
     """
-    from cfnsr.mfcc import read_mfcc
+    from cfnsr.features.mfcc import read_mfcc
     from components.train import fold_folder
-    from pipelines.experiments import experiments, settings_of
+    from pipelines.studies.experiments import experiments, settings_of
 
     found, name = {}, "audio-published"
     for seed in experiments(Path())[name]["seeds"]:
@@ -190,10 +190,10 @@ def draws_of_run(
     settings: Settings, epochs: int, fold: int, clips: int
 ) -> tuple[nn.Sequential, Iterator[torch.Tensor]]:
     """See `Draws`: those of this project's run with these settings."""
-    from cfnsr.callbacks import epoch_seed
-    from cfnsr.data import EpochSampler
-    from cfnsr.folds import Fold
+    from cfnsr.corpus.folds import Fold
     from cfnsr.model import CFNSR
+    from cfnsr.training.callbacks import epoch_seed
+    from cfnsr.training.loaders import EpochSampler
 
     params = settings.params
     seed = Fold(fold, (), (), ()).seed(params.train.seed)

@@ -19,10 +19,11 @@ from pathlib import Path
 
 import yaml
 
-from cfnsr.config import default_workers, load_settings
-from cfnsr.faces.store import read_faces
-from cfnsr.manifest import read_manifest, row_name
-from cfnsr.packed import left_out
+from cfnsr.config.load import load_settings
+from cfnsr.corpus.manifest import read_manifest, row_name
+from cfnsr.features.faces.store import read_faces
+from cfnsr.features.packed import left_out
+from cfnsr.parallel import default_workers
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = ("download", "manifest", "faces", "mfcc")

@@ -9,16 +9,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cfnsr.corpus.ravdess import EMOTIONS
     from cfnsr.model import CFNSR
     from cfnsr.predict import Prediction, Predictor
-    from cfnsr.ravdess import EMOTIONS
 
 __version__ = "0.1.0"
 __all__ = ["CFNSR", "EMOTIONS", "Prediction", "Predictor", "__version__"]
 
 _HOME = {
     "CFNSR": "cfnsr.model",
-    "EMOTIONS": "cfnsr.ravdess",
+    "EMOTIONS": "cfnsr.corpus.ravdess",
     "Prediction": "cfnsr.predict",
     "Predictor": "cfnsr.predict",
 }

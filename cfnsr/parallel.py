@@ -21,6 +21,16 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
+def default_workers() -> int:
+    """Cores this process may use; `CFNSR_WORKERS` overrides it."""
+    override = os.environ.get("CFNSR_WORKERS", "")
+    if override:
+        if not override.isdigit() or int(override) < 1:
+            raise InputError(f"CFNSR_WORKERS is {override!r}; set it to a whole number from 1 on, or unset it.")
+        return int(override)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def map_clips(
     function: Callable[[Task], Result],
     tasks: Sequence[Task],

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cfnsr.errors import InputError, exit_with_sentence
-from cfnsr.metrics import MIN_ACTORS, Comparison, interval_in_words
-from cfnsr.outcome import FoldResult
+from cfnsr.evaluation.metrics import MIN_ACTORS, Comparison, interval_in_words
+from cfnsr.training.result import FoldResult
 
 
 class Compared(NamedTuple):
@@ -36,7 +36,7 @@ def compare(run_a: Path, run_b: Path) -> Compared:
     Raises:
         InputError: a folder has no finished folds, or the runs have not the same protocol, test clips or folds.
     """
-    from cfnsr.evaluation import compare_runs, final_network, read_predictions
+    from cfnsr.evaluation.report import compare_runs, final_network, read_predictions
 
     runs = {run: _finished(run) for run in (run_a, run_b)}
     if len({bool(fold.validation) for folds in runs.values() for fold in folds.values()}) > 1:

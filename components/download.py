@@ -6,10 +6,11 @@ It can be killed at any moment and goes on from there.
 
 from __future__ import annotations
 
-from cfnsr.config import Settings, default_workers
-from cfnsr.fetch.transfer import PATIENCE, Patience
-from cfnsr.fetch.workspace import Workspace
-from components.runner import run_step
+from cfnsr.config.load import Settings
+from cfnsr.corpus.download.transfer import PATIENCE, Patience
+from cfnsr.corpus.download.workspace import Workspace
+from cfnsr.parallel import default_workers
+from components.step import run_step
 
 SAMPLE_RECORD = "sample.json"  # the generator's own record; a folder without it holds no synthetic corpus
 
@@ -38,7 +39,7 @@ def download(settings: Settings, patience: Patience = PATIENCE) -> None:
 
 
 def _generate(settings: Settings, workspace: Workspace) -> None:
-    from cfnsr.sample import generate
+    from cfnsr.corpus.sample import generate
 
     dataset, raw = settings.params.dataset, settings.layout.raw
     if not (raw / SAMPLE_RECORD).exists():
@@ -47,7 +48,7 @@ def _generate(settings: Settings, workspace: Workspace) -> None:
 
 
 def _copy(settings: Settings, workspace: Workspace) -> None:
-    from cfnsr.fetch.local import copy_folder
+    from cfnsr.corpus.download.local import copy_folder
 
     dataset = settings.params.dataset
     assert dataset.path is not None, "checked by DatasetSettings"
@@ -55,9 +56,9 @@ def _copy(settings: Settings, workspace: Workspace) -> None:
 
 
 def _fetch(settings: Settings, workspace: Workspace, patience: Patience) -> None:
-    from cfnsr.fetch.archives import Source, fetch_archives
-    from cfnsr.fetch.s3 import Mirror
-    from cfnsr.fetch.zenodo import Zenodo, wanted_archives
+    from cfnsr.corpus.download.archives import Source, fetch_archives
+    from cfnsr.corpus.download.s3 import Mirror
+    from cfnsr.corpus.download.zenodo import Zenodo, wanted_archives
 
     dataset = settings.params.dataset
     source: Source = Mirror(dataset, patience) if dataset.source == "s3" else Zenodo(dataset.zenodo_url, patience)

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cfnsr.config import Settings
+from cfnsr.config.load import Settings
+from cfnsr.corpus.folds import CLAIM, SELECTION, TUNED, UNKNOWN
 from cfnsr.errors import InputError
 from cfnsr.files import atomic_path, write_text
-from cfnsr.folds import CLAIM, SELECTION, TUNED, UNKNOWN
-from cfnsr.outcome import HISTORY, PHASES, SCORE, WEIGHTS, FoldResult
-from components.runner import run_step
+from cfnsr.training.result import HISTORY, PHASES, SCORE, WEIGHTS, FoldResult
+from components.step import run_step
 from components.train import check_current, corpus_name, describe_run, fold_folder, read_key
 
 FIGURES = ("accuracy", "uar", "f1", "ece")
@@ -28,15 +28,15 @@ def evaluate(settings: Settings) -> dict[str, Any]:
     """Pool the test predictions of all folds and report on them.
 
     Returns:
-        The content of metrics/<profile>.json: what was measured and the figures of `cfnsr.evaluation.report`; below
-        `inputs` the same for the one network given only face or voice (trained with modality dropout), below `encoders`
-        for the encoders alone, where the network was trained from them; `best_test_epoch` is the same training run as
-        the published protocol reports it.
+        The content of metrics/<profile>.json: what was measured and the figures of `cfnsr.evaluation.report`. `inputs`
+        has the same figures for the one network given only the face or only the voice (after modality dropout),
+        `encoders` those of the encoders alone, where the network was trained from them; `best_test_epoch` reports the
+        same training as the published protocol would.
 
     Raises:
         InputError: a fold has not been trained, or not with the present settings, data and code.
     """
-    from cfnsr.evaluation import best_test_epoch, final_network, read_predictions, report
+    from cfnsr.evaluation.report import best_test_epoch, final_network, read_predictions, report
 
     results = finished_folds(settings)
     check_current(settings)
@@ -107,8 +107,8 @@ def _history(settings: Settings) -> pd.DataFrame:
 
 
 def _plot(settings: Settings, content: dict[str, Any], history: pd.DataFrame, predictions: pd.DataFrame) -> None:
-    from cfnsr.evaluation import calibrated, probabilities
-    from cfnsr.plots import plot_actors, plot_confusion, plot_curves, plot_reliability
+    from cfnsr.evaluation.plots import plot_actors, plot_confusion, plot_curves, plot_reliability
+    from cfnsr.evaluation.report import calibrated, probabilities
 
     plots, protocol = settings.layout.plots, content["protocol"]
     about = f"{content['corpus']}, {protocol} protocol, {settings.params.train.folds} folds by actor"
@@ -126,9 +126,9 @@ def _plot(settings: Settings, content: dict[str, Any], history: pd.DataFrame, pr
 
 
 def _plot_attention(settings: Settings, about: str) -> None:
-    from cfnsr.data import Features
-    from cfnsr.explain import gazes
-    from cfnsr.plots import plot_attention
+    from cfnsr.evaluation.attention import gazes
+    from cfnsr.evaluation.plots import plot_attention
+    from cfnsr.features.cached import Features
 
     first = finished_folds(settings)[0]
     weights, actor = fold_folder(settings, first.fold) / WEIGHTS, first.test[0]
@@ -141,7 +141,7 @@ def _plot_attention(settings: Settings, about: str) -> None:
 
 
 def _log(settings: Settings, content: dict[str, Any]) -> None:
-    from cfnsr.data import Features
+    from cfnsr.features.cached import Features
 
     tracker = describe_run(settings, Features.load(settings.layout))
     run_id = tracker.parent()

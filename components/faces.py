@@ -5,18 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from cfnsr.config import FacesSettings, Settings, default_workers
+from cfnsr.config.load import Settings
+from cfnsr.config.sections import FacesSettings
+from cfnsr.corpus.manifest import read_manifest
 from cfnsr.errors import InputError
-from cfnsr.faces.detect import load_detector
-from cfnsr.faces.extract import FaceTask, extract_faces
-from cfnsr.faces.store import SCHEMA
+from cfnsr.features.faces.detect import load_detector
+from cfnsr.features.faces.extract import FaceTask, extract_faces
+from cfnsr.features.faces.store import SCHEMA
+from cfnsr.features.packed import check_bad_share, extract_by_actor, files_by_actor, left_out
 from cfnsr.files import code_digest, file_digest
-from cfnsr.manifest import read_manifest
-from cfnsr.packed import check_bad_share, extract_by_actor, files_by_actor, left_out
+from cfnsr.parallel import default_workers
 from components.output_lock import making
-from components.runner import run_step
+from components.step import run_step
 
-CODE = ("cfnsr/faces", "cfnsr/media")
+CODE = ("cfnsr/features/faces", "cfnsr/media")
 """What decides about the crops besides settings and clips; dvc.yaml names the same."""
 
 

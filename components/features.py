@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from cfnsr.config import Settings
+from cfnsr.config.load import Settings
 from cfnsr.errors import InputError
-from cfnsr.packed import read_key
+from cfnsr.features.packed import read_key
 from components import faces, mfcc
 
 

@@ -6,12 +6,13 @@ import logging
 
 import pandas as pd
 
-from cfnsr.config import Settings, default_workers
+from cfnsr.config.load import Settings
+from cfnsr.corpus.manifest import build_manifest, faults, without_songs, write_manifest
 from cfnsr.errors import InputError
-from cfnsr.manifest import build_manifest, faults, without_songs, write_manifest
 from cfnsr.media.probe import is_synthetic
+from cfnsr.parallel import default_workers
 from components.output_lock import making
-from components.runner import run_step
+from components.step import run_step
 
 logger = logging.getLogger(__name__)
 

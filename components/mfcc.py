@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cfnsr.config import MfccSettings, Settings, default_workers
+from cfnsr.config.load import Settings
+from cfnsr.config.sections import MfccSettings
+from cfnsr.corpus.manifest import read_manifest
+from cfnsr.features.mfcc import SCHEMA, features_of_file
+from cfnsr.features.packed import check_bad_share, extract_by_actor, features_key, left_out, merge_packed, read_key
 from cfnsr.files import code_digest
-from cfnsr.manifest import read_manifest
-from cfnsr.mfcc import SCHEMA, features_of_file
-from cfnsr.packed import check_bad_share, extract_by_actor, features_key, left_out, merge_packed, read_key
+from cfnsr.parallel import default_workers
 from components.output_lock import making
-from components.runner import run_step
+from components.step import run_step
 
-CODE = ("cfnsr/media", "cfnsr/mfcc.py", "cfnsr/pitch.py")
+CODE = ("cfnsr/media", "cfnsr/features/mfcc.py", "cfnsr/features/pitch.py")
 """What decides about the feature besides settings and clips; dvc.yaml names the same."""
 
 

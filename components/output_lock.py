@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cfnsr.config import Settings
+from cfnsr.config.load import Settings
 from cfnsr.files import locked
 
 

@@ -26,20 +26,20 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from cfnsr.config import load_settings
+from cfnsr.config.load import load_settings
+from cfnsr.config.search import PromoteSettings
+from cfnsr.corpus.folds import UNKNOWN
 from cfnsr.errors import InputError, exit_with_sentence
-from cfnsr.folds import UNKNOWN
-from cfnsr.metrics import interval_in_words
-from cfnsr.operations import PromoteSettings
+from cfnsr.evaluation.metrics import interval_in_words
 from cfnsr.registry import server_needed, tracking_uri
-from components.tracking import REGISTERED_MODEL, open_store
+from components.tracking.runs import REGISTERED_MODEL, open_store
 
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
-    from cfnsr.metrics import Comparison
+    from cfnsr.evaluation.metrics import Comparison
 
 ALIAS = "champion"
 PREVIOUS = "previous_champion"
@@ -50,7 +50,7 @@ REGISTRATION = "registration"
 """Tag that `components.register` sets last."""
 SYNTHETIC = "synthetic sample corpus"
 PREDICTIONS = "plots/predictions.csv"
-"""Artifact of the run behind a version, see `cfnsr.evaluation.read_predictions`."""
+"""Artifact of the run behind a version, see `cfnsr.evaluation.report.read_predictions`."""
 ATTEMPTS = 5
 
 
@@ -171,7 +171,7 @@ def judge(
 
 
 def _compare(client: MlflowClient, candidate: ModelVersion, champion: ModelVersion) -> Comparison:
-    from cfnsr.evaluation import compare_runs
+    from cfnsr.evaluation.report import compare_runs
 
     for tag, meaning in (("dataset_digest", "data"), ("protocol", "protocol")):
         if candidate.tags.get(tag) != champion.tags.get(tag):
@@ -194,7 +194,7 @@ def _predictions(client: MlflowClient, version: ModelVersion) -> pd.DataFrame:
     import pandas as pd
     from mlflow.exceptions import MlflowException
 
-    from cfnsr.evaluation import final_network
+    from cfnsr.evaluation.report import final_network
 
     with tempfile.TemporaryDirectory() as folder:
         try:

@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cfnsr
-from cfnsr.config import Settings
+from cfnsr.config.load import Settings
+from cfnsr.corpus.folds import SELECTION
+from cfnsr.corpus.ravdess import EMOTIONS
 from cfnsr.errors import InputError
+from cfnsr.evaluation.metrics import interval_in_words
 from cfnsr.files import write_text
-from cfnsr.folds import SELECTION
-from cfnsr.metrics import interval_in_words
-from cfnsr.outcome import WEIGHTS, FoldResult
-from cfnsr.ravdess import EMOTIONS
+from cfnsr.training.result import WEIGHTS, FoldResult
 from components.evaluate import finished_folds
-from components.model_card import model_card
-from components.runner import run_step
-from components.tracking import REGISTERED_MODEL, RunTracker, mlflow_at
+from components.registered.model_card import model_card
+from components.step import run_step
+from components.tracking.runs import REGISTERED_MODEL, RunTracker, mlflow_at
 from components.train import check_current, fold_folder, read_key
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ COMPLETE = "registration"
 """Tag that is set last; a version without it was interrupted while it was described."""
 
 CARD = "model_card.md"
-PYFUNC = Path(__file__).with_name("pyfunc.py")
+PYFUNC = Path(__file__).parent / "registered" / "pyfunc.py"
 REQUIREMENTS = (
     *("torch", "torchvision", "torchaudio", "av", "opencv-python-headless", "librosa", "pyarrow", "pydantic"),
     *("safetensors", "mlflow", "urllib3"),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from cfnsr.config import Settings
+from cfnsr.config.load import Settings
 from cfnsr.errors import InputError
-from cfnsr.metrics import interval_in_words
+from cfnsr.evaluation.metrics import interval_in_words
 from components.register import present_metrics, version_of
-from components.runner import run_step
-from components.tracking import PARENT, REGISTERED_MODEL, RunTracker
+from components.step import run_step
+from components.tracking.runs import PARENT, REGISTERED_MODEL, RunTracker
 
 LABELS = {"accuracy": "accuracy (WAR)", "uar": "UAR", "f1": "macro F1", "ece": "ECE"}
 

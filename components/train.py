@@ -19,34 +19,34 @@ from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from cfnsr.config import Settings, default_workers
+from cfnsr.config.layout import Layout
+from cfnsr.config.load import Settings
+from cfnsr.corpus.folds import Fold, actor_folds
 from cfnsr.errors import InputError
 from cfnsr.files import code_digest, file_digest, locked, write_text
-from cfnsr.folds import Fold, actor_folds
-from cfnsr.layout import Layout
-from cfnsr.parallel import end_with_parent
-from components.runner import run_step
-from components.tracking import RunTracker, flatten
+from cfnsr.parallel import default_workers, end_with_parent
+from components.step import run_step
+from components.tracking.runs import RunTracker, flatten
 
 if TYPE_CHECKING:
     from lightning import Callback
 
-    from cfnsr.data import Features
-    from cfnsr.training import FoldResult
+    from cfnsr.features.cached import Features
+    from cfnsr.training.fold import FoldResult
 
 CODE = (
-    "cfnsr/augment.py",
-    "cfnsr/calibration.py",
-    "cfnsr/callbacks.py",
-    "cfnsr/data.py",
-    "cfnsr/distributed.py",
-    "cfnsr/fitting.py",
-    "cfnsr/folds.py",
+    "cfnsr/training/augment.py",
+    "cfnsr/model/calibration.py",
+    "cfnsr/training/callbacks.py",
+    "cfnsr/training/dataset.py",
+    "cfnsr/training/distributed.py",
+    "cfnsr/training/phase.py",
+    "cfnsr/corpus/folds.py",
     "cfnsr/model",
-    "cfnsr/normalize.py",
-    "cfnsr/pretrained.py",
-    "cfnsr/task.py",
-    "cfnsr/training.py",
+    "cfnsr/model/normalize.py",
+    "cfnsr/training/pretrained.py",
+    "cfnsr/training/task.py",
+    "cfnsr/training/fold.py",
 )
 """What decides about the weights besides settings and features; dvc.yaml names the same, and what reports on them."""
 
@@ -138,7 +138,7 @@ def load_features(settings: Settings) -> Features:
     Raises:
         InputError: they are not, or a data stage has not run.
     """
-    from cfnsr.data import Features
+    from cfnsr.features.cached import Features
     from components.features import check_features
 
     features = Features.load(settings.layout)
@@ -154,7 +154,7 @@ def folds_of(settings: Settings, features: Features) -> list[Fold]:
 
 def describe_run(settings: Settings, features: Features) -> RunTracker:
     """The run's tracker, its parent run described (again)."""
-    from cfnsr.manifest import dataset_digest
+    from cfnsr.corpus.manifest import dataset_digest
 
     params = settings.params
     tracker = RunTracker(settings)
@@ -211,7 +211,7 @@ def train_one(settings: Settings, fold: Fold, callbacks: Sequence[Callback] = ()
         InputError: settings, data or code are not those that the run was begun with, the data changed meanwhile, or
             what `train_fold` raises.
     """
-    from cfnsr.training import FoldResult, train_fold
+    from cfnsr.training.fold import FoldResult, train_fold
 
     folder = fold_folder(settings, fold.index)
     finished = FoldResult.load(folder)
@@ -275,7 +275,7 @@ def data_digest(layout: Layout) -> str:
     Raises:
         InputError: a data stage has not run.
     """
-    from cfnsr.manifest import dataset_digest, read_manifest
+    from cfnsr.corpus.manifest import dataset_digest, read_manifest
 
     clips = dataset_digest(read_manifest(layout.manifest))
     try:
@@ -315,8 +315,8 @@ def check_current(settings: Settings) -> None:
 
 def _checkpoints(settings: Settings) -> list[Path]:
     """The files that phases begin with, of all folds."""
-    from cfnsr.pretrained import checkpoint_of
-    from cfnsr.training import phases_of
+    from cfnsr.training.fold import phases_of
+    from cfnsr.training.pretrained import checkpoint_of
 
     patterns = [phase.checkpoint for phase in phases_of(settings).values() if phase.checkpoint is not None]
     files = [checkpoint_of(pattern, fold) for pattern in patterns for fold in range(settings.params.train.folds)]

@@ -14,18 +14,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cfnsr.config import Settings, is_idle
+from cfnsr.config.load import Settings
+from cfnsr.config.search import Choice, Range
+from cfnsr.config.sections import is_idle
 from cfnsr.errors import InputError, exit_with_sentence
 from cfnsr.files import write_text
-from cfnsr.operations import Choice, Range
 from cfnsr.registry import ServerAwayError, server_needed
 from components import train
-from components.tracking import RunTracker
+from components.tracking.runs import RunTracker
 
 if TYPE_CHECKING:
     import optuna
 
-    from components.study import SharedStudy
+    from components.search.study import SharedStudy
 
 RUN = "mlflow_run"
 """The study's attribute with the id of its MLflow run."""
@@ -39,7 +40,7 @@ def open_study(settings: Settings) -> SharedStudy:
     Raises:
         InputError: there is nothing to search, or a data stage has not run.
     """
-    from components.study import SharedStudy
+    from components.search.study import SharedStudy
 
     check_space(settings)
     train.load_features(settings)
@@ -113,7 +114,7 @@ def search(settings: Settings, shared: SharedStudy, run: TrialRunner | None = No
     import optuna
     import torch
 
-    from components.study import HopelessTrialError
+    from components.search.study import HopelessTrialError
 
     study_run = _study_run(settings, shared)
     run = run or run_trial
@@ -141,7 +142,7 @@ def search(settings: Settings, shared: SharedStudy, run: TrialRunner | None = No
 
 def trial_settings(settings: Settings, shared: SharedStudy, trial: optuna.Trial) -> Settings:
     """The settings that a trial draws. Another try of a killed trial has its folder, and goes on there."""
-    from components.study import first_number
+    from components.search.study import first_number
 
     overrides = {key: _draw(trial, key, space) for key, space in settings.params.tune.search.items()}
     overrides["train.devices"] = 1  # a trial is given up from inside its process; more GPUs take more workers
@@ -161,7 +162,7 @@ def run_trial(settings: Settings, trial: optuna.Trial, study_run: str) -> float 
     """
     import optuna
 
-    from components.pruning import GiveUp
+    from components.search.pruning import GiveUp
 
     with server_needed(settings.layout.root), train.exclusive(settings):
         folds = train.plan(settings)
@@ -197,7 +198,7 @@ def finish(settings: Settings, shared: SharedStudy, best: dict[str, Any]) -> Pat
     Returns:
         The folder of the plots and of `best.json`.
     """
-    from components.study_plots import plot_study
+    from components.search.plots import plot_study
 
     # Whoever copies them into params.yaml takes along that they were searched.
     write_text(shared.folder / "best.json", json.dumps({**best, "train.tuned": True}, indent=2) + "\n")
@@ -220,7 +221,7 @@ def _draw(trial: optuna.Trial, key: str, space: Range) -> Any:
 
 def _longest_phase(settings: Settings) -> int:
     """Epochs that the last phase has in any trial."""
-    from cfnsr.training import phases_of
+    from cfnsr.training.fold import phases_of
 
     modality = settings.params.model.modality
     section = "fusion" if modality == "both" else f"pretrain.{modality}"

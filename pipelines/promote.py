@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pipelines.prefect_setup  # isort: skip  # noqa: F401  before Prefect
+import pipelines.local.prefect_setup  # isort: skip  # noqa: F401  before Prefect
 from prefect import flow, get_run_logger
 
 from cfnsr.errors import InputError, exit_with_sentence

@@ -8,7 +8,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-import pipelines.prefect_setup  # isort: skip  # noqa: F401  before Prefect
+import pipelines.local.prefect_setup  # isort: skip  # noqa: F401  before Prefect
 from prefect.artifacts import (
     create_image_artifact,
     create_link_artifact,
@@ -17,9 +17,9 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
-from cfnsr.config import Settings
-from cfnsr.metrics import interval_in_words
-from components.tracking import REGISTERED_MODEL, RunTracker
+from cfnsr.config.load import Settings
+from cfnsr.evaluation.metrics import interval_in_words
+from components.tracking.runs import REGISTERED_MODEL, RunTracker
 
 if TYPE_CHECKING:
     from optuna import Study

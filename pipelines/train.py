@@ -9,22 +9,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-import pipelines.prefect_setup  # isort: skip  # noqa: F401  before Prefect
+import pipelines.local.prefect_setup  # isort: skip  # noqa: F401  before Prefect
 from prefect import flow, get_run_logger, task
 from prefect.client.schemas.objects import State
 
-from cfnsr.config import Settings
+from cfnsr.config.load import Settings
+from cfnsr.corpus.folds import Fold
 from cfnsr.errors import InputError, sentence
-from cfnsr.folds import Fold
-from cfnsr.outcome import FoldResult
 from cfnsr.registry import ServerAwayError, server_needed
-from components import data_stages, evaluate, train
+from cfnsr.training.result import FoldResult
+from components import evaluate, train
 from components.register import ALIAS, register
-from components.runner import run_step
-from components.tracking import REGISTERED_MODEL, RunTracker
-from pipelines.here import flow_here
+from components.step import run_step
+from components.tracking.runs import REGISTERED_MODEL, RunTracker
+from pipelines import data as data_stages
+from pipelines.local.here import flow_here
 from pipelines.reports import Progress, publish_report
-from pipelines.run_settings import requested_folds, requested_settings
+from pipelines.request import requested_folds, requested_settings
 
 BACK_OFF = [5.0, 20.0, 60.0]
 """s between the tries of what needs the tracking server."""

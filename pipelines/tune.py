@@ -10,19 +10,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pipelines.prefect_setup  # isort: skip  # noqa: F401  before Prefect
+import pipelines.local.prefect_setup  # isort: skip  # noqa: F401  before Prefect
 import optuna
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from cfnsr.config import Settings
+from cfnsr.config.load import Settings
 from cfnsr.registry import server_needed
 from components import tune
-from components.runner import run_step
-from components.study import SharedStudy
-from pipelines.here import flow_here
+from components.search.study import SharedStudy
+from components.step import run_step
+from pipelines.local.here import flow_here
 from pipelines.reports import publish_search
-from pipelines.run_settings import requested_settings
+from pipelines.request import requested_settings
 from pipelines.train import train_cfnsr, update_data
 
 CONCLUDED, TRAINED = "concluded", "trained"

@@ -12,7 +12,7 @@ import typer
 from cfnsr.cli.export import export
 from cfnsr.cli.predict import predict
 from cfnsr.cli.serve import serve
-from cfnsr.config import load_settings
+from cfnsr.config.load import load_settings
 from cfnsr.errors import exit_with_sentence
 
 app = typer.Typer(
@@ -32,7 +32,7 @@ ProfileOption = Annotated[str | None, typer.Option(help="Profile in the settings
 @app.command()
 def doctor(params: ParamsOption = Path("params.yaml"), profile: ProfileOption = None) -> None:
     """Check the environment: versions, GPU, codecs, disk, and whether what the profile needs can be reached."""
-    from cfnsr.doctor import report
+    from cfnsr.cli.doctor import report
 
     report(load_settings(params, profile))
 
@@ -44,8 +44,8 @@ def sample(
     profile: ProfileOption = None,
 ) -> None:
     """Make the synthetic sample corpus in a folder."""
-    from cfnsr.config import default_workers
-    from cfnsr.sample import generate
+    from cfnsr.corpus.sample import generate
+    from cfnsr.parallel import default_workers
 
     dataset = load_settings(params, profile).params.dataset
     generate(folder, dataset.sample, dataset.actors, default_workers())
@@ -54,7 +54,7 @@ def sample(
 @app.command()
 def mirror(params: ParamsOption = Path("params.yaml"), profile: ProfileOption = None) -> None:
     """Fill the dataset section's S3 bucket with the archives from Zenodo."""
-    from cfnsr.fetch.mirror import mirror as fill
+    from cfnsr.corpus.download.mirror import mirror as fill
 
     done = fill(load_settings(params, profile))
     typer.echo(f"mirror: {len(done.uploaded)} archives uploaded, {len(done.present)} were there")
@@ -63,7 +63,7 @@ def mirror(params: ParamsOption = Path("params.yaml"), profile: ProfileOption = 
 @app.command()
 def clips(params: ParamsOption = Path("params.yaml"), profile: ProfileOption = None) -> None:
     """List the takes and files that are left out, with the stage's reason for each."""
-    from cfnsr.data import Features
+    from cfnsr.features.cached import Features
 
     features = Features.load(load_settings(params, profile).layout)
     for name, reason in sorted(features.left_out.items()):

@@ -30,10 +30,10 @@ def export(
     profile: Annotated[str | None, typer.Option(help="Profile of the cached clips; default: the model's.")] = None,
 ) -> None:
     """Write a model as ONNX, torch.export or safetensors file; its preprocessing and labels travel with it."""
-    from cfnsr.checkpoint import load_model
-    from cfnsr.config import load_settings
+    from cfnsr.config.load import load_settings
     from cfnsr.export.write import EXTENSIONS, export_model
-    from cfnsr.predict.source import find_weights
+    from cfnsr.model.checkpoint import load_model
+    from cfnsr.predict.find import find_weights
 
     network, config = load_model(find_weights(model))
     compare = precision != "fp32" if check is None else check

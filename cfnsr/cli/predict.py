@@ -50,7 +50,7 @@ def predict(
 ) -> None:
     """Say which emotion a clip shows. Trained on acted emotion of 24 actors; not for decisions about people."""
     from cfnsr.predict import Options, Predictor
-    from cfnsr.predict.folder import clips_of
+    from cfnsr.predict.find import clips_of
 
     options = Options(window, hop, faces)  # type: ignore[arg-type]  # it checks that itself
     source = camera if camera is not None else simulate_camera
@@ -102,7 +102,7 @@ class _Outputs:
         as_json: bool,
         picture: bool,
     ) -> None:
-        from cfnsr.predict.export import results_file, timeline_file
+        from cfnsr.predict.show.tables import results_file, timeline_file
 
         labels = predictor.recipe.labels
         self._timeline = files.enter_context(timeline_file(timeline, labels)) if timeline else None
@@ -113,9 +113,9 @@ class _Outputs:
     def __call__(self, outcome: Prediction | Failure) -> bool:
         """Show it; False for a clip that could not be used."""
         from cfnsr.predict import Failure
-        from cfnsr.predict.export import as_json
-        from cfnsr.predict.picture import draw_prediction
-        from cfnsr.predict.table import print_prediction
+        from cfnsr.predict.show.picture import draw_prediction
+        from cfnsr.predict.show.tables import as_json
+        from cfnsr.predict.show.terminal import print_prediction
 
         if self._results:
             self._results(outcome)
@@ -140,7 +140,7 @@ class _Outputs:
 def _predicted(predictor: Predictor, clips: list[Path], options: Options) -> Iterator[Prediction | Failure]:
     from tqdm import tqdm
 
-    from cfnsr.predict.palette import clock
+    from cfnsr.predict.show.palette import clock
 
     with tqdm(total=len(clips), unit="clip", leave=False, disable=None) as bar:  # None: only on a terminal
 
@@ -155,7 +155,7 @@ def _predicted(predictor: Predictor, clips: list[Path], options: Options) -> Ite
 
 def _explained(predictor: Predictor, clips: list[Path], options: Options) -> Iterator[Prediction | Failure]:
     from cfnsr.predict import Failure
-    from cfnsr.predict.explained import draw_explanation
+    from cfnsr.predict.show.explained import draw_explanation
 
     names = _Names()
     for clip in clips:
@@ -174,8 +174,8 @@ def _watch(predictor: Predictor, source: int | Path, options: Options, as_json: 
     from rich.live import Live
 
     from cfnsr.media.camera import camera_pictures
-    from cfnsr.predict.export import moment_json
-    from cfnsr.predict.table import live_line
+    from cfnsr.predict.show.tables import moment_json
+    from cfnsr.predict.show.terminal import live_line
     from cfnsr.predict.windows import picture_spacing
 
     if "video" not in predictor.recipe.inputs:

@@ -28,8 +28,8 @@ def serve(
     import os
 
     from cfnsr.predict import Predictor
-    from cfnsr.serve.folder import visitors_folder
     from cfnsr.serve.limits import Limits
+    from cfnsr.serve.uploads import visitors_folder
 
     options = {"CFNSR_MAX_MEGABYTES": max_megabytes, "CFNSR_MAX_SECONDS": max_seconds}
     chosen = {name: str(value) for name, value in options.items() if value is not None}

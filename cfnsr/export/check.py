@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cfnsr.config import Modality, Settings
-from cfnsr.data import Features
+from cfnsr.config.load import Settings
+from cfnsr.config.sections import Modality
 from cfnsr.errors import InputError
-from cfnsr.export.smaller import Inputs
+from cfnsr.export.quantize import Inputs
+from cfnsr.features.cached import Features
 from cfnsr.predict.backend import Frames, Mfccs
 
 CALIBRATION_CLIPS = 32

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cfnsr.metadata import pack
 from cfnsr.model import CFNSR
-from cfnsr.normalize import Normalization
+from cfnsr.model.metadata import pack
+from cfnsr.model.normalize import Normalization
 
 BATCH = 2
 """Clips of the example that a graph is traced with; `torch.export` takes a size of 1 for a constant."""

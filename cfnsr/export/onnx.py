@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cfnsr.errors import InputError
 from cfnsr.export.graph import RawNetwork
-from cfnsr.metadata import KEY
+from cfnsr.model.metadata import KEY
 
 if TYPE_CHECKING:
     import onnx

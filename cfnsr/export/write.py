@@ -12,18 +12,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cfnsr.checkpoint import load_model, save_model
-from cfnsr.config import Settings
+from cfnsr.config.load import Settings
 from cfnsr.errors import InputError
 from cfnsr.export.check import Agreement, Clips, Logits, difference
 from cfnsr.export.graph import RawNetwork
 from cfnsr.export.onnx import onnx_model
-from cfnsr.export.smaller import Inputs, halve, quantize
+from cfnsr.export.quantize import Inputs, halve, quantize
 from cfnsr.files import atomic_path
-from cfnsr.metadata import KEY
 from cfnsr.model import CFNSR
+from cfnsr.model.checkpoint import load_model, save_model
+from cfnsr.model.metadata import KEY
 from cfnsr.predict.backend import Frames, Mfccs, TorchBackend
-from cfnsr.predict.exported import SUFFIX, GraphInputs, OnnxBackend, Runtime
+from cfnsr.predict.onnx_backend import SUFFIX, GraphInputs, OnnxBackend, Runtime
 
 Format = Literal["onnx", "torch-export", "safetensors"]
 Precision = Literal["fp32", "fp16", "int8"]
@@ -62,7 +62,7 @@ def export_model(
     """Write a network as another format.
 
     Args:
-        network: as `cfnsr.checkpoint.load_model` gives it.
+        network: as `cfnsr.model.checkpoint.load_model` gives it.
         config: likewise.
         path: to write.
         kind: "onnx"; "torch-export", for programs with PyTorch and without this package; "safetensors".

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cfnsr.config.corpus import SYNTHETIC
 from cfnsr.errors import ClipError
 from cfnsr.media.container import open_media
-from cfnsr.sources import SYNTHETIC
 
 if TYPE_CHECKING:
     from av.container import InputContainer

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cfnsr.config import AudioPooling
+from cfnsr.config.sections import AudioPooling
 
 POOL = 8
 """MFCC frames a token sums up (the published network's max-pool)."""

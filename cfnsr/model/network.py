@@ -16,11 +16,11 @@ from typing import Any, get_args
 import torch
 from torch import Tensor, nn
 
-from cfnsr.config import AudioPooling, Fusion, MfccSettings, Modality, ModelSettings
+from cfnsr.config.sections import AudioPooling, Fusion, MfccSettings, Modality, ModelSettings
+from cfnsr.corpus.ravdess import EMOTIONS
 from cfnsr.model.audio import AudioEncoder
 from cfnsr.model.cross_modal import CrossModalBlock
 from cfnsr.model.video import VideoEncoder
-from cfnsr.ravdess import EMOTIONS
 
 
 @dataclass(frozen=True)

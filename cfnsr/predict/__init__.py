@@ -5,7 +5,7 @@ runs the network, `predictor.py` joins them; `picture.py`, `explained.py`, `tabl
 """
 
 from cfnsr.predict.answer import Answer, Failure, Flag, Moment, Prediction
+from cfnsr.predict.clip import Options
 from cfnsr.predict.predictor import Explanation, Predictor
-from cfnsr.predict.samples import Options
 
 __all__ = ["Answer", "Explanation", "Failure", "Flag", "Moment", "Options", "Prediction", "Predictor"]

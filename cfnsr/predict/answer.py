@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cfnsr.config import Modality
+from cfnsr.config.sections import Modality
 
 
 class Flag(StrEnum):

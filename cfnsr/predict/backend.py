@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Frames = NDArray[np.uint8]
 """(N, T, H, W, 3), RGB."""
 Mfccs = NDArray[np.float32]
-"""(N, C, L), as `cfnsr.mfcc.mfcc` makes it."""
+"""(N, C, L), as `cfnsr.features.mfcc.mfcc` makes it."""
 
 
 class Backend(Protocol):
@@ -43,7 +43,7 @@ class TorchBackend:
     def __init__(self, network: CFNSR, config: dict[str, Any], device: str | None = None) -> None:
         import torch
 
-        from cfnsr.normalize import Normalization
+        from cfnsr.model.normalize import Normalization
 
         try:
             self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))

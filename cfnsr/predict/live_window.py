@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cfnsr.media.video import Picture
 from cfnsr.predict.answer import Moment
-from cfnsr.predict.palette import INPUTS, NOTE, SYNTHETIC_NOTE, clock, colour
+from cfnsr.predict.show.palette import INPUTS, NOTE, SYNTHETIC_NOTE, clock, colour
 
 _WIDTH, _HEIGHT = 640, 640  # pixels; the picture is made to fit
 _ROW, _MARGIN = 24, 14  # pixels

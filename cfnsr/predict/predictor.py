@@ -15,18 +15,18 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from cfnsr.calibration import softmax
-from cfnsr.config import Modality
+from cfnsr.config.sections import Modality
 from cfnsr.errors import ClipError, InputError
 from cfnsr.media.extent import find_extent
 from cfnsr.media.video import Picture
+from cfnsr.model.calibration import softmax
 from cfnsr.predict.answer import Answer, Failure, Flag, Moment, Prediction, mean_answer
 from cfnsr.predict.backend import Backend, TorchBackend
-from cfnsr.predict.exported import SUFFIX, OnnxBackend, Runtime
-from cfnsr.predict.overlap import overlapped
+from cfnsr.predict.clip import Ending, Options, Sample, single_samples
+from cfnsr.predict.find import find_detector, find_weights
+from cfnsr.predict.onnx_backend import SUFFIX, OnnxBackend, Runtime
+from cfnsr.predict.prefetch import overlapped
 from cfnsr.predict.recipe import Recipe
-from cfnsr.predict.samples import Ending, Options, Sample, single_samples
-from cfnsr.predict.source import find_detector, find_weights
 from cfnsr.predict.windows import live_samples, sliding_samples
 
 DEFAULT = Options()
@@ -109,7 +109,7 @@ class Predictor:
         if path.suffix == SUFFIX:
             exported = OnnxBackend(path, runtime)
             return cls(exported, Recipe.from_config(exported.config, yunet), batch_size)
-        from cfnsr.checkpoint import load_model
+        from cfnsr.model.checkpoint import load_model
 
         network, config = load_model(path)
         return cls(TorchBackend(network, config, device), Recipe.from_config(config, yunet), batch_size)

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from cfnsr.config import FacesSettings, MfccSettings, Modality
+from cfnsr.config.base import first_problem
+from cfnsr.config.sections import FacesSettings, MfccSettings, Modality
 from cfnsr.errors import InputError
-from cfnsr.problems import first_problem
 
 Section = TypeVar("Section", bound=BaseModel)
 
@@ -39,7 +39,7 @@ class Recipe:
 
     @classmethod
     def from_config(cls, config: dict[str, Any], yunet: Path | None = None) -> Recipe:
-        """Read what `cfnsr.checkpoint.load_model` gives beside the network.
+        """Read what `cfnsr.model.checkpoint.load_model` gives beside the network.
 
         Args:
             config: of the network.

@@ -13,15 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cfnsr.errors import ClipError
-from cfnsr.faces.detect import load_detector
-from cfnsr.faces.follow import Box, follow_faces
+from cfnsr.features.faces.detect import load_detector
+from cfnsr.features.faces.follow import Box, follow_faces
 from cfnsr.media.extent import Extent
 from cfnsr.media.probe import TOLERANCE
 from cfnsr.media.stream import Sound, stream_pictures, stream_sound
 from cfnsr.media.video import Picture
 from cfnsr.predict.answer import Flag
-from cfnsr.predict.recipe import Recipe
-from cfnsr.predict.samples import (
+from cfnsr.predict.clip import (
     Ending,
     Faces,
     Heard,
@@ -35,6 +34,7 @@ from cfnsr.predict.samples import (
     portrait,
     samples_of,
 )
+from cfnsr.predict.recipe import Recipe
 
 _TAIL = 0.25  # hops; a shorter rest at the end gets no window of its own
 _HELD = 5.0

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from cfnsr.errors import ClipError, InputError
 from cfnsr.media.extent import Extent, find_extent
-from cfnsr.predict.palette import clock
+from cfnsr.predict.show.palette import clock
 
 PREFIX = "CFNSR_"
 _MEGABYTE = _MEGAPIXEL = 1_000_000

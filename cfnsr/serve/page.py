@@ -16,11 +16,11 @@ import gradio as gr
 
 from cfnsr.errors import InputError
 from cfnsr.predict import Moment, Predictor
-from cfnsr.predict.export import timeline_file
-from cfnsr.predict.palette import clock
+from cfnsr.predict.show.palette import clock
+from cfnsr.predict.show.tables import timeline_file
 from cfnsr.serve import render
-from cfnsr.serve.clips import Clips
 from cfnsr.serve.limits import Limits
+from cfnsr.serve.uploads import Clips
 
 logger = logging.getLogger(__name__)
 

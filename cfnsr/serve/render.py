@@ -8,12 +8,12 @@ from html import escape
 
 import numpy as np
 
-from cfnsr.faces.crop import encode_jpeg
+from cfnsr.features.faces.crop import encode_jpeg
 from cfnsr.predict.answer import Flag, Prediction
-from cfnsr.predict.cells import Cell, cells_of, spread_portraits, stretches
-from cfnsr.predict.gaze import Image, faces_with_attention
-from cfnsr.predict.palette import INPUTS, NOTE, SYNTHETIC_NOTE, clock, colour
 from cfnsr.predict.predictor import Explanation
+from cfnsr.predict.show.cells import Cell, cells_of, spread_portraits, stretches
+from cfnsr.predict.show.gaze import Image, faces_with_attention
+from cfnsr.predict.show.palette import INPUTS, NOTE, SYNTHETIC_NOTE, clock, colour
 
 _PORTRAITS = 8  # over a timeline
 _FACES = 6

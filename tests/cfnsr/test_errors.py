@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers.paths import PROJECT
 
 from cfnsr.errors import ClipError, InputError, exit_with_sentence
 from cfnsr.files import write_text
@@ -72,9 +73,8 @@ def test_bugs_keep_their_traceback(error):
 
 
 def test_a_command_shows_no_traceback(tmp_path):
-    project = Path(__file__).resolve().parents[2]
     command = [sys.executable, "-m", "components.manifest", "--params", str(tmp_path / "params.yaml")]
-    end = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    end = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     assert end.returncode == 2
     assert end.stderr.startswith("error: ")
     assert end.stderr.count("\n") == 1

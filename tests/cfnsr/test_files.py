@@ -5,10 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers.paths import PROJECT
 
 from cfnsr.files import atomic_path, file_digest, visible_files, write_text
-
-PROJECT = Path(__file__).resolve().parents[2]
 
 
 def test_the_folder_is_made_and_nothing_else_is_left(tmp_path):

@@ -3,18 +3,16 @@ import signal
 import sys
 import time
 from functools import partial
-from pathlib import Path
 
 import av
 import cv2
 import numpy as np
 import pytest
-from running_programs import kill, running, wait_for
+from helpers.paths import PROJECT
+from helpers.running_programs import kill, running, wait_for
 
 from cfnsr.errors import ClipError, InputError
 from cfnsr.parallel import map_clips
-
-PROJECT = Path(__file__).resolve().parents[2]
 
 
 def square(number):
@@ -124,8 +122,8 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path):
         "from test_parallel import touch; from cfnsr.parallel import map_clips\n"
         "list(map_clips(partial(touch, Path(sys.argv[1])), range(10_000), workers=2, description='test'))\n"
     )
-    tests = Path(__file__).parent
-    path = {"PYTHONPATH": os.pathsep.join([str(PROJECT), str(tests.parent)])}
+    tests = PROJECT / "tests" / "cfnsr"
+    path = {"PYTHONPATH": os.pathsep.join([str(PROJECT), str(PROJECT / "tests")])}
     with running([sys.executable, "-c", code, tmp_path, tests], env={**os.environ, **path}) as program:
         wait_for(program, lambda: any(tmp_path.iterdir()))
         kill(program)  # returns when the workers are gone

@@ -10,18 +10,19 @@ from pathlib import Path
 
 import mlflow
 import pytest
-from permissions import permissions_count
-from registry_versions import registry
-from small_models import small_settings, write_model
+from helpers.permissions import permissions_count
+from helpers.registry_versions import registry
+from helpers.small_models import small_settings, write_model
 from sqlalchemy import Engine, event
 
-from cfnsr.checkpoint import load_model
-from cfnsr.config import Layout, Settings
+from cfnsr.config.layout import Layout
+from cfnsr.config.load import Settings
 from cfnsr.errors import InputError
-from cfnsr.predict.source import find_weights
+from cfnsr.model.checkpoint import load_model
+from cfnsr.predict.find import find_weights
 from cfnsr.registry import ServerAwayError, fetch_model, follow_move, server_needed, tracking_uri
 from components.register import log_model
-from components.tracking import EXPERIMENT, RunTracker
+from components.tracking.runs import EXPERIMENT, RunTracker
 
 MODEL = "models:/cfn-sr/1"
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from helpers.paths import PROJECT
 
-from cfnsr.outcome import PREDICTIONS, FoldResult
-from cfnsr.ravdess import EMOTIONS
+from cfnsr.corpus.ravdess import EMOTIONS
+from cfnsr.training.result import PREDICTIONS, FoldResult
 
-ROOT = Path(__file__).resolve().parents[2]
 CLIPS = 16
 """Of an actor."""
 PAIRS = ((1, 2), (3, 4), (5, 6))
@@ -44,7 +44,7 @@ def write_run(run: Path, tested: Sequence[tuple[int, ...]] = PAIRS, right: int =
 
 def compare(*runs: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "components.evaluate", "compare", *map(str, runs)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_runs_on_the_same_clips_are_compared(tmp_path):

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ravdess_zips import HASTY, all_actors_zip, files_below, make_zip, noise, settings_for, takes, video_zip
-from servers import Fault, FileServer, file_server
+from helpers.paths import PROJECT
+from helpers.ravdess_zips import HASTY, all_actors_zip, files_below, make_zip, noise, settings_for, takes, video_zip
+from helpers.servers import Fault, FileServer, file_server
 
-from cfnsr.config import Settings
+from cfnsr.config.load import Settings
+from cfnsr.corpus.ravdess import Modality
 from cfnsr.errors import InputError
-from cfnsr.ravdess import Modality
 from components.download import SAMPLE_RECORD, download
 
-PROJECT = Path(__file__).resolve().parents[2]
 VIDEO_1, VIDEO_2, VIDEO_3 = (f"Video_Speech_Actor_{actor:02d}.zip" for actor in (1, 2, 3))
 AUDIO = "Audio_Speech_Actors_01-24.zip"
 LANDMARKS = "FacialTracking_Actors_01-24.zip"

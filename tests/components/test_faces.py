@@ -9,17 +9,17 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 import yaml
-from landmark_files import write_landmarks
-from running_programs import kill, running, wait_for
-from video_files import background, face_frames, write_video
+from helpers.landmark_files import write_landmarks
+from helpers.paths import PROJECT
+from helpers.running_programs import kill, running, wait_for
+from helpers.video_files import background, face_frames, write_video
 
-from cfnsr.config import Settings, load_settings
+from cfnsr.config.load import Settings, load_settings
+from cfnsr.corpus.manifest import build_manifest, write_manifest
 from cfnsr.errors import ClipError, InputError
-from cfnsr.faces.store import SCHEMA, read_faces
-from cfnsr.manifest import build_manifest, write_manifest
+from cfnsr.features.faces.store import SCHEMA, read_faces
 from components.faces import faces
 
-ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = {"frames": 8, "size": 48, "detections": 3}
 
 
@@ -116,7 +116,7 @@ def command(settings: Settings) -> list[str]:
 def test_command_line_ends_with_a_sentence(tmp_path):
     (tmp_path / "params.yaml").write_text("profile: test\ntest: {dataset: {source: sample}}\n")
     settings = load_settings(tmp_path / "params.yaml")
-    result = subprocess.run(command(settings), cwd=ROOT, capture_output=True, text=True, check=False)
+    result = subprocess.run(command(settings), cwd=PROJECT, capture_output=True, text=True, check=False)
     assert result.returncode == 2
     assert result.stderr.startswith("error: ")
     assert "Traceback" not in result.stderr
@@ -133,7 +133,7 @@ def test_killed_run_goes_on_where_it_was(tmp_path, face_clip):
     pipe = killed.layout.raw / "Actor_03" / "01-01-02-01-01-01-03.csv"
     pipe.unlink()
     os.mkfifo(pipe)  # which nobody writes to: at this clip the worker comes to a halt
-    with running(command(killed), cwd=ROOT, env={**os.environ, "CFNSR_WORKERS": "1"}) as program:
+    with running(command(killed), cwd=PROJECT, env={**os.environ, "CFNSR_WORKERS": "1"}) as program:
         wait_for(program, (killed.layout.faces / names[1]).exists)
         kill(program)
     finished = {path.name: identity(path) for path in killed.layout.faces.iterdir()}
@@ -143,7 +143,7 @@ def test_killed_run_goes_on_where_it_was(tmp_path, face_clip):
     shutil.copy(landmarks, pipe)
     (killed.layout.faces / "Actor_03.parquet.part").write_text("what a kill in mid-write leaves")
     for settings in (killed, undisturbed):
-        subprocess.run(command(settings), cwd=ROOT, check=True, capture_output=True)
+        subprocess.run(command(settings), cwd=PROJECT, check=True, capture_output=True)
     assert sorted(path.name for path in killed.layout.faces.iterdir()) == names
     assert {name: identity(killed.layout.faces / name) for name in finished} == finished
     for name in names:

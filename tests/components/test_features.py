@@ -2,26 +2,25 @@
 
 import re
 import sys
-from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from feature_files import write_features, write_params
+from helpers.feature_files import write_features, write_params
+from helpers.mlflow_runs import client
+from helpers.paths import PROJECT
 from lightning import Callback
-from mlflow_runs import client
 
-from cfnsr.config import Settings, load_settings
+from cfnsr.config.load import Settings, load_settings
 from cfnsr.errors import InputError
-from cfnsr.mfcc import SCHEMA
-from cfnsr.packed import read_key, write_packed
+from cfnsr.features.mfcc import SCHEMA
+from cfnsr.features.packed import read_key, write_packed
 from components import faces, manifest, mfcc, train
 from components.output_lock import making
-from components.runner import run_step
-from components.tracking import RunTracker
-from pipelines import experiments
+from components.step import run_step
+from components.tracking.runs import RunTracker
+from pipelines.studies import experiments
 
-ROOT = Path(__file__).resolve().parents[2]
 FAST = {"pretrain": {"audio": {"epochs": 2, "batch_size": 8, "lr": 0.003}}}
 
 
@@ -136,17 +135,17 @@ def test_dvc_does_not_take_the_work_of_earlier_settings_for_that_of_new_ones(
 
 
 def test_what_a_stage_compares_is_what_dvc_writes_down():
-    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    stages = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]
     for stage in stages.values():
         module = stage["cmd"].split()[-1].replace(".", "/")
-        (compared,) = re.findall(r"run_step\(\w+, __doc__, \(([^)]*)\)\)", (ROOT / f"{module}.py").read_text())
+        (compared,) = re.findall(r"run_step\(\w+, __doc__, \(([^)]*)\)\)", (PROJECT / f"{module}.py").read_text())
         named = [name.removeprefix("${profile}.") for name in stage["params"] if name.startswith("${profile}.")]
         assert re.findall(r"\w+", compared) == named
 
 
 def test_measured_recipes_leave_the_profiles_own_data_alone(tmp_path):
     for name in ("params.yaml", "experiments.yaml"):
-        (tmp_path / name).write_text((ROOT / name).read_text())
+        (tmp_path / name).write_text((PROJECT / name).read_text())
     own = tmp_path / "data/ravdess/raw/Actor_01/01-01-01-01-01-01-01.mp4"
     own.parent.mkdir(parents=True)
     own.write_bytes(b"hours of download")

@@ -1,20 +1,18 @@
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
-from media_files import chirp, cut, write_media
+from helpers.media_files import chirp, cut, write_media
+from helpers.paths import PROJECT
 
-from cfnsr.config import load_settings
+from cfnsr.config.corpus import SampleSettings
+from cfnsr.config.load import load_settings
+from cfnsr.corpus.manifest import read_manifest
+from cfnsr.corpus.ravdess import Take
+from cfnsr.corpus.sample.corpus import write_clip
 from cfnsr.errors import InputError
-from cfnsr.manifest import read_manifest
-from cfnsr.ravdess import Take
-from cfnsr.sample.corpus import write_clip
-from cfnsr.sources import SampleSettings
 from components.manifest import manifest
-
-PROJECT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture

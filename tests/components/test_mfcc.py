@@ -2,22 +2,21 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from media_files import chirp, cut, silence, write_media
-from running_programs import kill, running, wait_for
+from helpers.media_files import chirp, cut, silence, write_media
+from helpers.paths import PROJECT
+from helpers.running_programs import kill, running, wait_for
 
-from cfnsr.config import load_settings
+from cfnsr.config.load import load_settings
 from cfnsr.errors import InputError
-from cfnsr.mfcc import mfcc_of_file, read_mfcc
+from cfnsr.features.mfcc import mfcc_of_file, read_mfcc
 from components.manifest import manifest
 from components.mfcc import mfcc
 
-PROJECT = Path(__file__).resolve().parents[2]
 SMALL = {"sample_rate": 8000, "offset": 0.0, "duration": 1.0, "n_fft": 256, "hop": 64, "n_mels": 20, "speeds": []}
 
 

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import mlflow
 import pytest
+from helpers.paths import PROJECT
+from helpers.registry_versions import RAVDESS, SYNTHETIC, add_version, registry
 from mlflow.entities.model_registry import ModelVersion
-from registry_versions import RAVDESS, SYNTHETIC, add_version, registry
 
 import components.promote
+from cfnsr.corpus.folds import CLAIM, TUNED, UNKNOWN
 from cfnsr.errors import InputError
-from cfnsr.folds import CLAIM, TUNED, UNKNOWN
 from components.promote import promote, rollback
 
-ROOT = Path(__file__).resolve().parents[2]
 MODEL = "cfn-sr"
 
 
@@ -41,7 +41,7 @@ def champion(client: mlflow.MlflowClient) -> str | None:
 
 def start(folder: Path, *words: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "components.promote", *words, "--params", str(folder / "params.yaml")]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def command(folder: Path, *words: str) -> tuple[int, str]:

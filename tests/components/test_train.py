@@ -6,19 +6,17 @@ from pathlib import Path
 import mlflow
 import pandas as pd
 import pytest
-from feature_files import write_features, write_params
-from mlflow_runs import client, runs
+from helpers.feature_files import write_features, write_params
+from helpers.mlflow_runs import client, runs
 
-from cfnsr.checkpoint import load_model
-from cfnsr.config import Settings, load_settings
+from cfnsr.config.load import Settings, load_settings
+from cfnsr.corpus.ravdess import EMOTIONS
 from cfnsr.errors import InputError
-from cfnsr.ravdess import EMOTIONS
+from cfnsr.model.checkpoint import load_model
 from components.evaluate import evaluate
 from components.register import register
 from components.results import results
 from components.train import exclusive, train
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")

@@ -4,27 +4,25 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pandas as pd
 import psutil
 import pytest
 import torch
-from feature_files import write_features, write_params
-from mlflow_runs import runs
-from running_programs import interruptible, wait_for
+from helpers.feature_files import write_features, write_params
+from helpers.mlflow_runs import runs
+from helpers.paths import PROJECT
+from helpers.running_programs import interruptible, wait_for
 from safetensors.torch import load_file
 
-from cfnsr.config import Settings
-
-ROOT = Path(__file__).resolve().parents[2]
+from cfnsr.config.load import Settings
 
 
 def start(settings: Settings, stderr: int = subprocess.DEVNULL, **variables: str) -> subprocess.Popen:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **variables}
     command = [sys.executable, "-m", "components.train", "--params", str(settings.layout.root / "params.yaml")]
     return subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=stderr, text=stderr == subprocess.PIPE
+        command, cwd=PROJECT, env=environment, stdout=subprocess.DEVNULL, stderr=stderr, text=stderr == subprocess.PIPE
     )
 
 

@@ -11,18 +11,18 @@ import optuna
 import pytest
 import torch
 import yaml
-from feature_files import PROFILE, write_features, write_params
+from helpers.feature_files import PROFILE, write_features, write_params
+from helpers.paths import PROJECT
+from helpers.running_programs import kill, running, wait_for
 from optuna.trial import TrialState
-from running_programs import kill, running, wait_for
 
-from cfnsr.config import Settings, load_settings
+from cfnsr.config.load import Settings, load_settings
 from cfnsr.errors import InputError
-from cfnsr.outcome import CHOICE
+from cfnsr.training.result import CHOICE
 from components import tune
-from components.pruning import GiveUp
-from components.study import first_number
+from components.search.pruning import GiveUp
+from components.search.study import first_number
 
-ROOT = Path(__file__).resolve().parents[2]
 EPOCH = {"epochs": 1, "batch_size": 8, "lr": 0.003}
 PHASE = {"epochs": 3, "batch_size": 8, "lr": 0.003}
 TRAIN = {**PROFILE["train"], "folds": 2, "pretrain": {"audio": EPOCH, "video": EPOCH}, "fusion": PHASE}
@@ -160,12 +160,12 @@ def test_a_search_that_was_killed_goes_on_in_the_fold_that_it_was_in(tmp_path):
     settings = project(tmp_path, trials=1)
     write_features(settings)
     code = (
-        "from cfnsr.config import load_settings; from components import tune; from pathlib import Path\n"
+        "from cfnsr.config.sections import load_settings; from components import tune; from pathlib import Path\n"
         f"settings = load_settings(Path({str(settings.params_file)!r}))\n"
         "tune.search(settings, tune.open_study(settings))"
     )
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with running([sys.executable, "-c", code], cwd=ROOT, env=environment) as worker:
+    with running([sys.executable, "-c", code], cwd=PROJECT, env=environment) as worker:
         wait_for(worker, lambda: bool(list((tmp_path / "runs").glob("*/fold-1/audio/last.ckpt"))))
         kill(worker)
     (first_fold,) = (tmp_path / "runs").glob("*/fold-0/fold.json")

@@ -15,14 +15,14 @@ from uuid import uuid4
 
 import pytest
 import yaml
+from helpers.paths import PROJECT
 from kubernetes_asyncio.client import models
 from mlflow.server.security_utils import should_block_cors_request
 from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect_kubernetes.worker import KubernetesWorker, KubernetesWorkerJobConfiguration
 
-ROOT = Path(__file__).resolve().parents[2]
-DEPLOY = ROOT / "deploy"
+DEPLOY = PROJECT / "deploy"
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 TEMPLATE = json.loads((DEPLOY / "kubernetes-pool.json").read_text())
 # Not of a pod, but Prefect takes a job without them for incomplete; Kubernetes passes over them.
@@ -84,11 +84,11 @@ def test_files_and_volumes_of_the_compose_file_exist():
 
 def test_the_image_has_the_pinned_requirements_and_the_extras_of_services():
     text = (DEPLOY / "Dockerfile").read_text()
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    extras = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     for requirement in (*extras["postgres"], *extras["kubernetes"]):
         assert requirement.split(">=")[0] in text
     for source in re.findall(r"^COPY (.*) \S+$", text, flags=re.MULTILINE):
-        assert all((ROOT / name).exists() for name in source.split())
+        assert all((PROJECT / name).exists() for name in source.split())
     assert len(re.findall("^FROM", text, flags=re.MULTILINE)) == 1
 
 

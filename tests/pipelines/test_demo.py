@@ -17,12 +17,12 @@ import mlflow
 import pandas as pd
 import pytest
 import requests
-from project_copy import copy_project, environment, run
-from running_programs import free_ports, wait_for_page
+from helpers.paths import PROJECT
+from helpers.project_copy import copy_project, environment, run
+from helpers.running_programs import free_ports, wait_for_page
 
-from cfnsr.ravdess import EMOTIONS
+from cfnsr.corpus.ravdess import EMOTIONS
 
-ROOT = Path(__file__).resolve().parents[2]
 CLIP = "data/sample/raw/Actor_01/01-01-03-02-01-01-01.mp4"
 # What a newcomer waits for takes minutes, and several times as long on a busy machine.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
@@ -101,7 +101,7 @@ def test_fusion_tells_apart_what_neither_face_nor_voice_can(figures):
 
 def test_the_readme_shows_figures_of_such_a_run(figures):
     """Training is not equal to the last bit from one kind of processor to another."""
-    readme = (ROOT / "README.md").read_text()
+    readme = (PROJECT / "README.md").read_text()
     shown = {"accuracy (WAR)": figures}
     shown |= {f"accuracy, given {given} only": each for given, each in figures["inputs"].items()}
     shown |= {f"accuracy, {encoder} encoder alone": each for encoder, each in figures["encoders"].items()}
@@ -179,7 +179,7 @@ def test_the_registered_pyfunc_takes_paths_and_contents(project, demo, monkeypat
 
 
 def readme_blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    return re.findall(rf"```{language}\n(.*?)```", (PROJECT / "README.md").read_text(), flags=re.DOTALL)
 
 
 # Commands that this module runs in another form, or that never end by themselves.

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 import yaml
-from imports import reachable
+from helpers.imports import reachable
+from helpers.paths import PROJECT
 
-from cfnsr.config import ProfileSettings, load_settings
+from cfnsr.config.load import load_settings
+from cfnsr.config.sections import ProfileSettings
 
-ROOT = Path(__file__).resolve().parents[2]
-DVC = yaml.safe_load((ROOT / "dvc.yaml").read_text())
-PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
+DVC = yaml.safe_load((PROJECT / "dvc.yaml").read_text())
+PARAMS = yaml.safe_load((PROJECT / "params.yaml").read_text())
 
 
 @pytest.mark.parametrize("stage", ["faces", "mfcc", "train"])
@@ -22,37 +23,44 @@ def test_what_makes_a_step_redo_its_work_makes_dvc_run_it(stage):
 # Sources that can't change what a stage makes: the settings' values are params of the stage, and all are spelled out.
 PLUMBING = {
     "cfnsr/__init__.py",
-    "cfnsr/config.py",
+    "cfnsr/config/sections.py",
     "cfnsr/errors.py",
     "cfnsr/files.py",
-    "cfnsr/layout.py",
-    "cfnsr/operations.py",
+    "cfnsr/config/layout.py",
+    "cfnsr/config/search.py",
     "cfnsr/parallel.py",
-    "cfnsr/problems.py",
-    "cfnsr/ravdess.py",
+    "cfnsr/config/base.py",
+    "cfnsr/corpus/ravdess.py",
     "cfnsr/registry.py",
     "cfnsr/section.py",
-    "cfnsr/sources.py",
+    "cfnsr/config/corpus.py",
     "components/__init__.py",
     "components/compare.py",
-    "components/data_stages.py",
+    "pipelines/data.py",
     "components/dvc_lock.py",
     "components/features.py",
     "components/output_lock.py",
     "components/results.py",
-    "components/runner.py",
+    "components/step.py",
     "pipelines/__init__.py",
-    "pipelines/here.py",
-    "pipelines/prefect_setup.py",
+    "pipelines/local/here.py",
+    "pipelines/local/prefect_setup.py",
     "pipelines/reports.py",
-    "pipelines/run_settings.py",
+    "pipelines/request.py",
 }
 # A stage reads what these have written; that is a dependency as data.
 READERS = {
-    "faces": {"cfnsr/manifest.py"},
-    "mfcc": {"cfnsr/manifest.py"},
+    "faces": {"cfnsr/corpus/manifest.py"},
+    "mfcc": {"cfnsr/corpus/manifest.py"},
     "train": {
-        *("cfnsr/manifest.py", "cfnsr/packed.py", "cfnsr/mfcc.py", "cfnsr/pitch.py", "cfnsr/faces", "cfnsr/media"),
+        *(
+            "cfnsr/corpus/manifest.py",
+            "cfnsr/features/packed.py",
+            "cfnsr/features/mfcc.py",
+            "cfnsr/features/pitch.py",
+            "cfnsr/features/faces",
+            "cfnsr/media",
+        ),
         *("components/faces.py", "components/mfcc.py"),
     },
 }
@@ -74,7 +82,7 @@ def test_a_change_of_code_that_makes_a_stages_output_runs_the_stage(stage):
 def test_every_source_a_stage_depends_on_exists(stage):
     sources = [dep for dep in DVC["stages"][stage]["deps"] if not dep.startswith("data/")]
     assert sources
-    assert all((ROOT / source).exists() for source in sources)
+    assert all((PROJECT / source).exists() for source in sources)
 
 
 def test_every_section_of_the_settings_belongs_to_a_stage():
@@ -86,7 +94,7 @@ def test_every_section_of_the_settings_belongs_to_a_stage():
 def test_every_setting_is_spelled_out(profile):
     """But for the download sources that a profile does not use, and what its training preset says."""
     spelled = {name: section for name, section in PARAMS[profile].items() if name != "dataset"}
-    settings = load_settings(ROOT / "params.yaml", profile).params.model_dump(mode="json", exclude={"dataset"})
+    settings = load_settings(PROJECT / "params.yaml", profile).params.model_dump(mode="json", exclude={"dataset"})
     recipe = PARAMS["presets"][spelled["train"]["preset"]]
     assert set(spelled) == set(settings)
     for name, section in spelled.items():
@@ -100,12 +108,12 @@ def test_every_setting_is_spelled_out(profile):
 @pytest.mark.parametrize("preset", ["published", "modern"])
 def test_every_setting_of_a_preset_is_spelled_out(preset):
     spelled = PARAMS["presets"][preset]
-    settings = load_settings(ROOT / "params.yaml", "ravdess", {"train.preset": preset}).params.train
+    settings = load_settings(PROJECT / "params.yaml", "ravdess", {"train.preset": preset}).params.train
     assert spelled == settings.model_dump(mode="json", include=set(spelled))
 
 
 def test_the_network_of_the_ravdess_profile_is_the_papers():
-    settings = load_settings(ROOT / "params.yaml", "ravdess").params
+    settings = load_settings(PROJECT / "params.yaml", "ravdess").params
     default = ProfileSettings.model_validate({"dataset": {"source": "zenodo"}})
     assert settings.model == default.model
     assert (settings.mfcc.kind, settings.mfcc.coefficients, settings.mfcc.frames) == ("published", 13, 212)
@@ -113,7 +121,7 @@ def test_the_network_of_the_ravdess_profile_is_the_papers():
 
 
 def test_the_published_preset_is_the_papers_recipe():
-    train = load_settings(ROOT / "params.yaml", "ravdess", {"train.preset": "published"}).params.train
+    train = load_settings(PROJECT / "params.yaml", "ravdess", {"train.preset": "published"}).params.train
     for phase in (train.pretrain.audio, train.pretrain.video, train.fusion):
         assert (phase.epochs, phase.batch_size, phase.optimizer, phase.lr) == (70, 16, "adam", 1e-3)
         off = (phase.ema, phase.mixup, phase.label_smoothing, phase.weight_decay, phase.augment_audio)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from project_copy import copy_project, run
+from helpers.paths import PROJECT
+from helpers.project_copy import copy_project, run
 
-ROOT = Path(__file__).resolve().parents[2]
-STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+STAGES = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]
 pytestmark = pytest.mark.slow
 
 
@@ -26,7 +26,9 @@ def compiled(tmp_path_factory) -> tuple[dict, dict]:
 def steps_of_train() -> set[str]:
     """The stage `train` runs a flow; these of its sources are steps that run by themselves, one after the other."""
     sources = [dep for dep in STAGES["train"]["deps"] if dep.startswith("components/")]
-    return {Path(source).stem for source in sources if "\nfrom components.runner import" in (ROOT / source).read_text()}
+    return {
+        Path(source).stem for source in sources if "\nfrom components.step import" in (PROJECT / source).read_text()
+    }
 
 
 def earlier_stages(name: str) -> set[str]:

@@ -1,29 +1,28 @@
 """The published recipe as this project trains it, beside a plain loop that was written down independently."""
 
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from feature_files import write_features
+from helpers.feature_files import write_features
+from helpers.paths import PROJECT
 
 from benchmarks.published_recipe import Clips, draws_of_run, train
-from cfnsr.mfcc import read_mfcc
-from cfnsr.ravdess import EMOTIONS
+from cfnsr.corpus.ravdess import EMOTIONS
+from cfnsr.features.mfcc import read_mfcc
 from components import train as pipeline
-from pipelines.experiments import experiments, settings_of
+from pipelines.studies.experiments import experiments, settings_of
 
-ROOT = Path(__file__).resolve().parents[2]
 EPOCHS = 12
 
 
 @pytest.fixture
 def settings(tmp_path):
     """Experiment `audio-published`, shortened, on voices of eight actors that were made up."""
-    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    (tmp_path / "params.yaml").write_text((PROJECT / "params.yaml").read_text())
     fewer = {"dataset.actors": list(range(1, 9)), "train.folds": 2, "train.pretrain.audio.epochs": EPOCHS}
-    overrides = experiments(ROOT)["audio-published"]["overrides"] | fewer
+    overrides = experiments(PROJECT)["audio-published"]["overrides"] | fewer
     settings = settings_of(tmp_path, "audio-published", overrides, seed=3)
     write_features(settings)
     return settings

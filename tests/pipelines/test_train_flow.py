@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from feature_files import write_features, write_params
+from helpers.feature_files import write_features, write_params
+from helpers.paths import PROJECT
 
-from cfnsr.config import load_settings
+from cfnsr.config.load import load_settings
 from components import train
 
-ROOT = Path(__file__).resolve().parents[2]
 PHASE = {"epochs": 1, "batch_size": 8, "lr": 0.003}
 SHORT = {"pretrain": {"audio": PHASE, "video": PHASE}, "fusion": PHASE}
 
@@ -19,7 +19,9 @@ SHORT = {"pretrain": {"audio": PHASE, "video": PHASE}, "fusion": PHASE}
 def run_flow(root: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pipelines.train", "--params", str(root / "params.yaml")]
     environment = {**os.environ, "PREFECT_HOME": str(root / "prefect"), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900, check=False)
+    return subprocess.run(
+        command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=900, check=False
+    )
 
 
 def test_too_few_actors_end_with_a_sentence_and_exit_code_2(tmp_path):

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import mlflow
 import pytest
-from feature_files import write_features, write_params
+from helpers.feature_files import write_features, write_params
+from helpers.paths import PROJECT
 
-ROOT = Path(__file__).resolve().parents[2]
 EPOCH = {"epochs": 1, "batch_size": 8, "lr": 0.003}
 PHASE = {"epochs": 2, "batch_size": 8, "optimizer": "adamw", "lr": 0.003}
 TRAIN = {"folds": 2, "pretrain": {"audio": EPOCH, "video": EPOCH}, "fusion": PHASE}
@@ -23,7 +23,9 @@ def tune(root: Path, **arguments: object) -> subprocess.CompletedProcess[str]:
     code = RUN.format(arguments=", ".join(f"{name}={value!r}" for name, value in words.items())).replace("Posix", "")
     environment = {**os.environ, "PREFECT_HOME": str(root / "prefect"), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", code]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    return subprocess.run(
+        command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=600, check=False
+    )
 
 
 def params(root: Path, search: dict = SEARCH, trials: int = 3, **train: object):
@@ -99,6 +101,6 @@ def test_an_impossible_search_is_refused_before_anything_runs(tmp_path):
     [("components.tune", "pipelines.tune"), ("pipelines.promote", "components.promote --version N")],
 )
 def test_a_module_that_is_no_command_names_the_one_that_is(module, command):
-    done = subprocess.run([sys.executable, "-m", module], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-m", module], cwd=PROJECT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert f"run `python -m {command}`." in done.stderr

@@ -5,13 +5,13 @@ import pytest
 import torch
 import torchaudio
 import yaml
-from real_ravdess import PROJECT, RAVDESS, needs_ravdess
+from helpers.real_ravdess import PROJECT, RAVDESS, needs_ravdess
 
-from cfnsr.config import load_settings
-from cfnsr.manifest import read_manifest
+from cfnsr.config.load import load_settings
+from cfnsr.corpus.manifest import read_manifest
+from cfnsr.corpus.ravdess import ACTORS, TAKES_PER_ACTOR, Modality, parse_name
+from cfnsr.features.mfcc import mfcc_of_file, read_mfcc
 from cfnsr.media.audio import read_audio
-from cfnsr.mfcc import mfcc_of_file, read_mfcc
-from cfnsr.ravdess import ACTORS, TAKES_PER_ACTOR, Modality, parse_name
 from components.manifest import manifest
 from components.mfcc import mfcc
 

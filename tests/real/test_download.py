@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ravdess_zips import settings_for
-from real_ravdess import RAVDESS, needs_ravdess
+from helpers.ravdess_zips import settings_for
+from helpers.real_ravdess import RAVDESS, needs_ravdess
 
 from cfnsr.files import file_digest
 from components.download import download

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from real_ravdess import PROJECT, RAVDESS, needs_ravdess
+from helpers.real_ravdess import PROJECT, RAVDESS, needs_ravdess
 
 from cfnsr.errors import InputError
-from components.tracking import git
-from pipelines.experiments import commit_of, run_experiments, write_down
+from components.tracking.runs import git
+from pipelines.studies.experiments import commit_of, run_experiments, write_down
 
 pytestmark = [needs_ravdess, pytest.mark.slow]
 

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from real_ravdess import RAVDESS, needs_ravdess
+from helpers.real_ravdess import RAVDESS, needs_ravdess
 
-from cfnsr.config import FacesSettings
-from cfnsr.faces.crop import decode_jpeg
-from cfnsr.faces.detect import HaarDetector
-from cfnsr.faces.extract import FaceTask, extract_faces
+from cfnsr.config.sections import FacesSettings
+from cfnsr.features.faces.crop import decode_jpeg
+from cfnsr.features.faces.detect import HaarDetector
+from cfnsr.features.faces.extract import FaceTask, extract_faces
 from cfnsr.media.video import frame_times, read_frames, sample_pictures
 
 CLIPS = sorted((RAVDESS / "Actor_01").glob("0[12]-*.mp4"))

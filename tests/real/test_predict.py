@@ -6,16 +6,16 @@ import sys
 import numpy as np
 import pytest
 import torch
-from real_ravdess import RAVDESS, needs_ravdess
-from small_models import write_model
+from helpers.real_ravdess import RAVDESS, needs_ravdess
+from helpers.small_models import write_model
 
-from cfnsr.checkpoint import load_model
 from cfnsr.cli import main
-from cfnsr.config import FacesSettings, MfccSettings
-from cfnsr.faces.crop import decode_jpeg
-from cfnsr.faces.extract import FaceTask, extract_faces
-from cfnsr.mfcc import mfcc_of_file
-from cfnsr.normalize import Normalization
+from cfnsr.config.sections import FacesSettings, MfccSettings
+from cfnsr.features.faces.crop import decode_jpeg
+from cfnsr.features.faces.extract import FaceTask, extract_faces
+from cfnsr.features.mfcc import mfcc_of_file
+from cfnsr.model.checkpoint import load_model
+from cfnsr.model.normalize import Normalization
 from cfnsr.predict import Flag, Options, Predictor
 
 CLIPS = sorted(RAVDESS.glob("Actor_01/*.mp4"))

@@ -4,14 +4,14 @@ import io
 
 import pytest
 import yaml
+from helpers.real_ravdess import PROJECT, RAVDESS, needs_ravdess
 from PIL import Image
-from real_ravdess import PROJECT, RAVDESS, needs_ravdess
 
-from cfnsr.config import load_settings
-from cfnsr.data import Features
+from cfnsr.config.load import load_settings
+from cfnsr.corpus.manifest import read_manifest
 from cfnsr.errors import InputError
-from cfnsr.faces.store import read_faces
-from cfnsr.manifest import read_manifest
+from cfnsr.features.cached import Features
+from cfnsr.features.faces.store import read_faces
 from components.download import download
 from components.faces import faces
 from components.manifest import manifest

@@ -15,26 +15,26 @@ import psycopg
 import pytest
 import requests
 import yaml
-from head_servers import KEYS, Head, head_servers
+from helpers.head_servers import KEYS, Head, head_servers
+from helpers.paths import PROJECT
+from helpers.postgres_server import needs_postgres
+from helpers.project_copy import copy_project, environment, make_small, run
+from helpers.running_programs import kill, running, wait_for
 from optuna.trial import TrialState
-from postgres_server import needs_postgres
-from project_copy import copy_project, environment, make_small, run
-from running_programs import kill, running, wait_for
 
-from cfnsr.ravdess import EMOTIONS
-from components import study
+from cfnsr.corpus.ravdess import EMOTIONS
+from components.search import study
 
 pytestmark = [pytest.mark.slow, pytest.mark.services, needs_postgres]
 
-ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"```bash\n(.*?)```", flags=re.DOTALL)
-TEXT = (ROOT / "docs/scaling.md").read_text()
+TEXT = (PROJECT / "docs/scaling.md").read_text()
 DOC = {part.split("\n", 1)[0]: BLOCK.findall(part) for part in TEXT.split("\n## ")}
 
 SETUP = DOC["Every machine that works"][0]
 FIRST, SECOND, _ = DOC["The data, made once"]
 POOL = DOC["Kubernetes"][1]
-PULL = yaml.safe_load((ROOT / "prefect.yaml").read_text())["pull"]
+PULL = yaml.safe_load((PROJECT / "prefect.yaml").read_text())["pull"]
 # Commands that nothing in this module runs, and who runs them or why nobody does.
 ELSEWHERE = {
     "docker compose -f deploy/compose.yaml up --build --detach": "its servers are started by head_servers",
@@ -60,7 +60,7 @@ TUNE = {
 }
 # A run of the flow whose signs of life come quicker than every 30 s, so that its death is seen quicker.
 SEARCH = """
-from components import study
+from components.search import study
 study.HEARTBEAT = 2
 from pipelines.tune import tune_cfnsr
 tune_cfnsr(update=False)

@@ -8,20 +8,20 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from feature_files import write_features, write_params
-from small_models import write_model
+from helpers.feature_files import write_features, write_params
+from helpers.small_models import write_model
 from torch import nn
 
 from cfnsr import CFNSR
-from cfnsr.checkpoint import load_model
-from cfnsr.config import FacesSettings, MfccSettings
+from cfnsr.config.sections import FacesSettings, MfccSettings
 from cfnsr.errors import InputError
 from cfnsr.export.check import Clips
 from cfnsr.export.graph import WindowedMax
 from cfnsr.export.write import CONFIG_FILE, TOLERANCE, export_model
-from cfnsr.normalize import Normalization
+from cfnsr.model.checkpoint import load_model
+from cfnsr.model.normalize import Normalization
 from cfnsr.predict.backend import TorchBackend
-from cfnsr.predict.exported import GraphInputs, OnnxBackend
+from cfnsr.predict.onnx_backend import GraphInputs, OnnxBackend
 from cfnsr.predict.recipe import Recipe
 
 NETWORKS = {

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from published_weights import inputs, parity_case, weights
+from helpers.published_weights import inputs, parity_case, weights
 
 from cfnsr import CFNSR
-from cfnsr.checkpoint import from_published
+from cfnsr.model.checkpoint import from_published
 
 CASES = ["small", pytest.param("paper", marks=pytest.mark.slow)]
 RELATIVE = 1e-4

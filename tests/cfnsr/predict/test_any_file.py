@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from media_files import chirp, cut, silence
-from permissions import permissions_count
-from small_models import write_model
-from talking_files import CENTRE, people, promise, write_talk
-from video_files import draw_face
+from helpers.media_files import chirp, cut, silence
+from helpers.permissions import permissions_count
+from helpers.small_models import write_model
+from helpers.talking_files import CENTRE, people, promise, write_talk
+from helpers.video_files import draw_face
 
 from cfnsr.errors import ClipError
 from cfnsr.media.audio import read_audio

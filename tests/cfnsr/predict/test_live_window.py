@@ -6,12 +6,12 @@ import subprocess
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
-import live_window_scenes
 import numpy as np
 import pytest
+from helpers import live_window_scenes
 
 from cfnsr.errors import ClipError
-from cfnsr.predict.palette import colour
+from cfnsr.predict.show.palette import colour
 
 pytest.importorskip("tkinter", reason="Python came without Tk")
 pytestmark = pytest.mark.skipif(shutil.which("Xvfb") is None, reason="Xvfb is not installed")

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from cfnsr.faces.crop import encode_jpeg
+from cfnsr.corpus.ravdess import EMOTIONS
+from cfnsr.features.faces.crop import encode_jpeg
 from cfnsr.predict import Answer, Explanation, Failure, Flag, Moment, Prediction
 from cfnsr.predict.answer import mean_answer
-from cfnsr.predict.explained import draw_explanation
-from cfnsr.predict.export import as_json, results_file, timeline_file
-from cfnsr.predict.palette import COLOURS, NOTE, SYNTHETIC_NOTE, clock
-from cfnsr.predict.picture import draw_prediction
-from cfnsr.predict.table import live_line, print_prediction
-from cfnsr.ravdess import EMOTIONS
+from cfnsr.predict.show.explained import draw_explanation
+from cfnsr.predict.show.palette import COLOURS, NOTE, SYNTHETIC_NOTE, clock
+from cfnsr.predict.show.picture import draw_prediction
+from cfnsr.predict.show.tables import as_json, results_file, timeline_file
+from cfnsr.predict.show.terminal import live_line, print_prediction
 
 FACE = encode_jpeg(np.full((96, 96, 3), 120, np.uint8), 80)
 

@@ -6,20 +6,20 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from media_files import chirp, silence
-from small_models import small_settings, write_model
-from talking_files import people, write_talk
+from helpers.media_files import chirp, silence
+from helpers.small_models import small_settings, write_model
+from helpers.talking_files import people, write_talk
 
-from cfnsr.checkpoint import load_model, save_model
+from cfnsr.config.corpus import SampleSettings
+from cfnsr.corpus.ravdess import EMOTIONS, Take
+from cfnsr.corpus.sample.corpus import clip_path, write_clip
 from cfnsr.errors import ClipError, InputError
-from cfnsr.faces.crop import decode_jpeg
-from cfnsr.faces.extract import FaceTask, extract_faces
-from cfnsr.mfcc import mfcc_of_file
-from cfnsr.normalize import Normalization
+from cfnsr.features.faces.crop import decode_jpeg
+from cfnsr.features.faces.extract import FaceTask, extract_faces
+from cfnsr.features.mfcc import mfcc_of_file
+from cfnsr.model.checkpoint import load_model, save_model
+from cfnsr.model.normalize import Normalization
 from cfnsr.predict import Options, Prediction, Predictor
-from cfnsr.ravdess import EMOTIONS, Take
-from cfnsr.sample.corpus import clip_path, write_clip
-from cfnsr.sources import SampleSettings
 
 SECONDS = 1.6  # one answer of the small network
 

@@ -6,19 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from media_files import chirp, cut, silence, write_media
-from pictures import picture
-from small_models import small_settings, write_model
-from talking_files import CENTRE, FPS, SIZE, people, write_talk
-from video_files import background, draw_face
+from helpers.media_files import chirp, cut, silence, write_media
+from helpers.paths import PROJECT
+from helpers.pictures import picture
+from helpers.small_models import small_settings, write_model
+from helpers.talking_files import CENTRE, FPS, SIZE, people, write_talk
+from helpers.video_files import background, draw_face
 
-from cfnsr.faces.crop import crop_face, decode_jpeg, encode_jpeg
-from cfnsr.faces.detect import load_detector
+from cfnsr.features.faces.crop import crop_face, decode_jpeg, encode_jpeg
+from cfnsr.features.faces.detect import load_detector
+from cfnsr.features.mfcc import LEAD, mfcc
 from cfnsr.media.audio import read_audio
 from cfnsr.media.extent import find_extent
-from cfnsr.mfcc import LEAD, mfcc
 from cfnsr.predict import Flag, Options, Predictor
-from cfnsr.predict.samples import Ending
+from cfnsr.predict.clip import Ending
 from cfnsr.predict.windows import sliding_samples
 
 LENGTH = 1.1  # s, the small network's window
@@ -233,7 +234,7 @@ def test_memory_does_not_grow_with_the_length(tmp_path):
     for seconds in (60, 300):
         clip = write_talk(tmp_path / f"{seconds}.mp4", seconds)
         command = [sys.executable, "-c", code, model, clip]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[3])
+        done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=PROJECT)
         figures.append([int(figure) for figure in done.stdout.split()])
     (few, short), (many, long) = figures
     given = (many - few) * crops * size * size * 3 / 1024  # KiB

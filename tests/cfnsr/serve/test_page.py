@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pytest
 import requests
-from chromium import CHROMIUM, launcher
+from helpers.chromium import CHROMIUM, launcher
+from helpers.running_programs import free_ports, kill, running
+from helpers.small_models import write_model
+from helpers.talking_files import write_talk
 from playwright.sync_api import Browser, Page, expect, sync_playwright
-from running_programs import free_ports, kill, running
-from small_models import write_model
-from talking_files import write_talk
 
-from cfnsr.predict.palette import SYNTHETIC_NOTE
-from cfnsr.ravdess import EMOTIONS
+from cfnsr.corpus.ravdess import EMOTIONS
+from cfnsr.predict.show.palette import SYNTHETIC_NOTE
 
 DEADLINE = 120_000  # ms
 SECONDS, MEGABYTES = 6, 5

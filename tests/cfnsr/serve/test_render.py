@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from cfnsr.corpus.ravdess import EMOTIONS
 from cfnsr.predict import Answer, Explanation, Flag, Moment, Prediction
-from cfnsr.predict.palette import NOTE, SYNTHETIC_NOTE
-from cfnsr.ravdess import EMOTIONS
+from cfnsr.predict.show.palette import NOTE, SYNTHETIC_NOTE
 from cfnsr.serve import render
 
 

@@ -1,0 +1,201 @@
+"""`cfnsr doctor`: is everything here that a profile needs, and what to do about what is not."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from cfnsr.config.corpus import DatasetSettings
+from cfnsr.config.load import Settings
+from cfnsr.corpus.ravdess import file_kind
+from cfnsr.errors import InputError
+from cfnsr.files import visible_files
+from cfnsr.parallel import default_workers
+from cfnsr.registry import tracking_uri
+
+PACKAGES = ("torch", "torchaudio", "torchvision", "lightning", "av", "librosa", "mlflow", "prefect", "dvc", "optuna")
+COPIES = 2  # of the raw files: one more lies in the archive while it is unpacked, then in the DVC cache
+SAMPLE_BYTES = 500_000_000  # corpus, features, cache and runs of the sample profile, rounded up
+TIMEOUT = 10  # s
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at."""
+
+    name: str
+    found: str
+    remedy: str = ""
+    """What to do; empty when all is well."""
+    needed: bool = True
+    """False: without it things still work."""
+
+
+def checkup(settings: Settings) -> Iterator[Check]:
+    """Look at the environment, one thing after the other."""
+    yield _python()
+    yield from _packages()
+    yield _gpu()
+    yield from _codecs()
+    yield _detector(settings)
+    yield Check("cores", f"{default_workers()} (CFNSR_WORKERS overrides)")
+    yield _disk(settings)
+    yield _source(settings)
+    yield _tracking(settings.layout.root)
+
+
+def _python() -> Check:
+    remedy = "" if sys.version_info[:2] in ((3, 11), (3, 12)) else "use Python 3.11: `make install PYTHON=python3.11`"
+    return Check("python", f"{platform.python_version()} on {platform.platform()}", remedy)
+
+
+def _packages() -> Iterator[Check]:
+    for name in PACKAGES:
+        try:
+            yield Check(name, importlib.metadata.version(name))
+        except importlib.metadata.PackageNotFoundError:
+            yield Check(name, "not installed", "run `make install`")
+
+
+def _gpu() -> Check:
+    import torch
+
+    if torch.cuda.is_available():
+        names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+        return Check("GPU", ", ".join(names))
+    remedy = "the sample profile needs none; to train the paper's network use a CUDA machine"
+    return Check("GPU", "none that PyTorch can use", remedy, needed=False)
+
+
+def _codecs() -> Iterator[Check]:
+    import av.codec
+
+    for name, mode in (("h264", "r"), ("aac", "r"), ("flac", "r"), ("libx264", "w"), ("aac", "w")):
+        verb = "decode" if mode == "r" else "encode"
+        try:
+            av.codec.Codec(name, mode)  # type: ignore[arg-type]
+            yield Check(f"{verb} {name}", f"FFmpeg in PyAV {av.__version__}")
+        except ValueError:
+            remedy = "install PyAV from its wheel, which brings FFmpeg: `pip install --only-binary av av`"
+            yield Check(f"{verb} {name}", "missing", remedy)
+
+
+def _detector(settings: Settings) -> Check:
+    import cv2
+
+    from cfnsr.features.faces.detect import load_detector
+
+    found = f"OpenCV {cv2.__version__}"
+    if yunet := settings.params.faces.yunet:
+        try:
+            load_detector(settings.layout.root / yunet)
+        except InputError as error:
+            return Check("face detector", str(error), "set faces.yunet in params.yaml to the file, or to null for Haar")
+        return Check("face detector", f"{found}, YuNet {settings.layout.root / yunet}")
+    if (Path(cv2.data.haarcascades) / "haarcascade_frontalface_default.xml").exists():
+        return Check("face detector", f"{found}, Haar cascade")
+    return Check(
+        "face detector", f"{found} without cascade files", "run `make install`: opencv-python-headless below 5"
+    )
+
+
+def _disk(settings: Settings) -> Check:
+    free = shutil.disk_usage(settings.layout.root).free
+    needed = max(SAMPLE_BYTES, 0 if settings.layout.manifest.exists() else _raw_bytes(settings) * COPIES)
+    found = f"{free / 2**30:.1f} GiB free below {settings.layout.root}"
+    remedy = f"free some: the profile {settings.profile} needs about {needed / 2**30:.1f} GiB"
+    return Check("disk", found, "" if free >= needed else remedy)
+
+
+def _raw_bytes(settings: Settings) -> int:
+    """Size of what the download stage brings here; 0 for the sample corpus."""
+    from cfnsr.corpus.download.zenodo import wanted_archives
+
+    dataset = settings.params.dataset
+    match dataset.source:
+        case "sample":
+            return 0
+        case "local":
+            files = visible_files(settings.layout.root / (dataset.path or ""))
+            return sum(path.stat().st_size for path in files if file_kind(path) and path.is_file())
+        case "zenodo" | "s3":
+            return sum(archive.published.size for archive in wanted_archives(dataset))
+
+
+def _source(settings: Settings) -> Check:
+    """What the download stage of this profile reaches out for."""
+    dataset = settings.params.dataset
+    match dataset.source:
+        case "sample":
+            return Check("data source", "synthetic sample corpus, made here")
+        case "local":
+            return _local(settings)
+        case "zenodo":
+            return _reachable("data source", f"{dataset.zenodo_url}/api/records/1188976", "dataset.zenodo_url")
+        case "s3":
+            return _bucket(dataset)
+
+
+def _local(settings: Settings) -> Check:
+    path = settings.layout.root / (settings.params.dataset.path or "")
+    if path.is_dir():
+        return Check("data source", f"folder {path}")
+    return Check("data source", f"{path} is not a folder", "set dataset.path in params.yaml to your RAVDESS folder")
+
+
+def _reachable(name: str, url: str, key: str) -> Check:
+    import requests
+
+    try:
+        answer = requests.get(url, timeout=TIMEOUT)
+    except requests.RequestException as error:
+        remedy = f"check the network or {key}, or use another dataset.source"
+        return Check(name, f"{url} does not answer ({type(error).__name__})", remedy)
+    remedy = "" if answer.ok else f"check {key}; the server may also be down: try again later"
+    return Check(name, f"{url} answers {answer.status_code}", remedy)
+
+
+def _bucket(dataset: DatasetSettings) -> Check:
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    config = Config(connect_timeout=TIMEOUT, read_timeout=TIMEOUT, retries={"max_attempts": 1})
+    try:
+        boto3.client("s3", endpoint_url=dataset.s3_endpoint, config=config).head_bucket(Bucket=dataset.s3_bucket)
+    except (BotoCoreError, ClientError, ValueError) as error:  # ValueError: an endpoint that is no URL
+        remedy = "check dataset.s3_bucket, dataset.s3_endpoint and your AWS credentials"
+        return Check("data source", f"bucket {dataset.s3_bucket}: {' '.join(str(error).split())}", remedy)
+    return Check("data source", f"bucket {dataset.s3_bucket}")
+
+
+def _tracking(root: Path) -> Check:
+    uri = tracking_uri(root)
+    if not uri.startswith(("http://", "https://")):
+        return Check("tracking", uri)
+    return _reachable("tracking", f"{uri.rstrip('/')}/health", "MLFLOW_TRACKING_URI")
+
+
+def report(settings: Settings) -> None:
+    """Print the check-up.
+
+    Raises:
+        InputError: something that is needed is missing.
+    """
+    missing = 0
+    for check in checkup(settings):
+        mark = "ok  " if not check.remedy else "MISS" if check.needed else "note"
+        missing += mark == "MISS"
+        print(f"{mark} {check.name:<16} {check.found}")
+        if check.remedy:
+            print(f"     {'':<16} -> {check.remedy}")
+    if missing:
+        raise InputError(
+            f"{missing} thing(s) the profile {settings.profile} needs are missing; the arrows say what to do."
+        )
+    print(f"everything the profile {settings.profile} needs is here")

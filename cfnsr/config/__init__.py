@@ -1,0 +1,1 @@
+"""Settings: what `params.yaml` may say, checked before anything runs."""

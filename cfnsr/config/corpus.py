@@ -1,0 +1,51 @@
+"""Settings of stage `download`: where the clips come from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, PositiveInt, model_validator
+
+from cfnsr.config.base import Section
+from cfnsr.corpus.ravdess import ACTORS
+
+SYNTHETIC = "synthetic sample, not RAVDESS"
+"""What the clips of the synthetic corpus say of themselves."""
+
+
+class SampleSettings(Section):
+    """The synthetic corpus (`dataset.source: sample`)."""
+
+    seed: int = Field(7, ge=0)
+    repetitions: Literal[1, 2] = 1  # repetitions of each statement: 30 or 60 takes an actor
+    width: int = Field(320, ge=160, multiple_of=16)  # pixels
+    height: int = Field(240, ge=120, multiple_of=16)  # pixels
+    fps: PositiveInt = 25
+    seconds: float = Field(2.0, ge=1.0, le=10.0)
+
+
+class DatasetSettings(Section):
+    """Stage `download`: where the clips come from."""
+
+    source: Literal["sample", "local", "zenodo", "s3"]
+    actors: tuple[int, ...] = ACTORS
+    sample: SampleSettings = SampleSettings()
+    path: Path | None = None  # source local: a folder of RAVDESS files, searched with its subfolders
+    zenodo_url: str = "https://zenodo.org"
+    audio_zip: bool = False  # also fetch Audio_Speech_Actors_01-24.zip
+    landmarks_zip: bool = False  # also fetch FacialTracking_Actors_01-24.zip (OpenFace landmarks)
+    s3_bucket: str = ""  # sources s3 and `cfnsr mirror`
+    s3_prefix: str = ""
+    s3_endpoint: str | None = None  # None: AWS; credentials come from where boto3 finds them
+    parallel_downloads: PositiveInt = 3
+
+    @model_validator(mode="after")
+    def _complete(self) -> DatasetSettings:
+        if not self.actors or len(set(self.actors)) != len(self.actors) or not set(self.actors) <= set(ACTORS):
+            raise ValueError("actors must be different numbers from 1 to 24, at least one")
+        if self.source == "local" and self.path is None:
+            raise ValueError("source: local needs path: the folder that holds the RAVDESS files")
+        if self.source == "s3" and not self.s3_bucket:
+            raise ValueError("source: s3 needs s3_bucket: the mirror's bucket")
+        return self

@@ -1,0 +1,130 @@
+"""Reading `params.yaml`: `profile: NAME` first, then the training presets and one whole section per profile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from cfnsr.config.base import first_problem
+from cfnsr.config.layout import Layout
+from cfnsr.config.sections import ProfileSettings
+from cfnsr.errors import InputError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A checked profile and where its files lie."""
+
+    profile: str
+    params: ProfileSettings
+    layout: Layout
+    params_file: Path
+    """The file they were read from."""
+    content: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """What was in it then."""
+
+    def changed(self, overrides: Mapping[str, Any], variant: str = "") -> Settings:
+        """The profile, as the file was when these settings were read, with other values; see `load_settings`.
+
+        Raises:
+            InputError: a key is misspelt or a value impossible.
+        """
+        return _settings(self.params_file, self.content, self.profile, overrides, variant)
+
+    def check_file(self, sections: Iterable[str]) -> None:
+        """Look whether the file still holds what it did, as far as some of the profile's sections go.
+
+        Raises:
+            InputError: it does not; what was done with these settings would be taken for the work of the new ones.
+        """
+        before, now = self.changed({}).params, load_settings(self.params_file, self.profile).params
+        for section in sections:
+            if getattr(before, section) != getattr(now, section):
+                raise InputError(
+                    f"{self.profile}.{section} in {self.params_file.name} was changed while this ran, and what was "
+                    "made is of the earlier values; run the same command again for the new ones, or bring the earlier "
+                    "ones back first."
+                )
+
+
+def load_settings(
+    params_file: Path = Path("params.yaml"),
+    profile: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    variant: str = "",
+) -> Settings:
+    """Read and check one profile of `params.yaml`.
+
+    Args:
+        params_file: the file; the folder it lies in is the project's root.
+        profile: name of the profile; None takes the one that the file's `profile:` names.
+        overrides: values in place of the file's, by dotted key below the profile: `{"train.fusion.lr": 3e-4}`.
+        variant: name of what the overrides make of the profile, see `Layout`.
+
+    Raises:
+        InputError: the file is missing or not YAML, there is no such profile, a key is misspelt or a value impossible.
+    """
+    try:
+        content = yaml.safe_load(params_file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(
+            f"{params_file} is not here: run the command in the project's folder or name the file with --params."
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{params_file} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{params_file} must begin with `profile: NAME` and hold a section of that name.")
+    name = str(profile or content.get("profile"))
+    sections = sorted(set(content) - {"profile", "presets"})
+    if name not in sections:
+        raise InputError(
+            f"{params_file}: there is no profile {name!r}, only {', '.join(sections)}; set `profile:` to one."
+        )
+    return _settings(params_file, content, name, overrides or {}, variant)
+
+
+def _settings(
+    params_file: Path, content: Mapping[str, Any], name: str, overrides: Mapping[str, Any], variant: str
+) -> Settings:
+    try:
+        chosen = _with_preset(_overridden(content[name], overrides), content.get("presets") or {})
+        params = ProfileSettings.model_validate(chosen)
+    except ValidationError as error:
+        raise InputError(f"{params_file}: {first_problem(error, name, ProfileSettings)}") from None
+    return Settings(name, params, Layout(params_file.resolve().parent, name, variant), params_file.resolve(), content)
+
+
+def _overridden(section: Any, overrides: Mapping[str, Any]) -> Any:
+    for key, value in overrides.items():
+        section = _with_value(section, key.split("."), value)
+    return section
+
+
+def _with_value(content: Any, path: Sequence[str], value: Any) -> Any:
+    """A copy along the path; what a YAML alias repeats elsewhere stays as it is. Unknown names are refused later."""
+    if not path:
+        return value
+    inner = content if isinstance(content, dict) else {}
+    return {**inner, path[0]: _with_value(inner.get(path[0]), path[1:], value)}
+
+
+def _with_preset(section: Any, presets: Mapping[str, Any]) -> Any:
+    """The profile with the values of its training preset where it has none of its own."""
+    train = section.get("train") if isinstance(section, dict) else None
+    preset = train.get("preset") if isinstance(train, dict) else None
+    if preset is None:
+        return section
+    if not isinstance(preset, str) or preset not in presets:
+        raise InputError(f"train.preset is {preset!r}; params.yaml has the presets {', '.join(presets) or 'none'}.")
+    return {**section, "train": _filled(train, presets[preset])}
+
+
+def _filled(content: Any, defaults: Any) -> Any:
+    if not isinstance(content, dict) or not isinstance(defaults, dict):
+        return content
+    return {**defaults, **{key: _filled(value, defaults.get(key)) for key, value in content.items()}}

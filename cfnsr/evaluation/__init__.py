@@ -1,0 +1,1 @@
+"""From test predictions to metrics, intervals and plots."""

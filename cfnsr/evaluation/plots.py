@@ -1,0 +1,180 @@
+"""Plots of a run, as PNG files a person wants to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import fill
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cfnsr.corpus.ravdess import EMOTIONS
+from cfnsr.evaluation.metrics import ECE_BINS, reliability, scores
+from cfnsr.files import atomic_path
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PHASE_NAMES = {"audio": "audio encoder", "video": "video encoder", "fusion": "fused network"}
+COLOURS = {"audio": "#d97706", "video": "#2563eb", "fusion": "#047857"}
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.figure import Figure  # not pyplot: it keeps global state and picks a window system
+
+    return Figure(figsize=(width, height), layout="constrained", dpi=120)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", facecolor="white")
+
+
+def _entitle(figure: Figure, title: str) -> None:
+    """Broken where the figure ends: about 11.4 characters of this size are an inch."""
+    lines = [fill(line, int(11.4 * figure.get_figwidth())) for line in title.splitlines()]
+    figure.suptitle("\n".join(lines))
+
+
+def plot_curves(history: pd.DataFrame, path: Path, title: str, selection: str) -> None:
+    """Training loss and selection accuracy by epoch: thin lines are folds, the thick one their mean.
+
+    Args:
+        history: columns `fold, phase, epoch, train/loss` and `validation/accuracy`.
+        path: PNG to write.
+        title: above the plot.
+        selection: who chose the epoch, for example `validation actors`.
+    """
+    phases = [phase for phase in PHASE_NAMES if phase in set(history["phase"])]
+    figure = _figure(10, 4.2)
+    panels = figure.subplots(1, 2)
+    shown = {"train/loss": "training loss", "validation/accuracy": f"accuracy of the {selection}"}
+    for axes, (column, label) in zip(panels, shown.items(), strict=True):
+        for phase in phases:
+            table = history[history["phase"] == phase].pivot(index="epoch", columns="fold", values=column)
+            epochs = table.index.to_numpy() + 1
+            axes.plot(epochs, table.to_numpy(), color=COLOURS[phase], alpha=0.25, linewidth=0.9)
+            axes.plot(epochs, table.mean(axis=1), color=COLOURS[phase], linewidth=2.2, label=PHASE_NAMES[phase])
+        axes.set(xlabel="epoch", ylabel=label)
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[1].set_ylim(0, 1.02)
+    panels[1].axhline(1 / len(EMOTIONS), color="grey", linestyle=":", linewidth=1, label="chance")
+    figure.legend(*panels[1].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
+    _entitle(figure, title)
+    _save(figure, path)
+
+
+def plot_confusion(matrix: NDArray[np.integer], path: Path, title: str) -> None:
+    """Confusion matrix `(8, 8)` as shares of each true class, with the counts behind them."""
+    totals = matrix.sum(axis=1, keepdims=True)
+    shares = np.divide(matrix, totals, out=np.zeros(matrix.shape), where=totals > 0)
+    figure = _figure(7, 6.2)
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for row, column in np.ndindex(*matrix.shape):
+        if matrix[row, column]:
+            colour = "white" if shares[row, column] > 0.55 else "#1f2937"
+            text = f"{shares[row, column]:.0%}\n{matrix[row, column]}"
+            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
+    axes.set_xticks(range(len(EMOTIONS)), EMOTIONS, rotation=40, ha="right")
+    axes.set_yticks(range(len(EMOTIONS)), EMOTIONS)
+    axes.set(xlabel="predicted", ylabel="true")
+    figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true class")
+    _entitle(figure, title)
+    _save(figure, path)
+
+
+def plot_reliability(
+    probabilities: Mapping[str, NDArray[np.floating]], labels: NDArray[np.integer], path: Path, title: str
+) -> None:
+    """Reliability diagram: how often predictions of a confidence are right, and how many there are.
+
+    A point's area is its bin's share of the clips, because a bin of three clips says little.
+
+    Args:
+        probabilities: by what they are called, (N, K) of the same clips.
+        labels: (N,)
+        path: PNG to write.
+        title: above the plot.
+    """
+    figure = _figure(7.5, 6.8)
+    diagram, counts = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [3, 1]})
+    diagram.plot([0, 1], [0, 1], color="grey", linestyle=":", linewidth=1, label="as sure as it should be")
+    for (name, values), colour in zip(probabilities.items(), ("#b45309", "#047857"), strict=False):
+        ece = scores(values, labels).ece
+        confidence, right, clips = reliability(values, labels)
+        areas = 6 + 700 * clips / len(labels)  # points²; a single clip stays visible
+        diagram.scatter(confidence, right, areas, color=colour, alpha=0.6, linewidths=0, clip_on=False, zorder=3)
+        diagram.plot([], [], "o", color=colour, alpha=0.6, label=f"{name}, ECE {ece:.3f}")
+        counts.stairs(*np.histogram(values.max(axis=1), ECE_BINS, range=(0, 1)), color=colour, linewidth=1.4)
+    diagram.set(ylabel="share that is right (area: clips)", xlim=(0, 1), ylim=(0, 1.02))
+    counts.set(xlabel="confidence", ylabel="clips", ylim=(0, None))
+    for axes in (diagram, counts):
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(*diagram.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+    _entitle(figure, title)
+    _save(figure, path)
+
+
+def plot_actors(predictions: pd.DataFrame, path: Path, title: str) -> None:
+    """Accuracy of each test actor, by the network's own folds; the line is the accuracy of all clips.
+
+    Args:
+        predictions: columns `actor`, `sex`, `actual`, `predicted`.
+        path: PNG to write.
+        title: above the plot.
+    """
+    table = predictions.assign(right=predictions["actual"] == predictions["predicted"])
+    actors = table.groupby(["actor", "sex"])["right"].mean().reset_index()
+    figure = _figure(max(8.5, 0.42 * len(actors) + 2), 4)
+    axes = figure.subplots()
+    for sex, colour in (("female", "#7c3aed"), ("male", "#0891b2")):
+        group = actors[actors["sex"] == sex]
+        axes.bar(group.index, group["right"], color=colour, label=f"{sex} actors")
+    axes.set_xticks(actors.index, actors["actor"].astype(str))
+    mean = float(table["right"].mean())
+    axes.axhline(mean, color="#1f2937", linewidth=1, label=f"all clips, {mean:.1%}")
+    axes.axhline(1 / len(EMOTIONS), color="grey", linestyle=":", linewidth=1, label="chance")
+    axes.set(xlabel="test actor", ylabel="accuracy", ylim=(0, 1.02))
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside lower center", ncols=4, frameon=False)
+    _entitle(figure, title)
+    _save(figure, path)
+
+
+@dataclass(frozen=True)
+class Gaze:
+    """Where a network looked on one clip's face."""
+
+    caption: str
+    face: NDArray[np.uint8]
+    """(H, W, 3) RGB"""
+    attention: NDArray[np.floating]
+    """(H', W') weights that sum to 1"""
+
+
+def plot_attention(gazes: Sequence[Gaze], path: Path, title: str) -> None:
+    """Faces, and below each the same face with the cross-modal attention over it, relative to looking everywhere."""
+    figure = _figure(max(7.0, 1.7 * len(gazes) + 0.9), 4.4)
+    panels = figure.subplots(2, len(gazes), squeeze=False)
+    relative = [gaze.attention * gaze.attention.size for gaze in gazes]
+    highest = max(float(weights.max()) for weights in relative)
+    for column, (gaze, weights) in enumerate(zip(gazes, relative, strict=True)):
+        height, width = gaze.face.shape[:2]
+        for axes in panels[:, column]:
+            axes.imshow(gaze.face, extent=(0, width, height, 0))
+            axes.set(xticks=[], yticks=[])
+        overlay = panels[1, column].imshow(
+            weights, cmap="inferno", alpha=0.55, vmin=0, vmax=highest, extent=(0, width, height, 0),
+            interpolation="bicubic",
+        )  # fmt: skip
+        panels[0, column].set_title(gaze.caption, fontsize=9)
+    figure.colorbar(overlay, ax=panels, shrink=0.8, label="attention, 1 = as if it looked everywhere alike")
+    _entitle(figure, title)
+    _save(figure, path)

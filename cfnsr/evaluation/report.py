@@ -1,0 +1,159 @@
+"""From the folds' predictions to the report: figures, spread over folds, intervals over actors, groups."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cfnsr.corpus.ravdess import EMOTIONS
+from cfnsr.errors import InputError
+from cfnsr.evaluation.metrics import Comparison, bootstrap_intervals, class_recall, compare, confusion_matrix, scores
+from cfnsr.model.calibration import recalibrated
+from cfnsr.training.result import PREDICTIONS, TEST_SCORE, FoldResult
+
+LAST_EPOCHS = 10
+"""Whose mean shows what a training run gives when nobody chooses its epoch."""
+
+
+def read_predictions(folders: Sequence[Path]) -> pd.DataFrame:
+    """Predictions of the test actors of all folds.
+
+    Returns:
+        `clip_id`, `actor`, `sex`, `label`, `fold`, `network`, `inputs`, `temperature` (see
+        `cfnsr.training.result.PREDICTIONS`), a probability an emotion, and, in words, `actual` and `predicted`.
+    """
+    tables = [pd.read_csv(folder / PREDICTIONS).assign(fold=index) for index, folder in enumerate(folders)]
+    predictions = pd.concat(tables, ignore_index=True)
+    predictions["actual"] = [EMOTIONS[label] for label in predictions["label"]]
+    predictions["predicted"] = [EMOTIONS[index] for index in probabilities(predictions).argmax(axis=1)]
+    return predictions
+
+
+def of_network(predictions: pd.DataFrame, network: str, inputs: str) -> pd.DataFrame:
+    """What one network said from these inputs: each clip once."""
+    return predictions[(predictions["network"] == network) & (predictions["inputs"] == inputs)]
+
+
+def final_network(predictions: pd.DataFrame) -> pd.DataFrame:
+    """What the run's last network said from all that it takes: the run's result."""
+    networks = set(predictions["network"])
+    name = "fusion" if "fusion" in networks else networks.pop()
+    return of_network(predictions, name, "both" if name == "fusion" else name)
+
+
+def probabilities(predictions: pd.DataFrame) -> NDArray[np.float64]:
+    """The probability columns, (N, 8), as the network says them."""
+    return predictions[list(EMOTIONS)].to_numpy(dtype=float)
+
+
+def calibrated(predictions: pd.DataFrame) -> NDArray[np.float64] | None:
+    """The same after temperature scaling; None where no validation actors could fit it."""
+    if predictions["temperature"].isna().any():
+        return None
+    return recalibrated(probabilities(predictions), predictions["temperature"].to_numpy())
+
+
+def report(predictions: pd.DataFrame, results: Sequence[FoldResult]) -> dict[str, Any]:
+    """All figures of a run, JSON-able.
+
+    Args:
+        predictions: of all folds' test actors, each clip once, by one network.
+        results: one a fold.
+
+    Returns:
+        `pooled` (all clips as one set), `interval` (95 %, resampling actors; empty if they are too few for it, see
+        `cfnsr.evaluation.metrics.MIN_ACTORS`), `ece_calibrated` (ECE after temperature
+        scaling; None without validation actors), `folds` (mean and standard deviation of the folds' own figures, and
+        each of them), `recall` by class, `actors` (accuracy of each), `sex` (by group: accuracy, its interval, clips
+        and actors), `confusion` (rows true, columns predicted).
+    """
+    probability, label = probabilities(predictions), predictions["label"].to_numpy()
+    matrix = confusion_matrix(probability, label)
+    by_fold = []
+    for result, (_, group) in zip(results, predictions.groupby("fold"), strict=True):
+        figures = scores(probabilities(group), group["label"].to_numpy()).to_dict()
+        by_fold.append({"fold": result.fold, "test_actors": list(result.test), "clips": len(group), **figures})
+    names, scaled = list(scores(probability, label).to_dict()), calibrated(predictions)
+    spread = {name: np.array([fold[name] for fold in by_fold]) for name in names}
+    return {
+        "clips": len(predictions),
+        "pooled": scores(probability, label).to_dict(),
+        "interval": {
+            name: list(bounds)
+            for name, bounds in bootstrap_intervals(probability, label, predictions["actor"].to_numpy()).items()
+        },
+        "ece_calibrated": None if scaled is None else scores(scaled, label).ece,
+        "folds": {
+            "mean": {name: float(values.mean()) for name, values in spread.items()},
+            "std": {name: float(values.std(ddof=1)) if len(values) > 1 else None for name, values in spread.items()},
+            "each": by_fold,
+        },
+        "recall": dict(zip(EMOTIONS, class_recall(matrix), strict=True)),
+        "actors": _accuracy_by(predictions, "actor"),
+        "sex": {str(name): _group(group) for name, group in predictions.groupby("sex")},
+        "confusion": matrix.tolist(),
+    }
+
+
+def best_test_epoch(history: pd.DataFrame, phase: str) -> dict[str, float] | None:
+    """The same training run as the published protocol reports it, to stand beside the honest figure.
+
+    Args:
+        history: epochs of all folds, columns `fold`, `phase`, `epoch` and `test/accuracy`.
+        phase: whose epochs.
+
+    Returns:
+        `best`: mean over folds of each fold's best test epoch (chosen on the test actors, so optimistic); `last`: mean
+        over folds of the accuracy of the last ten epochs, which nobody chose. None if the test actors were not watched.
+    """
+    epochs = history[history["phase"] == phase]
+    if TEST_SCORE not in epochs or not len(epochs) or epochs[TEST_SCORE].isna().any():
+        return None
+    curves = [curve.sort_values("epoch")[TEST_SCORE] for _, curve in epochs.groupby("fold")]
+    return {
+        "best": float(np.mean([curve.max() for curve in curves])),
+        "last": float(np.mean([curve.tail(LAST_EPOCHS).mean() for curve in curves])),
+    }
+
+
+def compare_runs(a: pd.DataFrame, b: pd.DataFrame) -> Comparison:
+    """Compare the predictions of two runs on the clips that both have tested.
+
+    Args:
+        a: of `read_predictions`, one network.
+        b: the same of another run.
+
+    Raises:
+        InputError: they have not tested the same clips, so a comparison would compare the clips as well.
+    """
+    a, b = a.sort_values("clip_id"), b.sort_values("clip_id")
+    if a["clip_id"].tolist() != b["clip_id"].tolist():
+        both = len(set(a["clip_id"]) & set(b["clip_id"]))
+        raise InputError(
+            f"the runs have tested {len(a)} and {len(b)} clips, {both} of them the same; compare runs with the same "
+            "data and folds."
+        )
+    right = [(table["actual"] == table["predicted"]).to_numpy() for table in (a, b)]
+    return compare(right[0], right[1], a["actor"].to_numpy())
+
+
+def _accuracy_by(predictions: pd.DataFrame, column: str) -> dict[str, float]:
+    right = probabilities(predictions).argmax(axis=1) == predictions["label"].to_numpy()
+    shares = pd.DataFrame({"right": right, "group": predictions[column]}).groupby("group")["right"].mean()
+    return {str(name): float(share) for name, share in shares.items()}
+
+
+def _group(predictions: pd.DataFrame) -> dict[str, Any]:
+    probability, label = probabilities(predictions), predictions["label"].to_numpy()
+    actors = predictions["actor"].to_numpy()
+    return {
+        "accuracy": scores(probability, label).accuracy,
+        "interval": bootstrap_intervals(probability, label, actors).get("accuracy"),
+        "clips": len(predictions),
+        "actors": len(set(actors)),
+    }

@@ -1,0 +1,1 @@
+"""Features that are extracted once and cached: face crops and MFCC."""

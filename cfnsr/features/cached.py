@@ -1,0 +1,79 @@
+"""The cached features of a profile, as training reads them.
+
+Shapes: T frames, H x W pixels, L MFCC frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cfnsr.config.layout import Layout
+from cfnsr.config.sections import MfccSettings, Modality
+from cfnsr.corpus.manifest import faults, read_manifest
+from cfnsr.errors import InputError
+from cfnsr.features.faces.store import read_faces
+from cfnsr.features.mfcc import read_mfcc, read_views
+from cfnsr.features.packed import left_out
+
+
+@dataclass(frozen=True)
+class Features:
+    """All cached features of a profile."""
+
+    clips: pd.DataFrame
+    """The manifest, one row a usable take, with `has_video` and `has_audio` as the feature stages left them."""
+    left_out: dict[str, str]
+    """Reasons, by `cfnsr.corpus.manifest.row_name`, and by clip where a face or a voice is missing."""
+    mfcc: dict[str, NDArray[np.float32]]
+    """(coefficients, L) by clip id."""
+    layout: Layout
+
+    @classmethod
+    def load(cls, layout: Layout) -> Features:
+        """Read manifest and MFCC, and which clips have faces.
+
+        Raises:
+            InputError: a stage has not run.
+        """
+        for path in (layout.manifest, layout.faces, layout.mfcc):
+            if not path.exists():
+                raise InputError(f"{path} is missing; run `dvc repro` so that the data stages make it.")
+        manifest = read_manifest(layout.manifest)
+        no_face = left_out(sorted(layout.faces.glob("*.parquet")))
+        no_voice = left_out([layout.mfcc])
+        reasons = faults(manifest)
+        reasons |= {f"{clip} (face)": reason for clip, reason in no_face.items()}
+        reasons |= {f"{clip} (voice)": reason for clip, reason in no_voice.items()}
+        # In an order of its own: what is trained must not depend on the order of files on disk.
+        usable = manifest[manifest["reason"] == ""].sort_values("clip_id", ignore_index=True)
+        usable["has_video"] &= ~usable["clip_id"].isin(list(no_face))
+        usable["has_audio"] &= ~usable["clip_id"].isin(list(no_voice))
+        return cls(usable, reasons, read_mfcc(layout.mfcc), layout)
+
+    def having(self, modality: Modality) -> pd.DataFrame:
+        """Clips that have what a network of this modality needs."""
+        wanted = pd.Series(True, index=self.clips.index)
+        if modality != "audio":
+            wanted &= self.clips["has_video"]
+        if modality != "video":
+            wanted &= self.clips["has_audio"]
+        return self.clips[wanted]
+
+    @property
+    def landmark_share(self) -> float:
+        """Share of the clips with a face whose boxes come from OpenFace landmarks, not from the detector."""
+        faces = self.clips[self.clips["has_video"]]
+        return float((faces["landmarks_path"] != "").mean()) if len(faces) else 0.0
+
+    def views(self, clips: Sequence[str], settings: MfccSettings) -> NDArray[np.float16]:
+        """What training clips are cut from, see `cfnsr.features.mfcc.views`, in the order of `clips`."""
+        return read_views(self.layout.mfcc, clips, settings)
+
+    def frames(self, clip_id: str) -> NDArray[np.uint8]:
+        """Face crops of a clip, `(T, H, W, 3)` RGB."""
+        return read_faces(self.layout.faces, clip_id).frames

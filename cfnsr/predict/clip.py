@@ -1,0 +1,226 @@
+"""What the network is given for one moment, and how a clip of the training clips' length becomes one.
+
+Shapes: T frames, H x W pixels, C coefficients, L MFCC frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cfnsr.config.sections import MfccSettings, Modality
+from cfnsr.errors import ClipError, InputError
+from cfnsr.features.faces.crop import crop_face, decode_jpeg, encode_jpeg
+from cfnsr.features.faces.detect import Boxes, is_near, load_detector
+from cfnsr.features.faces.follow import FaceTracker
+from cfnsr.features.faces.track import follow_face, interpolate, look_numbers
+from cfnsr.features.mfcc import LEAD, SILENCE, mfcc
+from cfnsr.media.audio import read_audio
+from cfnsr.media.extent import Extent
+from cfnsr.media.video import Picture, sample_pictures
+from cfnsr.predict.answer import Flag, Moment
+from cfnsr.predict.recipe import Recipe
+
+Faces = Literal["largest", "all"]
+
+_PORTRAIT = 96  # pixels
+_PORTRAIT_QUALITY = 80  # of the JPEG
+_PORTRAITS = 8  # of a clip with one answer
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a clip is cut into windows, and whose faces are looked at."""
+
+    window: float | None = None
+    """Seconds; None: what the network was trained on, `Recipe.window`."""
+    hop: float = 1.0
+    """Seconds from one window's start to the next one's."""
+    faces: Faces = "largest"
+    """"largest": one is followed, the largest at first; "all": a timeline for each."""
+
+    def __post_init__(self) -> None:
+        if self.window is not None and self.window < 0.5:
+            raise InputError(f"a window of {self.window:g} s is too short to tell an emotion; take 0.5 s or more.")
+        if self.hop < 0.05:
+            raise InputError(f"a hop of {self.hop:g} s is too short; take 0.05 s or more.")
+        if self.faces not in get_args(Faces):
+            raise InputError(f"faces is {self.faces!r}; it must be one of {', '.join(get_args(Faces))}.")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A moment before its answer."""
+
+    moment: Moment
+    frames: NDArray[np.uint8] | None
+    """(T, H, W, 3), RGB."""
+    mfcc: NDArray[np.float32] | None
+    """(C, L)"""
+    missing: tuple[str, ...] = ()
+    """Why an input is not there, a clause each."""
+
+    @property
+    def inputs(self) -> Modality | None:
+        """What there is to answer from."""
+        if self.frames is not None:
+            return "video" if self.mfcc is None else "both"
+        return None if self.mfcc is None else "audio"
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What is known of a clip at its end."""
+
+    duration: float
+    """s"""
+    flags: tuple[Flag, ...] = ()
+
+
+@dataclass(frozen=True)
+class Heard:
+    """The voice of a moment, or why there is none."""
+
+    mfcc: NDArray[np.float32] | None = None
+    flags: tuple[Flag, ...] = ()
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SeenFace:
+    """One face through a moment."""
+
+    crops: tuple[bytes, ...]
+    """T JPEG files."""
+    box: tuple[float, float, float, float]
+    """In the middle."""
+    track: int
+    portraits: tuple[bytes, ...]
+
+    @property
+    def frames(self) -> NDArray[np.uint8]:
+        """(T, H, W, 3), RGB."""
+        return np.stack([decode_jpeg(crop) for crop in self.crops])
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The faces of a moment, the followed one first, or why there is none."""
+
+    faces: tuple[SeenFace, ...] = ()
+    flags: tuple[Flag, ...] = ()
+    missing: tuple[str, ...] = ()
+
+
+def samples_of(start: float, end: float, seen: Seen, heard: Heard, flags: tuple[Flag, ...] = ()) -> Iterator[Sample]:
+    """A moment's samples, one a face; one without a face if there is none."""
+    flags = (*seen.flags, *heard.flags, *flags)
+    missing = seen.missing + heard.missing
+    if not seen.faces:
+        yield Sample(Moment(start, end, None, flags), None, heard.mfcc, missing)
+    for index, face in enumerate(seen.faces):
+        moment = Moment(start, end, None, flags, face.track, face.box, index == 0, face.portraits)
+        yield Sample(moment, face.frames, heard.mfcc, missing)
+
+
+def single_samples(path: Path, extent: Extent, recipe: Recipe, faces: Faces) -> Iterator[Sample | Ending]:
+    """A clip as one moment, its inputs made exactly as those of the training clips."""
+    seen = _see(path, extent, recipe, faces) if recipe.looks else Seen()
+    heard = _hear(path, extent, recipe.mfcc) if recipe.listens else Heard()
+    ending = Ending(extent.seconds, (Flag.CUT_OFF,) if extent.cut_off else ())
+    yield from samples_of(0.0, extent.seconds, seen, heard, ending.flags)
+    yield ending
+
+
+def hear(sound: NDArray[np.float32], settings: MfccSettings) -> Heard:
+    """The voice of a window, given its sound (n,): of the part that the network hears, as in training.
+
+    Where that is silent and what follows is not, the network hears as much from where the sound begins.
+    """
+    try:
+        return Heard(mfcc(_from_first_sound(sound, settings), settings))
+    except ClipError as error:
+        return Heard(flags=(Flag.SILENT,), missing=(str(error),))
+
+
+def _from_first_sound(sound: NDArray[np.float32], settings: MfccSettings) -> NDArray[np.float32]:
+    begin, end = (round(time * settings.sample_rate) for time in (settings.offset, settings.offset + settings.duration))
+    loud = np.flatnonzero(np.abs(sound[end:]) >= SILENCE)
+    # `rich` looks for the speech itself.
+    if settings.kind == "rich" or np.abs(sound[begin:end]).max(initial=0) >= SILENCE or not loud.size:
+        return sound
+    return sound[max(end + loud[0] - begin - LEAD * settings.hop, 0) :]
+
+
+def portrait(crop: bytes) -> bytes:
+    """A small copy of a face, as a JPEG file."""
+    face = decode_jpeg(crop)
+    method = cv2.INTER_AREA if len(face) >= _PORTRAIT else cv2.INTER_CUBIC
+    image = cv2.resize(face, (_PORTRAIT, _PORTRAIT), interpolation=method)
+    return encode_jpeg(np.asarray(image[..., ::-1], np.uint8), _PORTRAIT_QUALITY)
+
+
+def _hear(path: Path, extent: Extent, settings: MfccSettings) -> Heard:
+    if not extent.audio:
+        return Heard(flags=(Flag.NO_AUDIO,), missing=("it has no audio track",))
+    try:
+        sound = read_audio(path, settings.sample_rate, damaged=True)
+    except ClipError as error:
+        return Heard(flags=(Flag.NO_AUDIO,), missing=(str(error),))
+    return hear(sound, settings)
+
+
+def _see(path: Path, extent: Extent, recipe: Recipe, faces: Faces) -> Seen:
+    if not extent.video:
+        return Seen(flags=(Flag.NO_VIDEO,), missing=("it has no video track",))
+    try:
+        pictures = sample_pictures(path, recipe.faces.frames)
+    except ClipError as error:
+        return Seen(flags=(Flag.NO_VIDEO,), missing=(str(error),))
+    try:
+        tracks = [follow_face(pictures, load_detector(recipe.faces.yunet), recipe.faces.detections).boxes]
+    except ClipError as error:
+        return Seen(flags=(Flag.NO_FACE,), missing=(str(error),))
+    others = _others(pictures, tracks[0], recipe)
+    flags = (Flag.SEVERAL_FACES,) if others else ()
+    if faces == "all":
+        tracks += others
+    return Seen(tuple(_cut(pictures, boxes, number, recipe) for number, boxes in enumerate(tracks, 1)), flags)
+
+
+def _others(pictures: Sequence[Picture], followed: Boxes, recipe: Recipe) -> list[Boxes]:
+    """Boxes (T, 4) of the faces besides the followed one that are seen in at least half of the looks."""
+    tracker = FaceTracker(load_detector(recipe.faces.yunet))
+    numbers = look_numbers(len(pictures), recipe.faces.detections)
+    sightings: dict[int, dict[int, NDArray[np.float32]]] = {}
+    for number in numbers:
+        for track, box in tracker.look(pictures[number]).items():
+            if not is_near(box, followed[number]):
+                sightings.setdefault(track, {})[number] = box
+    often = [boxes for boxes in sightings.values() if len(boxes) >= max(2, len(numbers) / 2)]
+    return [interpolate(np.arange(len(pictures)), np.array([*boxes]), np.stack([*boxes.values()])) for boxes in often]
+
+
+def _cut(pictures: Sequence[Picture], boxes: Boxes, track: int, recipe: Recipe) -> SeenFace:
+    crops = tuple(cut_face(picture.bgr(), box, recipe) for picture, box in zip(pictures, boxes, strict=True))
+    shown = np.linspace(0, len(crops) - 1, min(_PORTRAITS, len(crops))).round().astype(int)
+    return SeenFace(crops, as_box(boxes[len(boxes) // 2]), track, tuple(portrait(crops[index]) for index in shown))
+
+
+def cut_face(image: NDArray[np.uint8], box: NDArray[np.float32], recipe: Recipe) -> bytes:
+    """A face cut out of a picture (H, W, 3), blue first, and compressed as the training faces are."""
+    settings = recipe.faces
+    crop = crop_face(image, box, size=settings.size, margin=settings.margin, square=settings.square)
+    return encode_jpeg(crop, settings.jpeg_quality)
+
+
+def as_box(box: NDArray[np.float32]) -> tuple[float, float, float, float]:
+    """A box (4,) as plain numbers."""
+    x, y, width, height = (round(float(value), 1) for value in box)
+    return x, y, width, height

@@ -1,0 +1,1 @@
+"""Training one fold: the encoders alone, then the fused network."""

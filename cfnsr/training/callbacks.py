@@ -1,0 +1,124 @@
+"""What happens beside a phase's optimisation: seeding, the moving average, the history, the progress bar."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback, WeightAveraging
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from torch import Tensor
+from tqdm import tqdm
+
+from cfnsr.training.result import CHOICE, SCORE
+
+
+def epoch_seed(seed: int, epoch: int, rank: int = 0) -> int:
+    """Of an epoch's dropout and augmentation. Each process has its own: two GPUs with the same masks would be half as
+    random."""
+    return (seed * 1_000_003 + epoch) * 1_009 + rank
+
+
+class EpochSeed(Callback):
+    """Seeds each epoch by its number, so that a resumed run draws the same dropout and augmentation."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """See class."""
+        torch.manual_seed(epoch_seed(self._seed, trainer.current_epoch, trainer.global_rank))
+
+
+class MovingAverage(WeightAveraging):
+    """Exponential moving average of the weights; what is validated, chosen and kept is the average.
+
+    The decay rises from 0.1 to `decay`, so that a short training is not dominated by its random beginning.
+    """
+
+    def __init__(self, decay: float) -> None:
+        super().__init__(multi_avg_fn=partial(_move, decay))  # a partial, because it may go to another process
+
+
+@torch.no_grad()
+def _move(decay: float, kept: list[Tensor], new: list[Tensor], updates: Tensor | int) -> None:
+    if kept[0].is_floating_point():
+        done = float(updates)
+        torch._foreach_lerp_(kept, new, 1 - min(decay, (1 + done) / (10 + done)))
+    else:  # counters of batches
+        torch._foreach_copy_(kept, new)
+
+
+class History(Callback):
+    """Keeps the scores of every epoch and logs the smoothed one; part of the checkpoint, so a resumed run has them all.
+
+    Args:
+        smooth: epochs whose score is averaged.
+    """
+
+    def __init__(self, smooth: int) -> None:
+        self.rows: list[dict[str, float]] = []
+        self._smooth = smooth
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """See class."""
+        self._started = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """See class."""
+        values = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        seconds = time.monotonic() - self._started
+        self.rows.append({"epoch": trainer.current_epoch, "seconds": seconds, **values})
+        scores = [row[SCORE] for row in self.rows[-self._smooth :]]
+        # In single precision, as the checkpoint compares it: two means must not differ in one place and tie in another.
+        self.rows[-1][CHOICE] = torch.tensor(sum(scores) / len(scores), dtype=torch.float32).item()
+        pl_module.log(CHOICE, self.rows[-1][CHOICE], sync_dist=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        """See class."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """See class."""
+        self.rows = state_dict["rows"]
+
+
+class PhaseBar(Callback):
+    """One progress bar for a whole phase; Lightning's own starts anew each epoch, which floods a log."""
+
+    def __init__(self, description: str) -> None:
+        self._bar: tqdm[Any] | None = None  # until training starts
+        self._description = description
+
+    @rank_zero_only
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """See class."""
+        total = int(trainer.estimated_stepping_batches)
+        self._bar = tqdm(total=total, initial=trainer.global_step, desc=self._description, unit="step", mininterval=1.0)
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """See class."""
+        if self._bar is not None:
+            self._bar.update()
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """See class."""
+        if self._bar is not None:
+            score = float(trainer.callback_metrics[SCORE])
+            self._bar.set_postfix_str(f"validation {score:.3f}", refresh=False)
+
+    def on_train_end(self, *_: Any) -> None:
+        """See class."""
+        self._close()
+
+    def on_exception(self, *_: Any) -> None:
+        """So that the error stands on a line of its own."""
+        self._close()
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None  # a bar can't be sent back from another process

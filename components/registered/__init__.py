@@ -1,0 +1,1 @@
+"""What is registered beside the weights: the model card and the code that MLflow loads."""

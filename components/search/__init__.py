@@ -1,0 +1,1 @@
+"""Optuna, as the step `tune` uses it."""

@@ -1,0 +1,235 @@
+"""The Optuna study behind a search: where it is kept, who works on it, and what becomes of trials that were killed.
+
+Kept in `studies/<name>/journal.log`, which several processes of one machine may work on, or in the PostgreSQL database
+that OPTUNA_STORAGE names, for several machines. A trial whose worker was killed is found and put into the queue again
+with the same parameters: in the file by a lock that each worker holds while it runs a trial, which the system lets go
+when the worker ends; in a database by Optuna's heartbeat.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from filelock import FileLock, Timeout
+from optuna.storages import JournalStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from cfnsr.config.search import TuneSettings
+from cfnsr.errors import InputError
+from components.search.database_lock import DatabaseLock
+from components.search.pruning import MedianOfStep
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+HEARTBEAT = 30  # s between the signs of life of a trial in a database; after three without one it counts as killed
+RETRIES = 3  # of a trial whose worker was killed: what it drew may be what kills workers
+WAIT = 2.0  # s between two looks at what the other workers do
+
+Objective = Callable[[Trial], float]
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+
+
+class HopelessTrialError(Exception):
+    """What a trial drew can't be trained; the search goes on with others."""
+
+
+class TrialSeededSampler(optuna.samplers.BaseSampler):
+    """TPE whose draws depend on the seed and the trial's number alone.
+
+    A sampler seeded once a process would repeat its first draws in every worker and after every restart.
+
+    Args:
+        settings: `seed` and `startup_trials` are used.
+    """
+
+    def __init__(self, settings: TuneSettings) -> None:
+        self._settings = settings
+        self._tpe = self._of_trial(0)
+
+    def _of_trial(self, number: int) -> optuna.samplers.TPESampler:
+        seed = (self._settings.seed * 1_000_003 + number) % 2**32
+        return optuna.samplers.TPESampler(seed=seed, n_startup_trials=self._settings.startup_trials, multivariate=True)
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        """See class."""
+        self._tpe = self._of_trial(trial.number)
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """See `TPESampler`."""
+        return self._tpe.infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """See `TPESampler`."""
+        return self._tpe.sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """See `TPESampler`."""
+        return self._tpe.sample_independent(study, trial, param_name, param_distribution)
+
+    def after_trial(
+        self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
+    ) -> None:
+        """See `TPESampler`."""
+        self._tpe.after_trial(study, trial, state, values)
+
+
+class SharedStudy:
+    """One worker's view of a study that others may be working on.
+
+    Args:
+        folder: of the study; its name is the study's.
+        settings: of the search.
+
+    Raises:
+        InputError: the database that OPTUNA_STORAGE names can't be reached.
+    """
+
+    def __init__(self, folder: Path, settings: TuneSettings) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self._settings = folder, settings
+        with _database_needed():
+            # Held from the decision to begin a trial until the trial's own lock is held.
+            self._turn = _lock(folder, "turn")
+            self.once = _lock(folder, "finish")
+            """For what one worker alone does, before the trials and after them."""
+            with self._turn:
+                self.study = optuna.create_study(
+                    storage=_storage(folder),
+                    study_name=folder.name,
+                    sampler=TrialSeededSampler(settings),
+                    pruner=MedianOfStep(settings.startup_trials),
+                    direction="maximize",
+                    load_if_exists=True,
+                )
+
+    def work(self, objective: Objective) -> None:
+        """Run trials until the study has as many as it is to have, and those of other workers have ended too.
+
+        A trial that ends with `HopelessTrialError` counts as one that failed; any other error puts it back into the
+        queue, `RETRIES` times, and ends this worker.
+        """
+        while True:
+            with self._turn:
+                self._revive()
+                if self._wanted():
+                    self.study.optimize(
+                        lambda trial: self._run(trial, objective), n_trials=1, catch=(HopelessTrialError,)
+                    )
+                    continue
+                if not self._in(TrialState.RUNNING):
+                    return
+            time.sleep(WAIT)
+
+    def _run(self, trial: Trial, objective: Objective) -> float:
+        with self._lock_of(trial.number):
+            self._turn.release()
+            try:
+                return objective(trial)
+            except (optuna.TrialPruned, HopelessTrialError):
+                raise
+            except BaseException:  # Ctrl-C too
+                _queue_again(self.study, self._frozen(trial.number))
+                raise
+            finally:
+                self._turn.acquire()  # for the `with` in `work`; also, Optuna ends the trial before others look at it
+
+    def _wanted(self) -> bool:
+        replaced = {number for trial in self.study.trials for number in _history(trial)}
+        counted = [trial for trial in self.study.trials if trial.number not in replaced]
+        return bool(self._in(TrialState.WAITING)) or len(counted) < self._settings.trials
+
+    def _revive(self) -> None:
+        """Queue the trials of killed workers again."""
+        if os.environ.get("OPTUNA_STORAGE"):
+            optuna.storages.fail_stale_trials(self.study)
+            return
+        for trial in self._in(TrialState.RUNNING):
+            try:
+                with self._lock_of(trial.number).acquire(timeout=0):
+                    self.study.tell(trial.number, state=TrialState.FAIL)
+                    _queue_again(self.study, self._frozen(trial.number))
+            except Timeout:
+                continue  # its worker is alive
+
+    def _in(self, state: TrialState) -> list[FrozenTrial]:
+        return self.study.get_trials(deepcopy=False, states=(state,))
+
+    def _frozen(self, number: int) -> FrozenTrial:
+        return self.study.get_trials(deepcopy=True)[number]
+
+    def _lock_of(self, number: int) -> FileLock:
+        return FileLock(self.folder / f"trial-{number}.lock")
+
+
+def first_number(trial: FrozenTrial) -> int:
+    """The number of a trial, or, if it is another try of one, that one's: what both have in common."""
+    return _history(trial)[0] if _history(trial) else trial.number
+
+
+def _history(trial: FrozenTrial) -> list[int]:
+    return RetryHeartbeatStaleTrialCallback.retry_history(trial)
+
+
+def _queue_again(study: optuna.Study, trial: FrozenTrial) -> None:
+    RetryHeartbeatStaleTrialCallback(max_retry=RETRIES)(study, trial)
+
+
+def _lock(folder: Path, name: str) -> FileLock | DatabaseLock:
+    """What all workers on a study share; the database's reaches other machines, a file's only this one's."""
+    url = os.environ.get("OPTUNA_STORAGE", "")
+    if url.startswith("postgresql"):
+        return DatabaseLock(url, f"{folder.name}/{name}")
+    return FileLock(folder / f"{name}.lock")
+
+
+def _storage(folder: Path) -> optuna.storages.BaseStorage:
+    url = os.environ.get("OPTUNA_STORAGE")
+    if not url:
+        return _journal(folder / "journal.log")
+    return RDBStorage(
+        url,
+        engine_kwargs={"pool_pre_ping": True},
+        heartbeat_interval=HEARTBEAT,
+        grace_period=3 * HEARTBEAT,
+        heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=RETRIES),
+    )
+
+
+def _journal(path: Path) -> JournalStorage:
+    """A study in a file. A line that a full disk or a power cut left unfinished is dropped: no study could be read past
+    it, and what it said was not confirmed to anybody."""
+    lock = JournalFileSymlinkLock(str(path))  # the backend's own, so that nobody is in the middle of writing
+    lock.acquire()
+    try:
+        if path.exists() and not (content := path.read_bytes()).endswith(b"\n"):
+            os.truncate(path, content.rfind(b"\n") + 1)
+    finally:
+        lock.release()
+    return JournalStorage(JournalFileBackend(str(path), lock))
+
+
+@contextmanager
+def _database_needed() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # SQLAlchemy's and the driver's own; all of them mean the same here
+        if not os.environ.get("OPTUNA_STORAGE"):
+            raise
+        raise InputError(
+            f"OPTUNA_STORAGE can't be used ({type(error).__name__}): check the URL and that the database runs."
+        ) from error

@@ -1,0 +1,169 @@
+"""What a run measures, written to disk first and delivered to MLflow from there: an outage costs nothing.
+
+A file a run, `runs/.outbox/<run id>.jsonl`, an entry a line. Delivering the same entry twice does no harm (MLflow keeps
+one of two metrics with the same key, step, time and value), so entries are dropped only after the server has them.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from cfnsr.config.layout import Layout
+from cfnsr.files import write_text
+
+INTERVAL = 5.0
+"""s between deliveries while a run measures."""
+BATCH = 1000  # metrics; the most that MLflow takes at once
+
+logger = logging.getLogger(__name__)
+
+
+def outbox_folder(layout: Layout) -> Path:
+    """Where all runs of a project keep what is not delivered yet."""
+    return layout.root / "runs" / ".outbox"
+
+
+class Outbox:
+    """The undelivered measurements of one MLflow run.
+
+    Args:
+        folder: see `outbox_folder`.
+        server: that has the run.
+        run_id: of that run.
+    """
+
+    def __init__(self, folder: Path, server: str, run_id: str) -> None:
+        self._server, self._run_id = server, run_id
+        self._file = folder / f"{run_id}.jsonl"
+
+    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        """Keep figures, measured now."""
+        self._append({"metrics": dict(values), "step": step, "time": _now()})
+
+    def status(self, status: str) -> None:
+        """Keep the run's status: RUNNING, or how it ended."""
+        self._append({"status": status, "time": _now()})
+
+    def deliver(self) -> bool:
+        """Send what is kept.
+
+        Returns:
+            Whether nothing is left here; False if the server is away or does not know the run.
+        """
+        from mlflow.exceptions import MlflowException
+
+        content = self._content()
+        if not content:
+            return True
+        try:
+            self._send([*self._entries(content)])
+        except MlflowException as error:
+            logger.debug("run %s: not delivered: %s", self._run_id, error)
+            return False
+        return self._drop(content)
+
+    @contextmanager
+    def delivering(self) -> Iterator[None]:
+        """While the block works, deliver in the background, so that it never waits for the server; then once more."""
+        done = threading.Event()
+
+        def work() -> None:
+            while not done.wait(INTERVAL):
+                self.deliver()
+
+        thread = threading.Thread(target=work, name="outbox", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+            if not self.deliver():
+                logger.warning(
+                    "the MLflow server is away: what was measured is kept in %s; once the server is back, the next "
+                    "start of the run or `python -m components.tracking.runs deliver` sends it",
+                    self._file,
+                )
+
+    def _locked(self) -> FileLock:
+        """Held for moments only, never while the server is waited for."""
+        return FileLock(self._file.with_name(".lock"))
+
+    def _content(self) -> bytes:
+        if not self._file.exists():
+            return b""
+        with self._locked():  # else half of a line that is being written; meanwhile somebody may have delivered it
+            return self._file.read_bytes() if self._file.exists() else b""
+
+    def _append(self, entry: Mapping[str, Any]) -> None:
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        with self._locked(), self._file.open("a", encoding="utf-8") as file:
+            before = file.tell()
+            try:
+                file.write(json.dumps(entry) + "\n")
+                file.flush()
+            except OSError:  # the disk is full; half a line would spoil the next one
+                os.truncate(self._file, before)
+                raise
+
+    def _entries(self, content: bytes) -> Iterator[dict[str, Any]]:
+        for line in content.splitlines():
+            try:
+                yield json.loads(line)
+            except ValueError:  # a machine that went down while it was written
+                logger.warning("run %s: a damaged line is left out: %r", self._run_id, line)
+
+    def _drop(self, delivered: bytes) -> bool:
+        with self._locked():
+            content = self._file.read_bytes() if self._file.exists() else b""
+            if not content.startswith(delivered):  # somebody else has delivered and dropped it
+                return not content
+            rest = content[len(delivered) :]
+            if rest:
+                write_text(self._file, rest.decode())
+            else:
+                self._file.unlink()
+            return not rest
+
+    def _send(self, entries: list[dict[str, Any]]) -> None:
+        from mlflow import MlflowClient
+        from mlflow.entities import Metric
+
+        client = MlflowClient(self._server)
+        figures = [
+            Metric(name, value, entry["time"], entry["step"])
+            for entry in entries
+            for name, value in entry.get("metrics", {}).items()
+        ]
+        for start in range(0, len(figures), BATCH):
+            client.log_batch(self._run_id, metrics=figures[start : start + BATCH])
+        for entry in entries:
+            if entry.get("status") == "RUNNING":
+                client.update_run(self._run_id, status="RUNNING")
+            elif "status" in entry:
+                client.set_terminated(self._run_id, entry["status"], entry["time"])
+
+
+def deliver_all(layout: Layout, server: str) -> tuple[int, int]:
+    """Send what all runs of a project keep.
+
+    Returns:
+        How many runs were delivered, and how many still keep something.
+    """
+    outboxes = [Outbox(path.parent, server, path.stem) for path in sorted(outbox_folder(layout).glob("*.jsonl"))]
+    delivered = [outbox.deliver() for outbox in outboxes]
+    return sum(delivered), len(delivered) - sum(delivered)
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000

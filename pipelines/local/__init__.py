@@ -1,0 +1,1 @@
+"""Everything that runs on this machine alone: servers, workers, and flows without a server."""

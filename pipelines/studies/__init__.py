@@ -1,0 +1,1 @@
+"""Reports that train many runs: ablation, experiments on real files, the choice of the epoch."""

@@ -1,0 +1,236 @@
+"""Which rule picks the better epoch: the study behind `train.smooth_epochs`, on real RAVDESS files.
+
+    python -m pipelines.studies.epoch_choice FOLDER
+
+Trains the audio encoder as experiments.yaml does, with other seeds and without loading a test actor's clip, and keeps
+what it says of every validation clip after every epoch. Then, for each validation actor, the other three of the fold
+choose the epoch by each rule, and the actor measures it. Writes docs/epoch-choice.md and .json; an interrupted run goes
+on with the folds that are missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cfnsr.config.load import Settings
+from cfnsr.errors import exit_with_sentence
+from cfnsr.files import atomic_path, write_text
+from cfnsr.parallel import default_workers, end_with_parent
+from components import download, faces, manifest, mfcc, train
+from pipelines.studies.experiments import commit_of, experiments, settings_of
+
+if TYPE_CHECKING:
+    from cfnsr.corpus.folds import Fold
+
+NAMES = ("audio-honest", "audio-rich")
+SEEDS = (10, 11)
+"""None that experiments.yaml uses."""
+
+Curve = NDArray[np.float64]
+"""(E,): a value an epoch."""
+
+
+def _first_best(values: Curve) -> int:
+    return int(values.argmax())
+
+
+def _last_best(values: Curve) -> int:
+    return len(values) - 1 - int(values[::-1].argmax())
+
+
+def _smoothed(values: Curve, width: int) -> Curve:
+    """Means of the last `width` epochs; of fewer at the beginning."""
+    return np.array([values[max(0, end - width) : end].mean() for end in range(1, len(values) + 1)])
+
+
+RULES: Mapping[str, Callable[[Curve, Curve], int]] = {
+    "highest accuracy, the first of them": lambda accuracy, loss: _first_best(accuracy),
+    "highest accuracy, the last of them": lambda accuracy, loss: _last_best(accuracy),
+    "lowest loss": lambda accuracy, loss: _first_best(-loss),
+    "highest mean accuracy of 5 epochs": lambda accuracy, loss: _first_best(_smoothed(accuracy, 5)),
+    "highest mean accuracy of 10 epochs": lambda accuracy, loss: _first_best(_smoothed(accuracy, 10)),
+    "the last epoch": lambda accuracy, loss: len(accuracy) - 1,
+}
+"""From the accuracy and the loss of the choosing actors after each epoch to an epoch."""
+
+
+def measure(logits: NDArray[np.float32], labels: NDArray[np.integer], actors: NDArray[np.integer]) -> dict[str, float]:
+    """Clips of each actor that are right at the epoch which the other actors choose, by rule.
+
+    Args:
+        logits: (E, N, K), of every clip after every epoch.
+        labels: (N,).
+        actors: (N,).
+    """
+    wide = logits.astype(np.float64)
+    wide -= wide.max(axis=-1, keepdims=True)
+    log_shares = wide - np.log(np.exp(wide).sum(axis=-1, keepdims=True))
+    losses = -np.take_along_axis(log_shares, labels[None, :, None], axis=-1)[..., 0]  # (E, N)
+    right = wide.argmax(axis=-1) == labels  # (E, N)
+    found = dict.fromkeys(RULES, 0.0)
+    for actor in np.unique(actors):
+        others = actors != actor
+        accuracy, loss = right[:, others].mean(axis=1), losses[:, others].mean(axis=1)
+        for name, rule in RULES.items():
+            found[name] += float(right[rule(accuracy, loss), ~others].sum())
+    return found
+
+
+def record(settings: Settings, folder: Path, commit: str, fold: Fold) -> Path:
+    """Train a fold's audio encoder and keep what it says of the validation clips after every epoch.
+
+    Args:
+        settings: of the experiment.
+        folder: for these settings, data and code; a fold that it has is not trained again.
+        commit: that is trained from.
+        fold: of the experiment.
+
+    Returns:
+        An npz file with `logits` (E, N, K), `labels` and `actors` (N,), and `commit`.
+    """
+    import lightning
+    import torch
+    from lightning.pytorch.loggers.logger import DummyLogger
+
+    from cfnsr.features.cached import Features
+    from cfnsr.model import CFNSR
+    from cfnsr.training.fold import normalization_of
+    from cfnsr.training.loaders import FoldData
+    from cfnsr.training.phase import Phase, fit
+
+    path = folder / f"fold-{fold.index}.npz"
+    if path.exists():
+        return path
+    torch.set_num_threads(1)  # folds that each want all cores make each other slower
+    params, seed = settings.params, fold.seed(settings.params.train.seed)
+    phase = params.train.pretrain.audio
+    said: list[list[NDArray[np.float32]]] = []
+
+    class Listener(lightning.Callback):
+        def on_validation_epoch_start(self, *_: Any) -> None:
+            said.append([])
+
+        def on_validation_batch_end(
+            self,
+            trainer: lightning.Trainer,
+            pl_module: lightning.LightningModule,
+            outputs: Any,
+            batch: Any,
+            batch_idx: int,
+            dataloader_idx: int = 0,
+        ) -> None:
+            with torch.no_grad():
+                said[-1].append(network(None, batch["mfcc"]).float().cpu().numpy())
+
+    features = Features.load(settings.layout)
+    torch.manual_seed(seed)
+    network = CFNSR.from_settings(params.model, params.mfcc, "audio")
+    normalization = normalization_of(features, fold, settings)
+    data = FoldData(features, fold, phase, "audio", normalization, seed, params.train, params.mfcc)
+    named = Phase("audio", phase, folder / f"fold-{fold.index}", seed, f"{folder.name} fold {fold.index}")
+    for left in named.folder.glob("*"):  # what was said before a kill is lost, so the fold begins anew
+        left.unlink()
+    fit(network, data, named, params.train, DummyLogger(), [Listener()])
+    clips = data.selection.clips
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez(
+            file,
+            logits=np.stack([np.concatenate(epoch) for epoch in said]),
+            labels=clips["label"].to_numpy(),
+            actors=clips["actor"].to_numpy(),
+            commit=commit,
+        )
+    return path
+
+
+def study(root: Path, clips: Path) -> dict[str, Any]:
+    """Run what is missing of the study.
+
+    Args:
+        root: the project's root.
+        clips: folder of RAVDESS files.
+
+    Returns:
+        The content of docs/epoch-choice.json.
+    """
+    from cfnsr.corpus.folds import actor_folds
+
+    commit, commits = commit_of(root), set()
+    shares: dict[str, dict[str, float]] = {}
+    amounts: dict[str, int] = {}
+    with ProcessPoolExecutor(default_workers(), get_context("spawn"), initializer=end_with_parent) as pool:
+        for name in NAMES:
+            totals, amount = dict.fromkeys(RULES, 0.0), 0
+            for seed in SEEDS:
+                settings = _settings(root, name, clips, seed)
+                for step in (download.download, manifest.manifest, faces.faces, mfcc.mfcc):
+                    step(settings)
+                folds = actor_folds(sorted(settings.params.dataset.actors), settings.params.train)
+                key = train.run_key(settings)
+                folder = root / "runs" / "epoch-choice" / f"{name}-{seed}-{key[:8]}"
+                folder.mkdir(parents=True, exist_ok=True)
+                for path in pool.map(partial(record, settings, folder, commit), folds):
+                    with np.load(path) as content:
+                        found = measure(content["logits"], content["labels"], content["actors"])
+                        amount += len(content["labels"])
+                        commits.add(content["commit"].item())
+                    totals = {rule: totals[rule] + found[rule] for rule in RULES}
+            shares[name] = {rule: total / amount for rule, total in totals.items()}
+            amounts[name] = amount
+    about = {name: experiments(root)[name]["about"] for name in NAMES}
+    return {"seeds": SEEDS, "commit": ", ".join(sorted(commits)), "about": about, "clips": amounts, "accuracy": shares}
+
+
+def page(content: Mapping[str, Any]) -> str:
+    """docs/epoch-choice.md."""
+    names: Sequence[str] = list(content["accuracy"])
+    lines = [
+        "# Which rule picks the better epoch",
+        "",
+        "Made by `python -m pipelines.studies.epoch_choice FOLDER`; epoch-choice.json has the same figures. Three of a",
+        "fold's four validation actors choose the epoch, the fourth measures it, each in turn; no clip of a fold's",
+        f"test actors is loaded. All folds of the honest protocol, seeds {', '.join(map(str, content['seeds']))},",
+        f"with the recipes of commit {content['commit']}.",
+        "",
+        *(f"- {name}: {content['about'][name]}; {content['clips'][name]} answers" for name in names),
+        "",
+        f"| the epoch with the | {' | '.join(names)} |",
+        "| --- " * (len(names) + 1) + "|",
+    ]
+    for rule in content["accuracy"][names[0]]:
+        shown = [f"{content['accuracy'][name][rule]:.1%}" for name in names]
+        lines.append(f"| {rule} | {' | '.join(shown)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _settings(root: Path, name: str, clips: Path, seed: int) -> Settings:
+    source = {"dataset.source": "local", "dataset.path": str(clips.resolve()), "train.watch_test": False}
+    return settings_of(root, name, {**experiments(root)[name]["overrides"], **source}, seed)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="RAVDESS files, searched with subfolders")
+    arguments = parser.parse_args()
+    root = Path.cwd()
+    with exit_with_sentence():
+        content = study(root, arguments.folder)
+        write_text(root / "docs" / "epoch-choice.json", json.dumps(content, indent=2) + "\n")
+        text = page(json.loads(json.dumps(content)))
+        write_text(root / "docs" / "epoch-choice.md", text)
+        print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""`cfnsr export` as a user types it."""
+
+import sys
+
+import pytest
+from helpers.feature_files import write_features, write_params
+from helpers.small_models import write_model
+
+from cfnsr.cli import main
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """Settings, features and a model."""
+    project = tmp_path_factory.mktemp("project")
+    write_features(write_params(project))
+    write_model(project / "model.safetensors")
+    return project
+
+
+@pytest.fixture
+def export(project, tmp_path, monkeypatch, capsys):
+    """Run it in an empty folder; gives exit code, stdout and stderr."""
+
+    def run(*arguments):
+        params = ["--params", str(project / "params.yaml")]
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["cfnsr", "export", str(project / "model.safetensors"), *arguments, *params])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return ended.value.code or 0, *capsys.readouterr()
+
+    return run
+
+
+def test_onnx_is_the_default_and_needs_no_features(export, tmp_path):
+    code, text, _ = export("--params", "nowhere.yaml")
+    assert code == 0
+    assert "written:    model.onnx" in text
+    assert "(OpenVINO)" in text
+    assert "accuracy" not in text
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+
+
+def test_int8_says_what_it_costs(export, tmp_path):
+    code, text, _ = export("--precision", "int8")
+    assert code == 0
+    assert "written:    model.int8.onnx" in text
+    assert "of 64 clips of 4 actors" in text
+    assert [path.name for path in tmp_path.iterdir()] == ["model.int8.onnx"]
+
+
+def test_other_formats_and_places(export, tmp_path):
+    assert export("--format", "torch-export", "--out", "there/network.pt2")[0] == 0
+    assert export("--format", "safetensors", "--out", "there/network.safetensors", "--check")[0] == 0
+    assert sorted(path.name for path in (tmp_path / "there").iterdir()) == ["network.pt2", "network.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--format", "tflite"], "it must be one of onnx, torch-export, safetensors"),
+        (["--precision", "int4"], "it must be one of fp32, fp16, int8"),
+        (["--check", "--profile", "ravdess"], "there is no profile 'ravdess'"),
+    ],
+)
+def test_what_can_not_be_done_has_a_sentence(export, tmp_path, arguments, sentence):
+    code, _, said = export(*arguments)
+    assert code == 2
+    assert sentence in said
+    assert said.count("error:") == 1
+    assert list(tmp_path.iterdir()) == []

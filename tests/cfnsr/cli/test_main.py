@@ -1,0 +1,137 @@
+"""The command as a user types it."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from helpers.feature_files import write_params
+from helpers.paths import PROJECT
+from helpers.yunet_files import write_white_block_detector
+
+from cfnsr import CFNSR, __version__
+from cfnsr.model.checkpoint import save_model
+
+
+def cfnsr(*arguments: str, cwd: Path = PROJECT) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "cfnsr.cli", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_version():
+    assert cfnsr("version").stdout.strip() == __version__
+
+
+def test_help_does_not_import_what_is_slow():
+    slow = "{'torch', 'mlflow', 'prefect', 'lightning', 'cv2', 'pandas'}"
+    code = f"import sys; import cfnsr.cli; print(sorted({slow} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PROJECT)
+    assert done.stdout.strip() == "[]"
+
+
+def test_doctor_finds_everything_the_sample_profile_needs(tmp_path):
+    write_params(tmp_path)
+    done = cfnsr("doctor", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "everything the profile small needs is here" in done.stdout
+    assert "MISS" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("dataset", "remedy"),
+    [
+        ({"source": "local", "path": "nowhere"}, "set dataset.path in params.yaml"),
+        ({"source": "zenodo", "zenodo_url": "http://127.0.0.1:1"}, "check the network or dataset.zenodo_url"),
+        (
+            {"source": "s3", "s3_bucket": "none", "s3_endpoint": "http://127.0.0.1:1"},
+            "check dataset.s3_bucket, dataset.s3_endpoint",
+        ),
+        (
+            {"source": "s3", "s3_bucket": "none", "s3_endpoint": "my-server:9000"},
+            "check dataset.s3_bucket, dataset.s3_endpoint",
+        ),
+    ],
+)
+def test_doctor_says_what_to_do_about_a_source_it_can_not_reach(tmp_path, dataset, remedy):
+    write_params(tmp_path, dataset=dataset)
+    done = cfnsr("doctor", cwd=tmp_path)
+    assert done.returncode == 2
+    assert remedy in done.stdout
+    assert done.stderr.startswith("error: 1 thing(s) the profile small needs are missing")
+
+
+def test_doctor_wants_room_for_a_local_folder_twice(tmp_path):
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    write_params(tmp_path, dataset={"source": "local", "path": "clips"})
+    assert "MISS" not in cfnsr("doctor", cwd=tmp_path).stdout
+    with (folder / "01-01-05-02-01-01-12.mp4").open("wb") as file:  # takes no room itself
+        file.truncate(shutil.disk_usage(folder).free * 3 // 4)
+    done = cfnsr("doctor", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "MISS disk " in done.stdout
+    assert "free some: the profile small needs about" in done.stdout
+    assert done.stdout.count("MISS") == 1
+
+
+def test_doctor_looks_for_the_yunet_file(tmp_path):
+    write_params(tmp_path, faces={"yunet": "models/yunet.onnx"})
+    missing = cfnsr("doctor", cwd=tmp_path)
+    assert missing.returncode == 2
+    assert f"MISS face detector    The YuNet file {tmp_path}/models/yunet.onnx is missing" in missing.stdout
+    assert "set faces.yunet in params.yaml" in missing.stdout
+    (tmp_path / "models").mkdir()
+    write_white_block_detector(tmp_path / "models" / "yunet.onnx")
+    found = cfnsr("doctor", cwd=tmp_path)
+    assert found.returncode == 0, found.stdout
+    assert f"YuNet {tmp_path}/models/yunet.onnx" in found.stdout
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ({"profile": "smal", "small": {}}, "there is no profile 'smal', only small"),
+        ({"profile": "small", "small": {"datasett": {}}}, "did you mean 'dataset'?"),
+    ],
+)
+def test_bad_settings_end_with_one_sentence(tmp_path, content, sentence):
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
+    done = cfnsr("doctor", cwd=tmp_path)
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("model", "sentence"),
+    [
+        ("models:/cfn-sr@champion", "there is no model registry here"),
+        ("nowhere", "does not exist"),
+        (".", "has no model.safetensors in it"),
+    ],
+)
+def test_predict_without_a_model_says_how_to_get_one(tmp_path, model, sentence):
+    done = cfnsr("predict", "clip.mp4", "--model", model, cwd=tmp_path)
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_predict_goes_on_after_a_clip_it_can_not_use(tmp_path):
+    torch.manual_seed(0)
+    network = CFNSR(layers=(1, 1, 1, 1), width=8, cardinality=4, audio_width=8, transformer_layers=1)
+    normalization = {"mfcc_mean": [0], "mfcc_std": [1]}
+    config = {"labels": ["a"] * 8, "faces": {}, "detector": "haar", "mfcc": {}, "normalization": normalization}
+    save_model(tmp_path / "model.safetensors", network, config)
+    (tmp_path / "text.mp4").write_text("not a film")
+    done = cfnsr("predict", "text.mp4", "missing.mp4", "--model", "model.safetensors", "--json", cwd=tmp_path)
+    assert done.returncode == 2
+    errors = [json.loads(line)["error"] for line in done.stdout.splitlines()]
+    assert "damaged or not a media file" in errors[0]
+    assert "missing" in errors[1]
+    assert "2 of 2 clips could not be used" in done.stderr

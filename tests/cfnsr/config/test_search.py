@@ -1,0 +1,47 @@
+import pytest
+import yaml
+from helpers.feature_files import PROFILE
+
+from cfnsr.config.load import load_settings
+from cfnsr.errors import InputError
+
+
+def load(folder, **sections):
+    (folder / "params.yaml").write_text(yaml.safe_dump({"profile": "small", "small": {**PROFILE, **sections}}))
+    return load_settings(folder / "params.yaml").params
+
+
+def test_a_search_space_holds_numbers_and_choices(tmp_path):
+    search = {
+        "train.fusion.lr": {"kind": "float", "low": 1e-4, "high": 1e-2, "log": True},
+        "model.transformer_layers": {"kind": "int", "low": 1, "high": 5},
+        "train.fusion.batch_size": {"kind": "categorical", "choices": [8, 16]},
+    }
+    assert load(tmp_path, tune={"search": search}).tune.search["train.fusion.batch_size"].choices == (8, 16)
+
+
+@pytest.mark.parametrize(
+    ("entry", "sentence"),
+    [
+        ({"kind": "float", "low": 1.0, "high": 0.1}, r"low \(1.0\) must be less than high \(0.1\)"),
+        ({"kind": "float", "low": 0.0, "high": 0.1, "log": True}, r"low \(0.0\) must be above 0 where log is true"),
+        ({"kind": "int", "low": 3, "high": 3}, r"low \(3\) must be less than high \(3\)"),
+        ({"kind": "categorical", "choices": []}, "choices"),
+        ({"kind": "flaot", "low": 0.1, "high": 1}, "kind|tag"),
+        ({"kind": "float", "low": 0.1, "hgih": 1}, "hgih is not a known key"),
+    ],
+)
+def test_an_impossible_range_is_one_sentence(tmp_path, entry, sentence):
+    with pytest.raises(InputError, match=sentence) as error:
+        load(tmp_path, tune={"search": {"train.fusion.lr": entry}})
+    assert "train.fusion.lr" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_an_override_changes_one_place_even_where_the_file_has_an_alias(tmp_path):
+    phase = {"epochs": 2, "batch_size": 8}
+    train = {**PROFILE["train"], "pretrain": {"audio": phase, "video": phase}, "fusion": phase}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump({"profile": "small", "small": {**PROFILE, "train": train}}))
+    assert "*id001" in (tmp_path / "params.yaml").read_text()
+    params = load_settings(tmp_path / "params.yaml", None, {"train.fusion.lr": 0.5}).params
+    assert (params.train.fusion.lr, params.train.pretrain.audio.lr) == (0.5, 1e-3)

@@ -1,0 +1,259 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+import requests
+from helpers.ravdess_zips import HASTY, files_below, noise, settings_for, video_zip
+from helpers.servers import Fault, FileServer, cutting_proxy, file_server, s3_server
+
+from cfnsr.config.load import Settings
+from cfnsr.corpus.download import s3
+from cfnsr.corpus.download.mirror import Mirrored, mirror
+from cfnsr.corpus.download.transfer import Published, fetch
+from cfnsr.corpus.download.zenodo import wanted_archives
+from cfnsr.errors import InputError
+from components.download import download
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+PATIENCE = replace(HASTY, attempts=2)
+BUCKET = "mirror"
+VIDEO_1, VIDEO_2 = "Video_Speech_Actor_01.zip", "Video_Speech_Actor_02.zip"
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    with s3_server() as url:
+        yield url
+
+
+@pytest.fixture(autouse=True)
+def credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_SESSION_TOKEN", "AWS_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for variable in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(variable, str(tmp_path / "none"))
+
+
+@pytest.fixture
+def client(endpoint: str) -> S3Client:
+    """An S3 client, and an empty bucket `mirror`."""
+    requests.post(f"{endpoint}/moto-api/reset", timeout=10).raise_for_status()
+    made = boto3.client("s3", endpoint_url=endpoint)
+    made.create_bucket(Bucket=BUCKET)
+    return made
+
+
+@pytest.fixture
+def zenodo() -> Iterator[FileServer]:
+    with file_server() as server:
+        server.publish(1188976, {VIDEO_1: video_zip(1), VIDEO_2: video_zip(2)})
+        yield server
+
+
+def settings(root: Path, endpoint: str, **dataset: Any) -> Settings:
+    values = {
+        "source": "s3",
+        "s3_bucket": BUCKET,
+        "s3_prefix": "ravdess/v1/",
+        "s3_endpoint": endpoint,
+        "actors": [1, 2],
+    }
+    return settings_for(root, **{**values, **dataset})
+
+
+def fill(root: Path, endpoint: str, zenodo: FileServer, **dataset: Any) -> Mirrored:
+    return mirror(settings(root / "filling", endpoint, zenodo_url=zenodo.url, **dataset), PATIENCE)
+
+
+def objects(client: S3Client) -> dict[str, bytes]:
+    listed = client.list_objects_v2(Bucket=BUCKET).get("Contents", [])
+    return {key["Key"]: client.get_object(Bucket=BUCKET, Key=key["Key"])["Body"].read() for key in listed}
+
+
+def test_what_is_mirrored_can_be_downloaded(
+    tmp_path: Path, endpoint: str, client: S3Client, zenodo: FileServer
+) -> None:
+    assert fill(tmp_path, endpoint, zenodo) == Mirrored(uploaded=(VIDEO_1, VIDEO_2), present=())
+    contents = {name: zenodo.files[zenodo.path(name)] for name in (VIDEO_1, VIDEO_2)}
+    assert objects(client) == {f"ravdess/v1/{name}": content for name, content in contents.items()}
+    assert [path.name for path in (tmp_path / "filling/data/test/.download").iterdir()] == ["lock"]
+    wanted = settings(tmp_path, endpoint)
+    download(wanted, PATIENCE)
+    names = {f"Actor_0{actor}/01-01-0{emotion}-01-01-01-0{actor}.mp4" for actor in (1, 2) for emotion in (1, 2, 3)}
+    assert files_below(wanted.layout.raw) == {name: noise(Path(name).name, 100_000) for name in names}
+
+
+def test_what_is_there_is_left_alone(tmp_path: Path, endpoint: str, client: S3Client, zenodo: FileServer) -> None:
+    fill(tmp_path, endpoint, zenodo, actors=[1])
+    before = client.head_object(Bucket=BUCKET, Key=f"ravdess/v1/{VIDEO_1}")["LastModified"]
+    assert fill(tmp_path, endpoint, zenodo) == Mirrored(uploaded=(VIDEO_2,), present=(VIDEO_1,))
+    assert client.head_object(Bucket=BUCKET, Key=f"ravdess/v1/{VIDEO_1}")["LastModified"] == before
+    assert len(zenodo.to(VIDEO_1)) == 1
+
+
+@pytest.mark.parametrize("metadata", [{}, {"md5": "0" * 32}])
+def test_an_object_that_is_not_the_published_file_is_replaced(
+    tmp_path: Path, endpoint: str, client: S3Client, zenodo: FileServer, metadata: dict[str, str]
+) -> None:
+    client.put_object(Bucket=BUCKET, Key=f"ravdess/v1/{VIDEO_1}", Body=b"other", Metadata=metadata)
+    assert fill(tmp_path, endpoint, zenodo, actors=[1]).uploaded == (VIDEO_1,)
+    assert objects(client) == {f"ravdess/v1/{VIDEO_1}": zenodo.files[zenodo.path(VIDEO_1)]}
+
+
+def test_large_files_go_up_in_parts(
+    tmp_path: Path, endpoint: str, client: S3Client, zenodo: FileServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3, "PART_SIZE", 5 << 20)  # the smallest that S3 allows
+    content = noise(5, 11 << 20)
+    zenodo.publish(1188976, {VIDEO_1: content})
+    fill(tmp_path, endpoint, zenodo, actors=[1], s3_prefix="")
+    head = client.head_object(Bucket=BUCKET, Key=VIDEO_1)
+    assert head["ETag"].endswith('-3"')
+    assert head["Metadata"] == {"md5": hashlib.md5(content).hexdigest()}
+    assert objects(client) == {VIDEO_1: content}
+
+
+def test_a_zenodo_that_sends_rubbish_puts_nothing_into_the_mirror(
+    tmp_path: Path, endpoint: str, client: S3Client, zenodo: FileServer
+) -> None:
+    zenodo.always[zenodo.path(VIDEO_1)] = Fault(corrupt=True)
+    with pytest.raises(InputError, match=rf"{VIDEO_1} has md5 .* instead of"):
+        fill(tmp_path, endpoint, zenodo)
+    assert objects(client).keys() == {f"ravdess/v1/{VIDEO_2}"}
+
+
+def test_a_cut_transfer_is_resumed(tmp_path: Path, endpoint: str, client: S3Client, zenodo: FileServer) -> None:
+    fill(tmp_path, endpoint, zenodo, actors=[1])
+    size = len(zenodo.files[zenodo.path(VIDEO_1)])
+    with cutting_proxy(endpoint) as proxy:
+        proxy.cuts = [100_000, 100_000]
+        wanted = settings(tmp_path, proxy.url, actors=[1])
+        download(wanted, PATIENCE)
+    assert len(files_below(wanted.layout.raw)) == 3
+    assert proxy.cuts == []
+    assert size <= proxy.passed < size + 50_000  # answer headers; nothing was sent twice
+
+
+@pytest.mark.parametrize(
+    "faults", [[Fault(status=503)] * 3, [Fault(status=500)] * 3, [Fault(ignore_range=True, cut_after=100_000)]]
+)
+def test_a_server_in_trouble_is_given_time(tmp_path: Path, faults: list[Fault]) -> None:
+    path, content = f"/{BUCKET}/ravdess/v1/{VIDEO_1}", noise(3, 300_000)
+    with file_server() as server:
+        server.files[path] = content
+        server.faults[path] = faults
+        dataset = settings(tmp_path, server.url).params.dataset
+        opener = s3.Mirror(dataset, PATIENCE).opener(wanted_archives(dataset)[0])
+        file = Published(VIDEO_1, len(content), hashlib.md5(content).hexdigest())
+        fetch(file, opener, tmp_path / VIDEO_1, PATIENCE)
+    assert (tmp_path / VIDEO_1).read_bytes() == content
+
+
+def test_a_partial_of_another_version_is_started_over(
+    tmp_path: Path, endpoint: str, client: S3Client, zenodo: FileServer
+) -> None:
+    fill(tmp_path, endpoint, zenodo, actors=[1])
+    wanted = settings(tmp_path, endpoint, actors=[1])
+    partial = wanted.layout.data / ".download" / f"{VIDEO_1}.part"
+    partial.parent.mkdir(parents=True)
+    partial.write_bytes(b"x" * 1000)
+    partial.with_name(f"{VIDEO_1}.etag").write_text('"0123456789abcdef0123456789abcdef"')
+    download(wanted, replace(PATIENCE, full_transfers=1))  # so that a wrong md5 could not be mended
+    assert len(files_below(wanted.layout.raw)) == 3
+
+
+def test_a_rotten_object_is_refused(tmp_path: Path, endpoint: str, client: S3Client, zenodo: FileServer) -> None:
+    fill(tmp_path, endpoint, zenodo, actors=[1])
+    metadata = client.head_object(Bucket=BUCKET, Key=f"ravdess/v1/{VIDEO_1}")["Metadata"]
+    client.put_object(Bucket=BUCKET, Key=f"ravdess/v1/{VIDEO_1}", Body=bytes(5000), Metadata=metadata)
+    wanted = settings(tmp_path, endpoint, actors=[1])
+    with pytest.raises(InputError, match=rf"{VIDEO_1} has md5 [0-9a-f]{{32}} instead of {metadata['md5']}"):
+        download(wanted, PATIENCE)
+    assert files_below(wanted.layout.raw) == {}
+
+
+def test_a_mirror_filled_by_hand_is_held_against_the_table(tmp_path: Path, endpoint: str, client: S3Client) -> None:
+    client.put_object(Bucket=BUCKET, Key=f"ravdess/v1/{VIDEO_1}", Body=b"short")
+    with pytest.raises(InputError, match=rf"s3://mirror/ravdess/v1/{VIDEO_1} has 5 bytes instead of 552968353"):
+        download(settings(tmp_path, endpoint, actors=[1]), PATIENCE)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "environment", "sentence"),
+    [
+        pytest.param({}, {}, rf"^s3://mirror/ravdess/v1/{VIDEO_1} does not exist: fill the mirror", id="no object"),
+        pytest.param(
+            {"s3_bucket": "absent"}, {}, r"^s3://absent/.*: the bucket does not exist: create it, or", id="no bucket"
+        ),
+        pytest.param({"s3_bucket": "Not a name!"}, {}, r"Invalid bucket name", id="impossible bucket"),
+        pytest.param(
+            {"s3_endpoint": "http://127.0.0.1:9"},
+            {},
+            r"can't be reached \(.*: check dataset\.s3_endpoint",
+            id="nobody there",
+        ),
+        pytest.param(
+            {"s3_endpoint": "localhost"}, {}, r"Invalid endpoint.*: correct dataset\.s3_endpoint", id="no URL"
+        ),
+        pytest.param(
+            {},
+            {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None},
+            r"Unable to locate credentials: set AWS_ACCESS_KEY_ID",
+            id="no credentials",
+        ),
+        pytest.param(
+            {}, {"AWS_SECRET_ACCESS_KEY": None}, r"[Cc]redentials.*: set AWS_ACCESS_KEY_ID", id="half of them"
+        ),
+        pytest.param({}, {"AWS_PROFILE": "absent"}, r"profile \(absent\) could not be found", id="no profile"),
+    ],
+)
+@pytest.mark.parametrize("what", ["download", "mirror"])
+def test_a_bucket_that_can_not_be_used(
+    tmp_path: Path,
+    endpoint: str,
+    client: S3Client,
+    zenodo: FileServer,
+    monkeypatch: pytest.MonkeyPatch,
+    dataset: dict[str, str],
+    environment: dict[str, str | None],
+    sentence: str,
+    what: str,
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.delenv(name) if value is None else monkeypatch.setenv(name, value)
+    wanted = settings(tmp_path, endpoint, zenodo_url=zenodo.url, **dataset)
+    if what == "mirror" and dataset == environment == {}:
+        assert mirror(wanted, PATIENCE).uploaded == (VIDEO_1, VIDEO_2)  # the one case that this is for
+        return
+    with pytest.raises(InputError, match=sentence) as caught:
+        (mirror if what == "mirror" else download)(wanted, PATIENCE)
+    assert "\n" not in str(caught.value)
+
+
+def test_denied_access_gets_a_sentence(tmp_path: Path, endpoint: str, client: S3Client, zenodo: FileServer) -> None:
+    fill(tmp_path, endpoint, zenodo, actors=[1])
+    denial = {"Effect": "Deny", "Principal": "*", "Action": ["s3:GetObject", "s3:PutObject"]}
+    policy = {"Version": "2012-10-17", "Statement": [{**denial, "Resource": f"arn:aws:s3:::{BUCKET}/*"}]}
+    client.put_bucket_policy(Bucket=BUCKET, Policy=json.dumps(policy))
+    with pytest.raises(InputError, match=r"^s3://mirror/.*: access is denied \(\w+\): check the credentials and"):
+        download(settings(tmp_path, endpoint, actors=[1]), PATIENCE)
+    with pytest.raises(InputError, match=r"^s3://mirror/.*: access is denied"):
+        fill(tmp_path, endpoint, zenodo)
+
+
+def test_a_mirror_needs_the_name_of_a_bucket(tmp_path: Path, zenodo: FileServer) -> None:
+    with pytest.raises(InputError, match=r"set dataset\.s3_bucket"):
+        mirror(settings_for(tmp_path, source="zenodo", zenodo_url=zenodo.url), PATIENCE)

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import io
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from helpers.ravdess_zips import files_below, make_zip, noise, video_zip
+
+from cfnsr.corpus.download.unpack import LIMITS, unpack
+from cfnsr.errors import InputError
+
+NAME = "01-01-05-02-01-01-01.mp4"
+ANOTHER = "02-01-05-02-01-01-01.mp4"
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    return tmp_path / "data" / "raw"
+
+
+def write(tmp_path: Path, content: bytes) -> Path:
+    path = tmp_path / "Video_Speech_Actor_01.zip"
+    path.write_bytes(content)
+    return path
+
+
+def entry(name: str, mode: int = 0, content: bytes = b"clip") -> bytes:
+    """A zip of one harmless file and an entry of any name and Unix mode."""
+    buffer = io.BytesIO(make_zip({f"Actor_01/{ANOTHER}": b"harmless"}))
+    with zipfile.ZipFile(buffer, "a") as zipped:
+        info = zipfile.ZipInfo("placeholder")
+        info.filename = name  # as it is: the constructor would tidy it
+        info.external_attr = mode << 16
+        zipped.writestr(info, content)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [f"Actor_01/{NAME}", NAME, f"Video_Speech_Actor_01/Actor_01/{NAME}", f"./{NAME}", f"wrong_folder/{NAME}"],
+)
+def test_takes_published_names_from_any_folder(tmp_path: Path, raw: Path, name: str) -> None:
+    unpacked = unpack(write(tmp_path, entry(name)), raw, {1}, {".mp4"})
+    assert unpacked.files == {f"Actor_01/{ANOTHER}": 8, f"Actor_01/{NAME}": 4}
+    assert files_below(raw) == {f"Actor_01/{ANOTHER}": b"harmless", f"Actor_01/{NAME}": b"clip"}
+    assert not unpacked.skipped
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "reason"),
+    [
+        (f"../{NAME}", 0, "unsafe path or kind"),
+        (f"Actor_01/../../../{NAME}", 0, "unsafe path or kind"),
+        (f"/tmp/{NAME}", 0, "unsafe path or kind"),
+        (f"..\\..\\{NAME}", 0, "unsafe path or kind"),
+        (f"C:\\{NAME}", 0, "unsafe path or kind"),
+        (NAME, 0o120777, "unsafe path or kind"),  # symbolic link
+        (NAME, 0o010644, "unsafe path or kind"),  # FIFO
+        ("../../evil.sh", 0, "unsafe path or kind"),
+        (f"{NAME}.exe", 0, "unexpected name"),
+        (f"__MACOSX/Actor_01/._{NAME}", 0, "unexpected name"),
+        ("README.txt", 0, "unexpected name"),
+        ("01-01-09-01-01-01-01.mp4", 0, "unexpected name"),
+        ("01-01-05-02-01-01-01.wav", 0, "unexpected kind of file"),
+        ("01-01-05-02-01-01-01", 0, "unexpected kind of file"),
+        ("01-02-05-02-01-01-01.mp4", 0, "song"),
+        ("01-01-05-02-01-01-02.mp4", 0, "other actor"),
+        (f"again/{ANOTHER}", 0, "second file of the same name"),
+    ],
+)
+def test_leaves_out_and_counts_the_rest(tmp_path: Path, raw: Path, name: str, mode: int, reason: str) -> None:
+    unpacked = unpack(write(tmp_path, entry(name, mode, b"/etc/passwd")), raw, {1}, {".mp4"})
+    assert unpacked.skipped == {reason: 1}
+    assert files_below(tmp_path).keys() == {"Video_Speech_Actor_01.zip", f"data/raw/Actor_01/{ANOTHER}"}
+    assert files_below(raw) == {f"Actor_01/{ANOTHER}": b"harmless"}
+
+
+def damaged(content: bytes, at: bytes, replacement: bytes) -> bytes:
+    assert len(at) == len(replacement)
+    assert at in content
+    return content.replace(at, replacement)
+
+
+def encrypted(content: bytes) -> bytes:
+    """The first entry's general-purpose flags, in the central directory, say that it is encrypted."""
+    flags = content.index(b"PK\x01\x02") + 8
+    return content[:flags] + b"\x01" + content[flags + 1 :]
+
+
+STORED = make_zip({NAME: b"clip" * 100})
+DEFLATED = make_zip({NAME: b"clip" * 100}, zipfile.ZIP_DEFLATED)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        pytest.param(b"<html>not found</html>", "is damaged or not a zip", id="a page"),
+        pytest.param(b"", "is damaged or not a zip", id="empty"),
+        pytest.param(video_zip(1)[:-300], "is damaged or not a zip", id="truncated"),
+        pytest.param(damaged(STORED, b"clip" * 100, b"clap" * 100), r"Bad CRC-32 for file '01-01", id="wrong CRC"),
+        pytest.param(DEFLATED[:45] + b"\xff" * 15 + DEFLATED[60:], "is damaged or not a zip", id="broken stream"),
+        pytest.param(
+            make_zip({"notes.txt": b""}), "holds no RAVDESS file of the configured actors", id="other content"
+        ),
+        pytest.param(make_zip({}), "holds no RAVDESS file", id="no content"),
+        pytest.param(encrypted(STORED), "can't be unpacked .*encrypted", id="encrypted"),
+    ],
+)
+def test_a_zip_that_is_none_gets_a_sentence(tmp_path: Path, raw: Path, content: bytes, sentence: str) -> None:
+    with pytest.raises(InputError, match=rf"^Video_Speech_Actor_01\.zip .*{sentence}"):
+        unpack(write(tmp_path, content), raw, {1}, {".mp4"})
+    assert files_below(tmp_path).keys() == {"Video_Speech_Actor_01.zip"}
+
+
+def test_a_zip_bomb_is_refused(tmp_path: Path, raw: Path) -> None:
+    bomb = make_zip({f"Actor_01/{NAME}": bytes(20 << 20)}, zipfile.ZIP_DEFLATED)
+    assert len(bomb) < 30_000
+    with pytest.raises(InputError, match=r"claims 20 MiB from \d+ bytes for 'Actor_01/01-01-.*refused as a zip bomb"):
+        unpack(write(tmp_path, bomb), raw, {1}, {".mp4"})
+    assert not raw.exists()
+
+
+@pytest.mark.parametrize(
+    ("limits", "sentence"),
+    [
+        (replace(LIMITS, entry_bytes=1999), r"claims 0 MiB for '01-01-05-.*zip bomb"),
+        (replace(LIMITS, total_bytes=3999), r"claims 0 MiB in all.*zip bomb"),
+        (replace(LIMITS, entries=1), r"claims 2 files, more than 1"),
+    ],
+)
+def test_absurd_claims_are_refused_before_anything_is_written(
+    tmp_path: Path, raw: Path, limits: object, sentence: str
+) -> None:
+    content = make_zip({NAME: noise(1, 2000), ANOTHER: noise(2, 2000)})
+    with pytest.raises(InputError, match=sentence):
+        unpack(write(tmp_path, content), raw, {1}, {".mp4"}, limits)
+    assert not raw.exists()
+    assert unpack(write(tmp_path, content), raw, {1}, {".mp4"}).files.keys() == {
+        f"Actor_01/{NAME}",
+        f"Actor_01/{ANOTHER}",
+    }
+
+
+def test_an_entry_that_lies_about_its_size_is_noticed(tmp_path: Path, raw: Path) -> None:
+    content = make_zip({NAME: bytes(5000)}, zipfile.ZIP_DEFLATED)
+    lying = damaged(content, (5000).to_bytes(4, "little"), (50).to_bytes(4, "little"))
+    with pytest.raises(InputError, match="Bad CRC-32"):
+        unpack(write(tmp_path, lying), raw, {1}, {".mp4"})
+    assert files_below(tmp_path).keys() == {"Video_Speech_Actor_01.zip"}
+
+
+def test_a_raw_file_that_is_a_link_into_a_cache_is_replaced_not_written_through(tmp_path: Path, raw: Path) -> None:
+    cached = tmp_path / "cached"
+    cached.write_bytes(b"cached")
+    (raw / "Actor_01").mkdir(parents=True)
+    (raw / "Actor_01" / NAME).symlink_to(cached)
+    unpack(write(tmp_path, STORED), raw, {1}, {".mp4"})
+    assert cached.read_bytes() == b"cached"
+    assert (raw / "Actor_01" / NAME).read_bytes() == b"clip" * 100

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from helpers.ravdess_zips import HASTY, IMPATIENT
+from helpers.servers import Fault, FileServer, file_server
+
+from cfnsr.config.corpus import DatasetSettings
+from cfnsr.corpus.download.transfer import Published
+from cfnsr.corpus.download.zenodo import Zenodo, wanted_archives
+from cfnsr.errors import InputError
+
+API = "/api/records/1188976"
+
+
+@pytest.fixture
+def server() -> Iterator[FileServer]:
+    with file_server() as state:
+        yield state
+
+
+def dataset(**values: Any) -> DatasetSettings:
+    return DatasetSettings(source="zenodo", **values)
+
+
+def test_the_table_holds_all_actors() -> None:
+    archives = wanted_archives(dataset(audio_zip=True, landmarks_zip=True))
+    assert len(archives) == 26
+    assert sum(archive.published.size for archive in archives[:24]) == pytest.approx(12.44 * 2**30, rel=1e-3)
+    assert len({archive.published.md5 for archive in archives}) == 26
+    assert all(len(bytes.fromhex(archive.published.md5)) == 16 for archive in archives)
+    assert [archive.record for archive in archives] == [1188976] * 25 + [3255102]
+
+
+def test_only_what_the_settings_name_is_wanted() -> None:
+    names = [archive.name for archive in wanted_archives(dataset(actors=(12, 3), audio_zip=True))]
+    assert names == ["Video_Speech_Actor_03.zip", "Video_Speech_Actor_12.zip", "Audio_Speech_Actors_01-24.zip"]
+
+
+def test_the_api_has_the_last_word(server: FileServer) -> None:
+    server.publish(1188976, {"Video_Speech_Actor_02.zip": b"new edition"})
+    published = Zenodo(server.url, HASTY).published(wanted_archives(dataset(actors=(2,))))
+    expected = Published("Video_Speech_Actor_02.zip", 11, hashlib.md5(b"new edition").hexdigest())
+    assert published == {"Video_Speech_Actor_02.zip": expected}
+
+
+def test_a_passing_trouble_of_the_api_passes(server: FileServer) -> None:
+    server.publish(1188976, {"Video_Speech_Actor_02.zip": b"new edition"})
+    server.faults[API] = [Fault(status=500), Fault(status=429)]
+    published = Zenodo(server.url, HASTY).published(wanted_archives(dataset(actors=(2,))))
+    assert published["Video_Speech_Actor_02.zip"].size == 11
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (Fault(status=404), "it answered 404 Not Found"),
+        (Fault(status=403), "it answered 403 Forbidden"),
+        (Fault(status=500), "too many 500 error responses"),
+        (Fault(status=429, headers=(("Retry-After", "0"),)), "too many 429 error responses"),
+        (Fault(stall_after=5), "Read timed out"),
+        (Fault(cut_after=5), "IncompleteRead"),
+        (Fault(garbage=b"<html>maintenance</html>"), "the answer is not JSON"),
+        (Fault(garbage=b'{"message": "moved"}'), "its list of files is not in the known form"),
+        (Fault(garbage=b'{"files": [{"key": "a"}]}'), "its list of files is not in the known form"),
+        (Fault(garbage=b"[]"), "its list of files is not in the known form"),
+    ],
+)
+def test_the_table_helps_out(server: FileServer, caplog: pytest.LogCaptureFixture, fault: Fault, reason: str) -> None:
+    server.publish(1188976, {"Video_Speech_Actor_02.zip": b"new edition"})
+    server.always[API] = fault
+    archives = wanted_archives(dataset(actors=(2,)))
+    published = Zenodo(server.url, IMPATIENT if fault.stall_after else HASTY).published(archives)
+    assert published == {"Video_Speech_Actor_02.zip": archives[0].published}
+    assert reason in caplog.text
+    assert "Video_Speech_Actor_02.zip come from the built-in table" in caplog.text
+
+
+def test_a_file_that_the_api_does_not_list_comes_from_the_table(server: FileServer) -> None:
+    listed = {"key": "Video_Speech_Actor_02.zip", "size": 5, "checksum": "sha256:ab"}
+    server.files[API] = json.dumps({"files": [listed]}).encode()
+    archives = wanted_archives(dataset(actors=(2,)))
+    assert Zenodo(server.url, HASTY).published(archives)["Video_Speech_Actor_02.zip"] == archives[0].published
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("http://127.0.0.1:9", r"http://127\.0\.0\.1:9/api/records/1188976 can't be reached \(.*refused\): check"),
+        ("zenodo.org", "is not a usable address .*: correct dataset.zenodo_url"),
+    ],
+)
+def test_a_site_that_can_not_be_reached(url: str, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        Zenodo(url, HASTY).published(wanted_archives(dataset(actors=(2,))))

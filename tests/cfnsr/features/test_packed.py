@@ -1,0 +1,171 @@
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from cfnsr.errors import ClipError, InputError
+from cfnsr.features.packed import (
+    check_bad_share,
+    extract_by_actor,
+    features_key,
+    left_out,
+    merge_packed,
+    read_key,
+    write_packed,
+)
+
+SCHEMA = pa.schema([("clip_id", pa.string()), ("reason", pa.string()), ("length", pa.int64())])
+
+
+@dataclass(frozen=True)
+class Clip:
+    clip_id: str
+    actor: int
+    digest: str = "d"
+    log: str = ""
+
+
+def length(clip):
+    """The feature of these tests; writes down in a file that it was computed."""
+    if clip.log:
+        with open(clip.log, "a") as log:  # noqa: PTH123
+            log.write(f"{clip.clip_id}\n")
+    if clip.digest == "bad":
+        raise ClipError("it is bad")
+    return {"length": len(clip.clip_id)}
+
+
+@pytest.fixture
+def log(tmp_path):
+    path = tmp_path / "log"
+    path.touch()
+    return path
+
+
+def clips(log, actors=(1, 2), digest="d"):
+    return [Clip(f"{actor}-{number}", actor, digest, str(log)) for actor in actors for number in range(3)]
+
+
+def extract(folder, tasks, **settings):
+    return extract_by_actor(
+        length, tasks, folder=folder, schema=SCHEMA, settings=settings, workers=1, description="test"
+    )
+
+
+def taken(log):
+    """Clips whose feature was computed since the last look, in order."""
+    lines = sorted(log.read_text().split())
+    log.write_text("")
+    return lines
+
+
+def test_one_file_an_actor_and_one_row_group_a_clip(tmp_path, log):
+    parts = extract(tmp_path / "out", clips(log))
+    assert [path.name for path in parts] == ["Actor_01.parquet", "Actor_02.parquet"]
+    assert pq.ParquetFile(parts[1]).num_row_groups == 3
+    assert pq.read_table(parts[1]).to_pylist() == [
+        {"clip_id": f"2-{number}", "reason": "", "length": 3} for number in range(3)
+    ]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["Actor_01.parquet", "Actor_02.parquet"]
+
+
+def test_the_order_of_tasks_does_not_matter(tmp_path, log):
+    first = extract(tmp_path / "a", clips(log))
+    second = extract(tmp_path / "b", clips(log)[::-1])
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+
+
+class TestGoingOn:
+    def test_finished_actors_are_not_redone(self, tmp_path, log):
+        extract(tmp_path / "out", clips(log, actors=[1]))
+        assert taken(log) == ["1-0", "1-1", "1-2"]
+        extract(tmp_path / "out", clips(log))
+        assert taken(log) == ["2-0", "2-1", "2-2"]
+        extract(tmp_path / "out", clips(log))
+        assert taken(log) == []
+
+    def test_other_settings_redo_all(self, tmp_path, log):
+        extract(tmp_path / "out", clips(log), size=1)
+        taken(log)
+        extract(tmp_path / "out", clips(log), size=2)
+        assert len(taken(log)) == 6
+
+    def test_another_source_file_redoes_its_actor(self, tmp_path, log):
+        extract(tmp_path / "out", clips(log))
+        taken(log)
+        extract(tmp_path / "out", clips(log, [1]) + clips(log, [2], digest="new"))
+        assert taken(log) == ["2-0", "2-1", "2-2"]
+
+    def test_a_damaged_part_is_redone(self, tmp_path, log):
+        part = extract(tmp_path / "out", clips(log))[0]
+        part.write_bytes(part.read_bytes()[:100])
+        taken(log)
+        extract(tmp_path / "out", clips(log))
+        assert taken(log) == ["1-0", "1-1", "1-2"]
+
+    def test_what_is_not_wanted_any_more_is_removed(self, tmp_path, log):
+        extract(tmp_path / "out", clips(log))
+        (tmp_path / "out" / "Actor_03.parquet.part").touch()
+        extract(tmp_path / "out", clips(log, actors=[2]))
+        assert [path.name for path in (tmp_path / "out").iterdir()] == ["Actor_02.parquet"]
+
+
+def test_a_bad_clip_is_a_row_with_its_reason(tmp_path, log):
+    parts = extract(tmp_path / "out", [*clips(log, [1]), Clip("1-9", 1, "bad")])
+    assert left_out(parts) == {"1-9": "it is bad"}
+    assert pq.read_table(parts[0]).to_pylist()[-1] == {"clip_id": "1-9", "reason": "it is bad", "length": None}
+
+
+def test_merging_joins_the_parts_and_removes_them(tmp_path, log):
+    parts = extract(tmp_path / "parts", clips(log))
+    merge_packed(parts, tmp_path / "all.parquet", SCHEMA, "key")
+    assert pq.read_table(tmp_path / "all.parquet")["clip_id"].to_pylist() == [clip.clip_id for clip in clips(log)]
+    assert pq.ParquetFile(tmp_path / "all.parquet").num_row_groups == 6
+    assert read_key(tmp_path / "all.parquet") == "key"
+    assert not (tmp_path / "parts").exists()
+
+
+def test_a_merge_that_fails_keeps_the_parts(tmp_path, log):
+    parts = extract(tmp_path / "parts", clips(log))
+    content = parts[1].read_bytes()
+    parts[1].write_bytes(b"")
+    with pytest.raises(pa.ArrowInvalid):
+        merge_packed(parts, tmp_path / "all.parquet", SCHEMA, "key")
+    assert not list(tmp_path.glob("all.parquet*"))
+    parts[1].write_bytes(content)
+    merge_packed(parts, tmp_path / "all.parquet", SCHEMA, "key")
+    assert len(pq.read_table(tmp_path / "all.parquet")) == 6
+
+
+def test_key_of_another_file(tmp_path):
+    pq.write_table(pa.table({"a": [1]}), tmp_path / "other.parquet")
+    (tmp_path / "text.parquet").write_text("no Parquet at all")
+    for name in ("other.parquet", "text.parquet", "missing.parquet"):
+        assert read_key(tmp_path / name) is None
+    write_packed(tmp_path / "own.parquet", [], SCHEMA, "key")
+    assert read_key(tmp_path / "own.parquet") == "key"
+
+
+def test_key_depends_on_settings_clips_and_their_content(log):
+    keys = {
+        features_key(settings, tasks)
+        for settings in ({"size": 1}, {"size": 2})
+        for tasks in (clips(log), clips(log, [1]), clips(log, digest="new"))
+    }
+    assert len(keys) == 6
+
+
+class TestBadShare:
+    def test_below_the_limit_is_told(self, capsys, caplog):
+        check_bad_share("faces", {"1-2": "no face"}, total=20, limit=0.05)
+        assert capsys.readouterr().out == "faces: 19 of 20 clips usable, 1 left out\n"
+        assert caplog.messages == ["faces: 1-2 left out: no face"]
+
+    def test_above_the_limit_fails(self):
+        with pytest.raises(InputError, match=r"2 of 20 clips had to be left out \(1-2: no face\), more than the 5%"):
+            check_bad_share("faces", {"1-3": "no face", "1-2": "no face"}, total=20, limit=0.05)
+
+    def test_no_clips_at_all(self, capsys):
+        check_bad_share("faces", {}, total=0, limit=0)
+        assert "0 of 0" in capsys.readouterr().out

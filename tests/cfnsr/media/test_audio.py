@@ -1,0 +1,190 @@
+import tracemalloc
+import wave
+
+import numpy as np
+import pytest
+from helpers.media_files import chirp, cut, write_media
+
+from cfnsr.errors import ClipError
+from cfnsr.media.audio import read_audio
+from cfnsr.media.stream import stream_sound
+
+
+def likeness(a, b):
+    """Correlation of two sounds over their common length."""
+    n = min(a.size, b.size)
+    return np.corrcoef(a[:n], b[:n])[0, 1]
+
+
+def lag(late, sound, limit):
+    """Samples by which `late` comes after `sound`, up to `limit`, and how alike they are then."""
+    shifts = range(-limit, limit + 1)
+    alike = {shift: likeness(late[max(shift, 0) :], sound[max(-shift, 0) :]) for shift in shifts}
+    best = max(alike, key=alike.get)
+    return best, alike[best]
+
+
+@pytest.mark.parametrize("channels", [3, 8, 16])
+@pytest.mark.parametrize("width", [1, 2])
+def test_no_channel_of_many_microphones_is_left_out(tmp_path, channels, width):
+    """The file does not say what its channels are; one of them at a time has a sound."""
+    tone = chirp(1)[0]
+    path = tmp_path / "field.wav"
+    peaks = []
+    for channel in range(channels):
+        samples = np.zeros((len(tone), channels))
+        samples[:, channel] = tone
+        with wave.open(str(path), "wb") as file:
+            file.setnchannels(channels)
+            file.setsampwidth(width)
+            file.setframerate(48000)
+            whole = samples * 127 + 128 if width == 1 else samples * 32767
+            file.writeframes(whole.round().astype("u1" if width == 1 else "<i2").tobytes())
+        peaks.append(np.abs(read_audio(path, 48000)).max())
+        streamed = np.concatenate([piece.samples for piece in stream_sound(path, 48000)])
+        assert np.abs(streamed).max() == pytest.approx(peaks[-1], rel=1e-6)
+    assert peaks == pytest.approx([0.5 / channels] * channels, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "rate"),
+    [
+        ("clip.wav", "pcm_s16le", 48000),
+        ("clip.wav", "pcm_f32le", 44100),
+        ("clip.wav", "pcm_u8", 8000),
+        ("clip.flac", "flac", 48000),
+        ("clip.mp4", "aac", 48000),
+        ("clip.mov", "pcm_s24le", 48000),
+        ("clip.mp3", "libmp3lame", 44100),
+        ("clip.ogg", "libopus", 48000),
+        ("clip.ts", "aac", 48000),
+        ("clip.webm", "libopus", 48000),
+        ("clip.mkv", "aac", 22050),
+    ],
+)
+class TestContainersAndCodecs:
+    def test_whole_sound(self, tmp_path, name, codec, rate):
+        path = write_media(tmp_path / name, chirp(3, rate), rate=rate, codec=codec)
+        sound = read_audio(path, 16000)
+        assert sound.dtype == np.float32
+        assert sound.size / 16000 == pytest.approx(3, abs=0.1)  # codecs fill up their last frame
+        shift, alike = lag(sound, chirp(3, 16000)[0], limit=500)
+        assert alike > 0.98
+        assert 0 <= shift <= 0.025 * 16000  # MPEG-TS can't say how long the encoder's delay is: 1024 samples for AAC
+
+    def test_window_is_a_slice_of_the_whole(self, tmp_path, name, codec, rate):
+        path = write_media(tmp_path / name, chirp(3, rate), rate=rate, codec=codec)
+        whole = read_audio(path, 16000)
+        window = read_audio(path, 16000, start=1.25, duration=0.5)
+        assert window.size == 8000
+        shift, alike = lag(window, whole[20000:28000], limit=100)
+        assert alike > 0.99
+        assert abs(shift) <= 0.001 * 16000  # Matroska's time stamps are no finer
+
+
+def test_16_bit_mono_sound_comes_through_unchanged(tmp_path):
+    sound = np.random.default_rng(0).integers(-32768, 32768, 4800).astype(np.float32)[None] / 32768
+    path = write_media(tmp_path / "clip.wav", sound)
+    assert np.array_equal(read_audio(path, 48000), sound[0])
+
+
+def test_8_khz_sound_is_upsampled(tmp_path):
+    path = write_media(tmp_path / "clip.wav", chirp(1, 8000), rate=8000)
+    sound = read_audio(path, 44100)
+    assert sound.size == pytest.approx(44100, abs=10)
+    assert likeness(sound, chirp(1, 44100)[0]) > 0.999
+
+
+def test_stereo_becomes_the_mean(tmp_path):
+    left, right = chirp(1), chirp(1, level=0.1)
+    path = write_media(tmp_path / "clip.wav", np.concatenate([left, right]), layout="stereo")
+    assert read_audio(path, 48000) == pytest.approx((left + right)[0] / 2, abs=1e-4)
+
+
+@pytest.mark.parametrize("channel", [0, 1, 2, 4, 5])  # left, right, centre, side channels; 3 is the subwoofer
+def test_every_speaker_of_5_1_sound_is_heard(tmp_path, channel):
+    sound = np.zeros((6, 48000), np.float32)
+    sound[channel] = chirp(1)
+    path = write_media(tmp_path / "clip.flac", sound, layout="5.1")
+    mono = read_audio(path, 48000)
+    assert likeness(mono, chirp(1)[0]) > 0.999
+    assert np.abs(mono).max() > 0.05
+
+
+def test_loud_5_1_sound_does_not_overflow(tmp_path):
+    path = write_media(tmp_path / "clip.flac", np.repeat(chirp(1, level=1), 6, axis=0), layout="5.1")
+    mono = read_audio(path, 48000)
+    assert 0.9 < np.abs(mono).max() <= 1
+    assert likeness(mono, chirp(1)[0]) > 0.9999
+
+
+def test_channels_without_a_known_layout_are_mixed(tmp_path):
+    path = write_media(tmp_path / "clip.wav", np.repeat(chirp(1), 3, axis=0), layout="3 channels")
+    assert likeness(read_audio(path, 48000), chirp(1)[0]) > 0.999
+
+
+def test_a_track_that_begins_late_starts_with_zeros(tmp_path):
+    path = write_media(tmp_path / "clip.mkv", chirp(1), codec="flac", sound_delay=0.5, picture=1.5)
+    sound = read_audio(path, 48000)
+    assert not sound[:23900].any()
+    assert likeness(sound[24000:], chirp(1)[0]) > 0.999
+    assert np.array_equal(read_audio(path, 48000, duration=0.2), np.zeros(9600))
+    assert likeness(read_audio(path, 48000, start=0.75, duration=0.5), chirp(1)[0, 12000:36000]) > 0.999
+
+
+def test_nothing_beyond_the_end(tmp_path):
+    path = write_media(tmp_path / "clip.flac", chirp(1))
+    assert read_audio(path, 48000, start=0.75, duration=1).size == 12000
+    assert read_audio(path, 48000, start=5, duration=1).size == 0
+
+
+@pytest.mark.parametrize("name", ["long.flac", "long.mp3", "long.mp4"])
+def test_a_window_of_a_long_file_takes_little_memory(tmp_path, name):
+    path = write_media(tmp_path / name, np.tile(chirp(30, 8000), 20), rate=8000)  # 10 minutes, 19 MB as samples
+    expected = chirp(30, 8000)[0, :16000]
+    tracemalloc.start()
+    for start in (0, 300):
+        window = read_audio(path, 8000, start=start, duration=2)
+        assert likeness(window, expected) > 0.99
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2_000_000
+
+
+class TestBadFiles:
+    def test_missing(self, tmp_path):
+        with pytest.raises(ClipError, match=r"clip\.wav is missing"):
+            read_audio(tmp_path / "clip.wav", 16000)
+
+    def test_no_audio_track(self, tmp_path):
+        path = write_media(tmp_path / "clip.mp4", picture=1)
+        with pytest.raises(ClipError, match=r"clip\.mp4 has no audio track"):
+            read_audio(path, 16000)
+
+    def test_zero_bytes(self, tmp_path):
+        (tmp_path / "clip.wav").touch()
+        with pytest.raises(ClipError, match="zero bytes"):
+            read_audio(tmp_path / "clip.wav", 16000)
+
+    @pytest.mark.parametrize("name", ["clip.mp4", "clip.wav"])
+    def test_text(self, tmp_path, name):
+        (tmp_path / name).write_text("to be recorded tomorrow\n" * 99)
+        with pytest.raises(ClipError, match="damaged or not a media file"):
+            read_audio(tmp_path / name, 16000)
+
+    def test_a_track_without_data(self, tmp_path):
+        (tmp_path / "clip.flac").write_text("hi")  # FFmpeg takes the suffix for proof and opens it
+        with pytest.raises(ClipError, match="without any sound data"):
+            read_audio(tmp_path / "clip.flac", 16000)
+
+    def test_index_cut_off(self, tmp_path):
+        path = write_media(tmp_path / "clip.mp4", chirp(1), picture=1)
+        with pytest.raises(ClipError, match="damaged or not a media file"):
+            read_audio(cut(path, 0.1), 16000)
+
+    def test_two_rates_in_one_track(self, tmp_path):
+        first = write_media(tmp_path / "first.mp3", chirp(1, 44100), rate=44100)
+        second = write_media(tmp_path / "second.mp3", chirp(1, 48000), rate=48000)
+        (tmp_path / "clip.mp3").write_bytes(first.read_bytes() + second.read_bytes())
+        with pytest.raises(ClipError, match="changes its sample rate or channels in the middle"):
+            read_audio(tmp_path / "clip.mp3", 16000)

@@ -1,0 +1,23 @@
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from helpers.video_files import frame_number, numbered_frames, write_video
+
+from cfnsr.errors import InputError
+from cfnsr.media.camera import camera_pictures
+
+
+def test_a_file_in_place_of_a_camera(tmp_path):
+    path = write_video(tmp_path / "a.mp4", numbered_frames(50))
+    pictures = list(camera_pictures(path, 0.08))
+    numbers = [frame_number(picture.bgr()) for picture in pictures]
+    assert numbers == pytest.approx(range(0, 50, 2), abs=1)  # colours take the way from BGR to planes and back
+    assert {later - number for number, later in pairwise(numbers)} == {2}
+    assert [picture.time for picture in pictures] == pytest.approx([0.08 * number for number in range(25)], abs=0.041)
+
+
+@pytest.mark.parametrize(("source", "sentence"), [(Path("none.mp4"), "name a video file"), (97, "connect it")])
+def test_what_can_not_be_opened(source, sentence):
+    with pytest.raises(InputError, match=sentence):
+        next(camera_pictures(source, 0.1))

@@ -1,0 +1,137 @@
+"""The checkpoints of a phase: always whole, and what is damaged all the same costs the phase and not the run."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import lightning
+import pytest
+import torch
+from helpers.paths import PROJECT
+from helpers.trained_folds import train_first_fold
+from safetensors.torch import load_file
+
+from cfnsr.errors import exit_with_sentence
+
+TESTS = PROJECT / "tests"
+KILLED_WHILE_WRITING = """
+import io, os, signal, sys
+from pathlib import Path
+import torch
+from cfnsr.training import phase as fitting
+
+write_bytes = Path.write_bytes
+
+def cut(path, content):
+    if torch.load(io.BytesIO(content), weights_only=True)["epoch"] == 1:
+        write_bytes(path, bytes(content)[: len(content) // 2])
+        os.kill(os.getpid(), signal.SIGKILL)
+    return write_bytes(path, content)
+
+Path.write_bytes = cut
+from helpers.paths import PROJECT
+from helpers.trained_folds import train_first_fold
+train_first_fold(Path(sys.argv[1]))
+"""
+
+
+class Stop(lightning.Callback):
+    """The end of a training in the last phase, after its first epoch."""
+
+    def on_train_epoch_start(self, trainer, pl_module):
+        if trainer.current_epoch == 1:
+            raise RuntimeError("the power is gone")
+
+
+def stopped(root: Path) -> Path:
+    """The folder of a last phase that has one of its two epochs."""
+    with pytest.raises(RuntimeError, match="the power is gone"):
+        train_first_fold(root, callbacks=[Stop()])
+    return root / "fold" / "fusion"
+
+
+def weights(root: Path) -> dict[str, torch.Tensor]:
+    return load_file(root / "fold" / "model.safetensors")
+
+
+def assert_same_weights(one: Path, other: Path) -> None:
+    ours, theirs = weights(one), weights(other)
+    assert ours.keys() == theirs.keys()
+    assert [name for name, weight in ours.items() if not torch.equal(weight, theirs[name])] == []
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """A fold that was trained in one go."""
+    root = tmp_path_factory.mktemp("whole")
+    train_first_fold(root)
+    return root
+
+
+def test_checkpoints_do_not_go_through_the_folder_of_temporary_files(tmp_path, monkeypatch):
+    """It may be on another disk, from where nothing can be renamed into its place."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "is not there"))
+    folder = stopped(tmp_path)
+    assert sorted(path.name for path in folder.iterdir()) == ["best.ckpt", "last.ckpt"]
+
+
+def test_a_kill_while_a_checkpoint_is_written_costs_that_epoch(whole, tmp_path, caplog):
+    end = subprocess.run(
+        [sys.executable, "-c", KILLED_WHILE_WRITING, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": f"{TESTS}:{TESTS.parent}"},
+        check=False,
+    )
+    assert end.returncode == -signal.SIGKILL
+    assert torch.load(tmp_path / "fold" / "audio" / "last.ckpt", weights_only=True)["epoch"] == 0
+    train_first_fold(tmp_path, write=False)
+    assert "damaged" not in caplog.text
+    assert_same_weights(tmp_path, whole)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def change_a_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("last.ckpt", cut),
+        ("last.ckpt", change_a_byte),
+        ("last.ckpt", lambda path: path.write_bytes(b"")),
+        ("best.ckpt", cut),
+        ("best.ckpt", Path.unlink),
+    ],
+)
+def test_a_phase_with_a_damaged_checkpoint_starts_again(whole, tmp_path, caplog, name, damage):
+    damaged = stopped(tmp_path) / name
+    damage(damaged)
+    with caplog.at_level(logging.WARNING, "cfnsr.training.phase"):
+        train_first_fold(tmp_path, write=False)
+    assert caplog.messages == [f"{damaged} is damaged: this phase starts again"]
+    assert_same_weights(tmp_path, whole)
+
+
+def test_a_disk_that_is_full_at_a_checkpoint_is_a_sentence_that_names_it(tmp_path, capsys):
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+
+    class FullDisk(lightning.Callback):
+        def on_train_epoch_start(self, trainer, pl_module):
+            if trainer.current_epoch == 1:
+                (tmp_path / "fold" / "fusion" / "last.ckpt.part").symlink_to("/dev/full")
+
+    with pytest.raises(SystemExit), exit_with_sentence():
+        train_first_fold(tmp_path, callbacks=[FullDisk()])
+    path = tmp_path / "fold" / "fusion" / "last.ckpt"
+    assert f"error: the disk is full while writing {path}: free some space" in capsys.readouterr().err
+    assert torch.load(path, weights_only=True)["epoch"] == 0

@@ -1,0 +1,213 @@
+"""A study that several workers share, some of which are killed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import optuna
+import pytest
+from helpers.paths import PROJECT
+from helpers.running_programs import kill, running, wait_for
+from optuna.trial import TrialState
+
+from cfnsr.config.search import TuneSettings
+from components.search.study import RETRIES, HopelessTrialError, SharedStudy, first_number
+
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+
+# A worker whose trials leave a file when they begin, and wait for permission to end.
+WORKER = """
+import sys, time
+from pathlib import Path
+from cfnsr.config.search import TuneSettings
+from components.search.study import SharedStudy
+
+folder, trials, patient = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "patient"
+
+def objective(trial):
+    x = trial.suggest_float("x", 0, 1)
+    (folder / f"begun-{trial.number}").write_text(str(x))
+    while patient and not (folder / "go").exists():
+        time.sleep(0.02)
+    return x
+
+SharedStudy(folder, TuneSettings(trials=trials)).work(objective)
+"""
+
+
+def command(folder: Path, trials: int, kind: str) -> list[str]:
+    return [sys.executable, "-c", WORKER, str(folder), str(trials), kind]
+
+
+def shared(folder: Path, trials: int = 6, **settings: int) -> SharedStudy:
+    return SharedStudy(folder / "study", TuneSettings(trials=trials, **settings))
+
+
+def uniform(trial: optuna.Trial) -> float:
+    return trial.suggest_float("x", 0, 1)
+
+
+def test_a_study_has_as_many_trials_as_asked_for_and_goes_on_when_asked_for_more(tmp_path):
+    shared(tmp_path, 3).work(uniform)
+    assert len(shared(tmp_path, 3).study.trials) == 3
+    shared(tmp_path, 3).work(uniform)
+    assert len(shared(tmp_path, 3).study.trials) == 3
+    shared(tmp_path, 5).work(uniform)
+    assert len(shared(tmp_path, 5).study.trials) == 5
+
+
+def test_what_is_drawn_depends_on_seed_and_number_not_on_how_often_the_search_was_started(tmp_path):
+    whole = shared(tmp_path / "whole", 6, startup_trials=3)
+    whole.work(uniform)
+    for trials in (1, 4, 6):
+        part = shared(tmp_path / "part", trials, startup_trials=3)
+        part.work(uniform)
+    draws = [[trial.params["x"] for trial in study.study.trials] for study in (whole, part)]
+    assert draws[0] == draws[1]
+    assert len(set(draws[0])) == 6
+    other = shared(tmp_path / "other", 6, startup_trials=3, seed=1)
+    other.work(uniform)
+    assert not set(draws[0]) & {trial.params["x"] for trial in other.study.trials}
+
+
+def test_hopeless_trials_count_and_other_errors_put_theirs_back(tmp_path):
+    study = shared(tmp_path, 2)
+
+    def hopeless(trial: optuna.Trial) -> float:
+        trial.suggest_float("x", 0, 1)
+        raise HopelessTrialError("the loss became nan")
+
+    study.work(hopeless)
+    assert [trial.state for trial in study.study.trials] == [TrialState.FAIL] * 2
+
+    def broken(trial: optuna.Trial) -> float:
+        trial.suggest_float("x", 0, 1)
+        raise ConnectionError("the server is away")
+
+    study = shared(tmp_path, 3)
+    with pytest.raises(ConnectionError):
+        study.work(broken)
+    lost, waiting = study.study.trials[-2:]
+    assert (lost.state, waiting.state) == (TrialState.FAIL, TrialState.WAITING)
+    study.work(uniform)
+    again = study.study.trials[-1]
+    assert (again.state, again.params, first_number(again)) == (TrialState.COMPLETE, lost.params, lost.number)
+    assert len(study.study.trials) == 4
+
+
+def test_a_trial_that_was_interrupted_is_put_back(tmp_path):
+    def interrupted(trial: optuna.Trial) -> float:
+        trial.suggest_float("x", 0, 1)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        shared(tmp_path, 1).work(interrupted)
+    study = shared(tmp_path, 1)
+    study.work(uniform)
+    lost, again = study.study.trials
+    assert (lost.state, again.state, again.params) == (TrialState.FAIL, TrialState.COMPLETE, lost.params)
+
+
+def test_a_trial_that_ends_every_worker_is_given_up_one_day(tmp_path):
+    """What it drew is what kills them."""
+
+    def deadly(trial: optuna.Trial) -> float:
+        x = trial.suggest_float("x", 0, 1)
+        if first_number(trial.study.trials[trial.number]) == 0:
+            raise RuntimeError("out of memory")
+        return x
+
+    for _ in range(1 + RETRIES):
+        with pytest.raises(RuntimeError):
+            shared(tmp_path, 2).work(deadly)
+    study = shared(tmp_path, 2)
+    study.work(deadly)
+    states = [trial.state for trial in study.study.trials]
+    assert states == [TrialState.FAIL] * (1 + RETRIES) + [TrialState.COMPLETE]
+
+
+def test_a_line_that_was_cut_short_does_not_lose_the_study(tmp_path):
+    shared(tmp_path, 2).work(uniform)
+    with (tmp_path / "study" / "journal.log").open("ab") as journal:
+        journal.write(b'{"op_code": 4, "worker_id": "x", "study')  # the disk was full
+    study = shared(tmp_path, 3)
+    study.work(uniform)
+    assert [trial.state for trial in study.study.trials] == [TrialState.COMPLETE] * 3
+    assert len(shared(tmp_path, 3).study.trials) == 3
+
+
+def test_a_bad_fold_after_a_good_one_is_seen(tmp_path):
+    """Steps 0 to 2 are of the first fold; the trial was the best there."""
+    study = shared(tmp_path, startup_trials=4).study
+    for _ in range(4):
+        study.add_trial(optuna.create_trial(value=0.8, intermediate_values=dict.fromkeys(range(6), 0.8)))
+    trial = study.ask()
+    for step, share in enumerate((0.82, 0.82, 0.82, 0.8)):
+        trial.report(share, step)
+        assert not trial.should_prune(), step
+    trial.report(0.4, 4)
+    assert trial.should_prune()
+
+
+def test_several_workers_share_the_trials_and_none_is_run_twice(tmp_path):
+    workers = [shared(tmp_path, 12) for _ in range(3)]
+    threads = [threading.Thread(target=worker.work, args=(uniform,)) for worker in workers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    trials = shared(tmp_path, 12).study.trials
+    assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 12
+    assert len({trial.params["x"] for trial in trials}) == 12
+
+
+def test_a_killed_trial_is_run_again_by_the_worker_that_is_left(tmp_path):
+    folder = tmp_path / "study"
+    folder.mkdir()
+    with (
+        running(command(folder, 5, "patient"), cwd=PROJECT) as first,
+        running(command(folder, 5, "patient"), cwd=PROJECT),
+    ):
+        wait_for(first, lambda: len(list(folder.glob("begun-*"))) == 2)
+        kill(first)
+        (folder / "go").touch()
+        study = shared(tmp_path, 5)  # and a third one, which begins after the kill
+        study.work(uniform)
+    trials = study.study.trials
+    (killed,) = [trial for trial in trials if trial.state == TrialState.FAIL]
+    (again,) = [trial for trial in trials if first_number(trial) != trial.number]
+    assert first_number(again) == killed.number
+    assert again.params == killed.params
+    assert sum(trial.state == TrialState.COMPLETE for trial in trials) == 5
+    assert len(trials) == 6
+
+
+def test_a_living_workers_trial_is_left_alone(tmp_path):
+    folder = tmp_path / "study"
+    folder.mkdir()
+    with running(command(folder, 1, "patient"), cwd=PROJECT) as worker:
+        wait_for(worker, lambda: bool(list(folder.glob("begun-*"))))
+        study = shared(tmp_path, 2)
+        done = threading.Thread(target=study.work, args=(uniform,))  # does the second one, then waits for the first
+        done.start()
+        wait_for(worker, lambda: len(shared(tmp_path, 2).study.get_trials(states=FINISHED)) == 1)
+        (folder / "go").touch()
+        done.join()
+    assert [trial.state for trial in study.study.trials] == [TrialState.COMPLETE] * 2
+
+
+def test_a_database_that_is_not_there_is_a_sentence(tmp_path):
+    code = "from components.search.study import *; SharedStudy(Path('study'), TuneSettings())"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(PROJECT), "OPTUNA_STORAGE": "sqlite:////nowhere/study.db"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert "OPTUNA_STORAGE can't be used" in done.stderr

@@ -1,0 +1,299 @@
+"""Tracking while the MLflow server goes away and comes back: a real server, killed in the middle of training."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+import mlflow
+import pandas as pd
+import pytest
+from helpers.feature_files import write_features, write_params
+from helpers.mlflow_server import MlflowServer
+from helpers.paths import PROJECT
+from helpers.permissions import permissions_count
+from helpers.running_programs import DEADLINE, running, wait_for
+
+from cfnsr.errors import InputError
+from cfnsr.registry import ServerAwayError, server_needed
+from components.evaluate import evaluate
+from components.register import register
+from components.tracking.outbox import Outbox, outbox_folder
+from components.tracking.runs import RunTracker, deliver, git
+
+PHASE = {"epochs": 2, "batch_size": 8, "lr": 0.003}
+LONG = {"epochs": 12, "batch_size": 8, "lr": 0.003}
+
+
+@pytest.fixture(scope="module")
+def one_server(tmp_path_factory):
+    """A start takes long; tests that kill it start it again."""
+    server = MlflowServer(tmp_path_factory.mktemp("server"))
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def server(one_server, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", one_server.url)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    return one_server
+
+
+@pytest.mark.slow
+def test_training_goes_on_without_the_server_and_nothing_measured_is_lost(tmp_path, server):
+    settings = write_params(
+        tmp_path, train={"folds": 2, "pretrain": {"audio": PHASE, "video": PHASE}, "fusion": LONG, "watch_test": False}
+    )
+    write_features(settings)
+    run = settings.layout.run
+    command = [sys.executable, "-m", "components.train", "--params", str(settings.params_file)]
+    with running(command, cwd=PROJECT, env={**os.environ, "OMP_NUM_THREADS": "1"}) as training:
+        wait_for(training, lambda: (run / "fold-0" / "fusion" / "last.ckpt").exists())
+        server.kill()
+        said = training.communicate(timeout=300)[0]
+    assert training.returncode == 0, said
+    assert "the MLflow server is away: what was measured is kept" in said
+    assert (run / "fold-1" / "fold.json").exists()
+    kept = list(outbox_folder(settings.layout).glob("*.jsonl"))
+    assert kept
+
+    with pytest.raises(InputError, match=f"could not be delivered to {server.url}"):
+        deliver(settings)
+    with pytest.raises(ServerAwayError, match="does not answer"), server_needed(tmp_path):
+        evaluate(settings)
+
+    server.start()
+    done = subprocess.run(
+        [sys.executable, "-m", "components.tracking.runs", "deliver", "--params", str(settings.params_file)],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"{len(kept)} runs delivered to {server.url}" in done.stdout
+    assert not list(outbox_folder(settings.layout).glob("*.jsonl"))
+
+    tracker = RunTracker(settings)
+    for fold in range(2):
+        history = pd.read_csv(run / f"fold-{fold}" / "history.csv")
+        fusion = history[history["phase"] == "fusion"]
+        logged = tracker.client.get_metric_history(tracker.fold(fold), "fusion-validation/accuracy")
+        assert sorted(metric.value for metric in logged) == pytest.approx(sorted(fusion["validation/accuracy"]))
+    for run_id in (tracker.parent(), tracker.fold(0), tracker.fold(1)):
+        assert tracker.client.get_run(run_id).info.status == "FINISHED"
+    ids = json.loads((run / "mlflow.json").read_text())
+    assert {name: len(each) for name, each in ids.items()} == {"train": 1, "fold-0": 1, "fold-1": 1}
+    evaluate(settings)
+    assert register(settings) == 1
+
+
+def test_what_is_kept_is_delivered_once_and_in_order(tmp_path, server):
+    client = mlflow.MlflowClient(server.url)
+    run_id = client.create_run("0").info.run_id
+    outbox = Outbox(tmp_path / "outbox", server.url, run_id)
+    server.kill()
+    for step in range(3):
+        outbox.metrics({"loss": 1.0 - step / 10}, step)
+    outbox.status("FINISHED")
+    assert not outbox.deliver()
+    server.start()
+    (tmp_path / "copy").mkdir()
+    copy = tmp_path / "copy" / f"{run_id}.jsonl"
+    copy.write_bytes((tmp_path / "outbox" / f"{run_id}.jsonl").read_bytes())
+    assert outbox.deliver()
+    assert Outbox(copy.parent, server.url, run_id).deliver()  # as after a kill between sending and dropping
+    assert [(metric.step, metric.value) for metric in client.get_metric_history(run_id, "loss")] == [
+        (0, 1.0),
+        (1, 0.9),
+        (2, 0.8),
+    ]
+    assert client.get_run(run_id).info.status == "FINISHED"
+    assert outbox.deliver()  # there is nothing
+
+
+def test_what_is_measured_during_a_delivery_is_kept(tmp_path):
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    run_id = client.create_run("0").info.run_id
+    outbox = Outbox(tmp_path / "outbox", f"sqlite:///{tmp_path}/mlflow.db", run_id)
+    with outbox.delivering():
+        for step in range(300):
+            outbox.metrics({"loss": float(step)}, step)
+            if step % 100 == 50:
+                outbox.deliver()
+    assert len(client.get_metric_history(run_id, "loss")) == 300
+
+
+def test_a_run_that_the_server_does_not_know_keeps_its_measurements(tmp_path, server):
+    settings = write_params(tmp_path)
+    Outbox(outbox_folder(settings.layout), server.url, "f" * 32).metrics({"loss": 1.0})
+    with pytest.raises(InputError, match="1 runs could not be delivered"):
+        deliver(settings)
+    assert (outbox_folder(settings.layout) / f"{'f' * 32}.jsonl").exists()
+
+
+def test_a_server_that_is_away_at_the_start_is_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    settings = write_params(tmp_path)
+    write_features(settings)
+    command = [sys.executable, "-m", "components.train", "--params", str(settings.params_file)]
+    started = time.monotonic()
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2, f"{time.monotonic() - started}: {done.stderr}"
+    assert "error: the MLflow server http://127.0.0.1:1 does not answer" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "sentence"),
+    [
+        (403, InputError, r"refuses the request \(HTTP 403: Invalid Host header\); check MLFLOW_TRACKING_URI"),
+        (503, ServerAwayError, "does not answer"),
+    ],
+)
+def test_a_server_that_refuses_is_not_called_away(tmp_path, monkeypatch, status, error, sentence):
+    class Proxy(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(b"Invalid Host header")
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        with pytest.raises(error, match=sentence) as raised, server_needed(tmp_path):
+            mlflow.MlflowClient(os.environ["MLFLOW_TRACKING_URI"]).get_registered_model("cfn-sr")
+        assert type(raised.value) is error
+        server.shutdown()
+
+
+def test_a_run_keeps_the_commit_that_it_began_with(tmp_path):
+    settings = write_params(tmp_path)
+    commits = []
+    for message in ("first", "second"):
+        author = "git -c user.name=A -c user.email=a@example.org"
+        words = f"git init -q && git add params.yaml && {author} commit -q --allow-empty -m {message}"
+        subprocess.run(words, shell=True, cwd=tmp_path, check=True)
+        commits.append(git(tmp_path, "rev-parse", "HEAD"))
+        tracker = RunTracker(settings)
+        tracker.describe({"protocol": message}, {})
+    tags = tracker.client.get_run(tracker.parent()).data.tags
+    assert (tags["protocol"], tags["mlflow.source.git.commit"]) == ("second", commits[0])
+    assert commits[0] != commits[1]
+
+
+def test_the_same_runs_are_found_with_and_without_the_server(tmp_path, server, monkeypatch):
+    settings = write_params(tmp_path)
+    with_server = RunTracker(settings).parent()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{server.folder}/mlflow.db")
+    assert RunTracker(settings).parent() == with_server
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/another.db")
+    other = RunTracker(settings).parent()
+    assert other != with_server
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
+    assert RunTracker(settings).parent() == with_server
+
+
+@pytest.mark.parametrize("with_server", [False, True])
+def test_an_experiment_deleted_in_the_ui_is_brought_back_with_its_runs(tmp_path, request, caplog, with_server):
+    if with_server:
+        request.getfixturevalue("server")
+    tracker = RunTracker(write_params(tmp_path))
+    parent, fold = tracker.parent(), tracker.fold(0)
+    experiment = tracker.client.get_run(parent).info.experiment_id
+    tracker.client.delete_experiment(experiment)
+    assert tracker.known("train") is None  # a look brings nothing back
+    assert (tracker.parent(), tracker.fold(0)) == (parent, fold)
+    assert "the experiment cfn-sr had been deleted in MLflow; it is back, with its runs" in caplog.messages
+    tracker.client.delete_experiment(experiment)
+    new = tracker.create("search", {})  # as a study makes its run
+    assert tracker.client.get_run(new).info.experiment_id == experiment
+
+
+def test_an_experiment_that_another_makes_or_brings_back_at_the_same_moment_is_taken(tmp_path, monkeypatch):
+    settings = write_params(tmp_path)
+    first, second = RunTracker(settings), RunTracker(settings)
+    look = second.client.get_experiment_by_name
+
+    def overtaken(name):
+        seen = look(name)
+        first.create("made in between", {})
+        return seen
+
+    monkeypatch.setattr(second.client, "get_experiment_by_name", overtaken)
+    run = second.client.get_run(second.create("second", {}))
+    second.client.delete_experiment(run.info.experiment_id)
+    again = second.client.get_run(second.create("third", {}))
+    assert again.info.experiment_id == run.info.experiment_id
+
+
+OPEN = """
+import sys
+from pathlib import Path
+import mlflow.store.tracking.sqlalchemy_store
+from cfnsr.config.load import load_settings
+from components.tracking.runs import RunTracker
+settings = load_settings(Path(sys.argv[1]))
+print("ready", flush=True)
+sys.stdin.readline()
+print(RunTracker(settings).create("first", {}))
+"""
+
+
+def test_trainings_started_at_once_in_a_fresh_project_make_one_database(tmp_path):
+    settings = write_params(tmp_path)
+    command = [sys.executable, "-c", OPEN, settings.params_file]
+    with ExitStack() as stack:
+        programs = [stack.enter_context(running(command, cwd=PROJECT, stdin=subprocess.PIPE)) for _ in range(6)]
+        for program in programs:
+            assert program.stdout.readline() == "ready\n", program.communicate()[0]
+        assert not (tmp_path / "mlflow.db").exists()
+        for program in programs:
+            program.stdin.write("go\n")
+            program.stdin.flush()
+        said = [program.communicate(timeout=DEADLINE)[0] for program in programs]
+    assert [program.returncode for program in programs] == [0] * len(programs), said
+    made = {output.split()[-1] for output in said}
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    found = client.search_runs([client.get_experiment_by_name("cfn-sr").experiment_id])
+    assert {run.info.run_id for run in found} == made
+    assert len(made) == len(programs)
+
+
+def test_a_database_that_may_only_be_read_can_be_read(tmp_path):
+    settings = write_params(tmp_path)
+    run_id = RunTracker(settings).parent()
+    (tmp_path / "mlflow.db.lock").unlink(missing_ok=True)
+    tmp_path.chmod(0o500)
+    try:
+        with permissions_count():
+            assert RunTracker(settings).known("train") == run_id
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_half_a_line_spoils_no_other(tmp_path, caplog):
+    """A machine went down while it was written."""
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    run_id = client.create_run("0").info.run_id
+    outbox = Outbox(tmp_path / "outbox", f"sqlite:///{tmp_path}/mlflow.db", run_id)
+    for step in range(3):
+        outbox.metrics({"loss": float(step)}, step)
+    file = tmp_path / "outbox" / f"{run_id}.jsonl"
+    first, second, third = file.read_bytes().splitlines()
+    file.write_bytes(b"\n".join([first, second[:9], third]) + b"\n")
+    assert outbox.deliver()
+    assert [metric.value for metric in client.get_metric_history(run_id, "loss")] == [0.0, 2.0]
+    assert "a damaged line is left out" in caplog.text

@@ -1,0 +1,34 @@
+"""A fold trained on a small set of features, for tests of what training leaves."""
+
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+from helpers.feature_files import write_features, write_params
+from lightning.pytorch.loggers import CSVLogger
+
+from cfnsr.config.load import Settings
+from cfnsr.corpus.folds import actor_folds
+from cfnsr.features.cached import Features
+from cfnsr.training.fold import train_fold
+from cfnsr.training.result import FoldResult
+
+PHASE = {"epochs": 2, "batch_size": 8, "optimizer": "adamw", "lr": 0.003}
+
+
+def train_first_fold(root: Path, write: bool = True, callbacks=(), **train) -> tuple[Settings, FoldResult]:
+    """Train fold 0 of the small profile in `root`; `train` replaces keys of its section."""
+    root.mkdir(exist_ok=True)
+    sections = {"pretrain": {"audio": PHASE, "video": PHASE}, "fusion": PHASE, **train}
+    settings = write_params(root, train=sections)
+    if write:
+        write_features(settings)
+    features = Features.load(settings.layout)
+    fold = actor_folds(settings.params.dataset.actors, settings.params.train)[0]
+    loggers = partial(CSVLogger, root / "log")
+    return settings, train_fold(features, fold, settings, root / "fold", loggers, callbacks)
+
+
+def predictions(root: Path) -> pd.DataFrame:
+    """What it said of its test actors."""
+    return pd.read_csv(root / "fold" / "predictions.csv")

@@ -1,0 +1,233 @@
+"""From `make up` to `make down` as a team works with it: deployed flows on a worker, registry, promotion, bad input."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+import psutil
+import pytest
+import requests
+from helpers.mlflow_server import MlflowServer
+from helpers.project_copy import copy_project, make_small, run
+from helpers.running_programs import free_ports
+
+from cfnsr.corpus.ravdess import EMOTIONS
+
+pytestmark = pytest.mark.slow
+MAKE = "make -o .venv/.installed"
+TRAIN = "prefect deployment run train-cfnsr/local --param profile=sample"
+START = "python -m pipelines.local.start"  # the same after a look at the server and its workers
+
+
+class Team:
+    """A copy of the project whose services are up."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.prefect_port, self.mlflow_port = free_ports(2)
+        # From another folder, as a person may do it.
+        up = f"cd / && {MAKE} -C '{root}' up PREFECT_PORT={self.prefect_port} MLFLOW_PORT={self.mlflow_port}"
+        done = run(root, up)
+        assert done.returncode == 0, done.stdout + done.stderr
+        self.client = mlflow.MlflowClient(self.mlflow)
+
+    @property
+    def mlflow(self) -> str:
+        return f"http://127.0.0.1:{self.mlflow_port}"
+
+    def prefect(self, what: str, **filters: object) -> list[dict]:
+        url = f"http://127.0.0.1:{self.prefect_port}/api/{what}/filter"
+        return requests.post(url, json=filters, timeout=30).json()
+
+    def processes(self) -> list[psutil.Process]:
+        record = json.loads((self.root / ".services/processes.json").read_text())
+        return [psutil.Process(int(entry["pid"])) for entry in record.values()]
+
+
+@pytest.fixture(scope="module")
+def team(tmp_path_factory) -> Iterator[Team]:
+    root = copy_project(tmp_path_factory.mktemp("team") / "my cfnsr")
+    make_small(root)
+    try:
+        yield Team(root)
+    finally:
+        run(root, f"{MAKE} down")
+
+
+def test_the_flows_are_deployed_to_pools_that_respect_the_gpus(team):
+    flows = {flow["id"]: flow["name"] for flow in team.prefect("flows")}
+    deployed = {
+        f"{flows[each['flow_id']]}/{each['name']}": each["work_pool_name"] for each in team.prefect("deployments")
+    }
+    assert deployed == {
+        "train-cfnsr/local": "local",
+        "train-cfnsr/gpu": "gpu",
+        "tune-cfnsr/local": "local",
+        "tune-cfnsr/gpu": "gpu",
+        "promote-cfnsr/local": "local",
+    }
+    limits = {pool["name"]: pool["concurrency_limit"] for pool in team.prefect("work_pools")}
+    assert limits["gpu"] >= 1
+    assert limits["local"] is None
+
+
+@pytest.fixture(scope="module")
+def trained(team) -> str:
+    """What the command of the README shows, for the first run."""
+    done = run(team.root, f"{TRAIN} --watch")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+def test_the_run_is_green_and_the_version_is_the_challenger(team, trained):
+    assert "Flow run finished successfully" in trained
+    version = team.client.get_model_version_by_alias("cfn-sr", "challenger")
+    assert str(version.version) == "1"
+    assert version.tags["corpus"] == "synthetic sample corpus"
+    assert run(team.root, "git status --porcelain -- . ':!params.yaml' ':!dvc.lock'").stdout == ""
+
+
+def test_the_flow_run_shows_progress_results_and_where_to_look(team, trained):
+    artifacts = {artifact["key"]: artifact for artifact in team.prefect("artifacts")}
+    assert artifacts["folds"]["data"] == 100.0
+    assert "| accuracy (WAR) |" in artifacts["results"]["data"]
+    assert "registered as cfn-sr version 1" in artifacts["results"]["data"]
+    assert team.mlflow in artifacts["mlflow-run"]["data"]
+    for name in ("curves-png", "confusion-png"):
+        picture = requests.get(artifacts[name]["data"], timeout=30)
+        assert picture.content.startswith(b"\x89PNG")
+
+
+def test_started_again_it_reuses_the_finished_folds_and_the_version(team, trained):
+    finished = {path: path.stat().st_mtime_ns for path in (team.root / "runs").rglob("fold.json")}
+    assert len(finished) == 3
+    assert run(team.root, f"{START} train-cfnsr/local --param profile=sample --watch").returncode == 0
+    assert {path: path.stat().st_mtime_ns for path in finished} == finished
+    assert len(team.client.search_model_versions("name = 'cfn-sr'")) == 1
+
+
+LOAD = """
+import mlflow, pandas, sys
+model = mlflow.pyfunc.load_model("models:/cfn-sr@champion")
+print(model.predict(pandas.DataFrame({"path": [sys.argv[1]]}))["emotion"][0])
+"""
+
+
+def test_promotion_makes_it_champion_and_everybody_loads_it_by_its_alias(team, trained):
+    done = run(team.root, "prefect deployment run promote-cfnsr/local --param version=1 --watch")
+    assert done.returncode == 0, done.stdout + done.stderr
+    clip = next((team.root / "data/sample/raw/Actor_01").glob("*.mp4"))
+    (team.root / "tmp").mkdir()
+    (team.root / "tmp/load.py").write_text(LOAD)
+    loaded = run(team.root, f"MLFLOW_TRACKING_URI={team.mlflow} python tmp/load.py '{clip}'")
+    assert loaded.stdout.split()[-1] in EMOTIONS, loaded.stderr[-3000:]
+    # The database behind the server is the one that the commands use without it.
+    assert run(team.root, f"cfnsr predict '{clip}' --model models:/cfn-sr@champion").returncode == 0
+    again = run(team.root, "python -m components.promote --version 1")
+    assert (again.returncode, "it is the champion already" in again.stderr) == (2, True)
+
+
+def test_overrides_make_a_run_and_a_version_of_their_own(team, trained):
+    overrides = """--param 'overrides={"train.fusion.lr": 0.002, "train.folds": 2}' --param seed=1"""
+    done = run(team.root, f"{TRAIN} {overrides} --param folds=[1] --watch")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "not evaluated: the folds 0 are not trained yet" in " ".join(done.stdout.split())
+    assert run(team.root, f"{TRAIN} {overrides} --watch").returncode == 0
+    version = team.client.get_model_version_by_alias("cfn-sr", "challenger")
+    params = team.client.get_run(version.run_id).data.params
+    assert (params["train.fusion.lr"], params["train.seed"]) == ("0.002", "1")
+    assert len(list((team.root / "runs").glob("sample-*/fold-*"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("parameter", "sentence"),
+    [
+        ("profil=sample", "specified but not found on the deployment"),
+        ("profile=rawdess", "there is no profile 'rawdess', only ravdess, sample"),
+        ("'overrides={\"train.fusion.lrr\": 1}'", "sample.train.fusion.lrr is not a known key; did you mean 'lr'?"),
+        ("'overrides={\"faces.size\": 64}'", "faces.size can't be changed for one run"),
+        ("protocol=none", "'none' is not one of"),
+        ("folds=[7]", "there is no fold 7; this run has the folds 0, 1, 2"),
+    ],
+)
+def test_bad_parameters_end_with_a_sentence_and_nothing_half_done(team, trained, parameter, sentence):
+    before = sorted((team.root / "runs").rglob("*"))
+    done = run(team.root, f"prefect deployment run train-cfnsr/local --param {parameter} --watch")
+    assert done.returncode == 1
+    assert sentence in " ".join(done.stdout.split())
+    assert "Traceback" not in done.stdout + done.stderr
+    assert sorted((team.root / "runs").rglob("*")) == before
+
+
+def test_a_failing_data_stage_fails_the_run_with_its_own_sentence(team, trained):
+    params = team.root / "params.yaml"
+    kept = params.read_text()
+    params.write_text(kept.replace("source: sample", "path: /nowhere\n    source: local", 1))
+    try:
+        done = run(team.root, f"{TRAIN} --watch")
+    finally:
+        params.write_text(kept)
+    assert done.returncode == 1
+    assert "/nowhere" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("train-cfnsr/locl", "there is no deployment 'train-cfnsr/locl'; the server knows promote-cfnsr/local, "),
+        ("--watch", "name a deployment first"),
+        ("train-cfnsr", "name a deployment first"),
+        pytest.param(
+            "train-cfnsr/gpu",
+            "no worker polls the pool 'gpu', so nothing would run; start one: ",
+            marks=pytest.mark.skipif(shutil.which("nvidia-smi") is not None, reason="`make up` starts one for a GPU"),
+        ),
+    ],
+)
+def test_what_nobody_would_run_is_not_started(team, arguments, sentence):
+    before = {each["id"] for each in team.prefect("flow_runs")}
+    done = run(team.root, f"{START} {arguments}")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"error: {sentence}" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert {each["id"] for each in team.prefect("flow_runs")} == before
+
+
+def test_a_second_up_and_a_taken_port_are_refused(team, tmp_path):
+    done = run(team.root, f"{MAKE} up")
+    assert done.returncode == 2
+    assert "error: the services of this project are running already" in done.stderr
+    taken = f"PYTHONPATH='{team.root}' python -m pipelines.local.services up --prefect-port {team.prefect_port}"
+    done = run(team.root, f"cd {tmp_path} && {taken}")
+    assert done.returncode == 2
+    assert f"error: port {team.prefect_port} can't be used" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_status_says_when_there_is_no_worker_and_down_ends_these_processes_only(team, trained, tmp_path):
+    assert "running: mlflow, prefect, worker-local" in run(team.root, f"{MAKE} status").stdout
+    mine = team.processes()
+    mine[-1].kill()
+    mine[-1].wait(60)
+    done = run(team.root, f"{MAKE} status")
+    assert done.returncode == 2
+    assert "error: worker-local ended" in done.stderr
+    other = MlflowServer(tmp_path / "other")
+    other.start()
+    try:
+        assert "ended: mlflow, prefect" in run(team.root, f"{MAKE} down").stdout
+        assert requests.get(f"{other.url}/health", timeout=30).ok
+    finally:
+        other.kill()
+    assert not any(process.is_running() for process in mine)
+    assert not (team.root / "prefect.toml").exists()
+    assert "no services of this project are running" in run(team.root, f"{MAKE} status").stderr
+    assert run(team.root, f"{MAKE} down").returncode == 0
+    assert "error: no Prefect server is set" in run(team.root, f"{START} train-cfnsr/local").stderr
+    away = f"PREFECT_API_URL=http://127.0.0.1:{team.prefect_port}/api {START} train-cfnsr/local"
+    done = run(team.root, away)
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    assert f"error: the Prefect server at http://127.0.0.1:{team.prefect_port}/api does not answer" in done.stderr
