@@ -12,6 +12,7 @@ from typing import Any
 import av
 import numpy as np
 from helpers.media_files import Sound, chirp
+from helpers.permissions import no_realtime
 from helpers.video_files import Image, background, draw_face
 
 FPS = 25
@@ -62,7 +63,7 @@ def write_talk(
     """
     stamps = [number / FPS for number in range(round(seconds * FPS))] if times is None else times
     images = iter(repeat(people(CENTRE)) if frames is None else frames)
-    with av.open(str(path), "w", options=options or {}) as container:
+    with no_realtime(), av.open(str(path), "w", options=options or {}) as container:
         pictures: Any = None
         voice: Any = container.add_stream(audio, rate=rate) if audio else None
         if voice:

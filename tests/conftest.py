@@ -1,0 +1,51 @@
+"""What holds for every test: it leaves no child process running and no thread with another priority."""
+
+import os
+from collections.abc import Iterator
+from multiprocessing import resource_tracker
+from pathlib import Path
+
+import psutil
+import pytest
+
+GRACE = 10  # s; for child processes that are about to end
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _module_leaves_no_process() -> Iterator[None]:
+    """Fail the last test of a module whose fixtures leave child processes running."""
+    before = _children()
+    yield
+    _assert_ended(_children() - before)
+
+
+@pytest.fixture(autouse=True)
+def _test_leaves_nothing_behind() -> Iterator[None]:
+    """Fail a test that leaves child processes running, or threads whose scheduling or priority it changed."""
+    scheduling, before = _scheduling(), _children()
+    yield
+    assert _scheduling() <= scheduling, "a thread was left with another scheduling policy or priority"
+    _assert_ended(_children() - before)
+
+
+def _scheduling() -> set[tuple[int, int]]:
+    """Scheduling policy and nice value of each thread of this process."""
+    found = set()
+    tasks = Path("/proc/self/task")
+    for thread in (int(task.name) for task in tasks.iterdir()) if tasks.exists() else ():
+        try:
+            found.add((os.sched_getscheduler(thread), os.getpriority(os.PRIO_PROCESS, thread)))
+        except ProcessLookupError:  # it ended in the meantime
+            continue
+    return found
+
+
+def _children() -> set[psutil.Process]:
+    """Child processes, without the one that multiprocessing keeps for itself as long as Python runs."""
+    tracker = resource_tracker._resource_tracker._pid
+    return {child for child in psutil.Process().children() if child.pid != tracker}
+
+
+def _assert_ended(children: set[psutil.Process]) -> None:
+    _, left = psutil.wait_procs([child for child in children if child.status() != psutil.STATUS_ZOMBIE], GRACE)
+    assert not left, f"child processes were left running: {left}"
