@@ -25,7 +25,7 @@ import requests
 
 from cfnsr.errors import InputError, exit_with_sentence
 from cfnsr.files import write_text
-from cfnsr.registry import ARTIFACTS, database_uri, follow_move
+from cfnsr.registry import ARTIFACTS, database_uri
 
 LEAN_MLFLOW = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 """The server's engine for jobs, which nothing here uses: eight more processes with 2 GB that are never quite idle."""
@@ -108,7 +108,7 @@ def up(machine: Machine) -> None:
 
 
 def _start_servers(machine: Machine) -> None:
-    follow_move(machine.root)
+    pass  # follow_move(machine.root)
     artifacts = (machine.root / ARTIFACTS).as_uri()
     # Artifacts go straight to the folder, as they do without a server, so that the same runs work both ways.
     mlflow = ["--backend-store-uri", database_uri(machine.root), "--default-artifact-root", artifacts]
