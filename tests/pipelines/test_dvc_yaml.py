@@ -4,17 +4,15 @@ from pathlib import Path
 
 import pytest
 import yaml
+from helpers.dvc_stages import STAGES, earlier_stages, outputs
 from helpers.imports import reachable
 from helpers.paths import PROJECT
 
 from cfnsr.config.load import load_settings
 from cfnsr.config.sections import ProfileSettings
 
-DVC = yaml.safe_load((PROJECT / "dvc.yaml").read_text())
 PARAMS = yaml.safe_load((PROJECT / "params.yaml").read_text())
 
-
-STAGES = DVC["stages"]
 
 # Sources that can't change what a stage makes. The values of the settings are params of the stage.
 PLUMBING = {
@@ -33,21 +31,10 @@ PLUMBING = {
 }
 
 
-def outputs(stage: str) -> set[str]:
-    listed = [*STAGES[stage]["outs"], *STAGES[stage].get("metrics", ())]
-    return {next(iter(out)) if isinstance(out, dict) else out for out in listed}
-
-
-def with_earlier_stages(stage: str) -> set[str]:
-    """A stage and all whose outputs it depends on, directly or not."""
-    needed = {other for other in STAGES if outputs(other) & set(STAGES[stage]["deps"])}
-    return {stage}.union(*map(with_earlier_stages, needed))
-
-
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_change_of_code_that_makes_a_stages_output_runs_the_stage(stage):
     """Code that the stage uses is a dependency of the stage, or of an earlier one, whose output then changes."""
-    covered = {dep for each in with_earlier_stages(stage) for dep in STAGES[each]["deps"]} | PLUMBING
+    covered = {dep for each in {stage, *earlier_stages(stage)} for dep in STAGES[each]["deps"]} | PLUMBING
     assert [
         path.as_posix()
         for path in reachable(STAGES[stage]["cmd"].removeprefix("python -m "))
