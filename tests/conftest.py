@@ -9,6 +9,14 @@ import psutil
 import pytest
 
 GRACE = 10  # s; for child processes that are about to end
+LONGEST = ("test_demo.py", "test_services.py", "test_scaling.py")
+"""Files that take minutes."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the longest files first, so that no process is left alone with one of them at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (item.path.name not in LONGEST, item.path not in slow))
 
 
 @pytest.fixture(autouse=True, scope="module")
