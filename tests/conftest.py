@@ -1,4 +1,4 @@
-"""What holds for every test: it leaves no child process running and no thread with another priority."""
+"""The order of the tests, and what they all must leave as it was: processes and priorities of threads."""
 
 import os
 from collections.abc import Iterator
@@ -20,20 +20,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _module_leaves_no_process() -> Iterator[None]:
-    """Fail the last test of a module whose fixtures leave child processes running."""
+def _leaves_no_process() -> Iterator[None]:
+    """Fail the last test of a file that leaves child processes running."""
     before = _children()
     yield
-    _assert_ended(_children() - before)
+    _, left = psutil.wait_procs(_children() - before, GRACE)
+    assert not left, f"child processes were left running: {left}"
 
 
 @pytest.fixture(autouse=True)
-def _test_leaves_nothing_behind() -> Iterator[None]:
-    """Fail a test that leaves child processes running, or threads whose scheduling or priority it changed."""
-    scheduling, before = _scheduling(), _children()
+def _leaves_priorities() -> Iterator[None]:
+    """Fail a test that leaves a thread with another scheduling policy or priority."""
+    before = _scheduling()
     yield
-    assert _scheduling() <= scheduling, "a thread was left with another scheduling policy or priority"
-    _assert_ended(_children() - before)
+    assert _scheduling() <= before, "a thread was left with another scheduling policy or priority"
 
 
 def _scheduling() -> set[tuple[int, int]]:
@@ -52,8 +52,3 @@ def _children() -> set[psutil.Process]:
     """Child processes, without the one that multiprocessing keeps for itself as long as Python runs."""
     tracker = resource_tracker._resource_tracker._pid
     return {child for child in psutil.Process().children() if child.pid != tracker}
-
-
-def _assert_ended(children: set[psutil.Process]) -> None:
-    _, left = psutil.wait_procs([child for child in children if child.status() != psutil.STATUS_ZOMBIE], GRACE)
-    assert not left, f"child processes were left running: {left}"
