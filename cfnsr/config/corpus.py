@@ -8,7 +8,9 @@ from typing import Literal
 from pydantic import Field, PositiveInt, model_validator
 
 from cfnsr.config.base import Section
-from cfnsr.corpus.ravdess import ACTORS
+
+ACTORS = tuple(range(1, 25))
+"""Actors of RAVDESS."""
 
 SYNTHETIC = "synthetic sample, not RAVDESS"
 """What the clips of the synthetic corpus say of themselves."""

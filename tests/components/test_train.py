@@ -209,13 +209,10 @@ SHORT = {"folds": 1, "pretrain": {"audio": ONE_EPOCH, "video": ONE_EPOCH}, "fusi
 @pytest.mark.parametrize(
     ("model", "train_settings", "networks"),
     [
-        ({"modality": "audio"}, {}, {"audio"}),
         ({"modality": "video"}, {}, {"video"}),
-        ({"fusion": "average"}, {}, {"audio", "video", "fusion"}),
+        ({"fusion": "average"}, {"loader_workers": 2}, {"audio", "video", "fusion"}),
         ({"fusion": "concat"}, {"standardize_mfcc": False}, {"audio", "video", "fusion"}),
         ({"stem_relu": False}, {"pretrain": {"audio": {"epochs": 0}, "video": {"epochs": 0}}}, {"fusion"}),
-        ({}, {"loader_workers": 2}, {"audio", "video", "fusion"}),
-        ({}, {"protocol": "published"}, {"audio", "video", "fusion"}),
     ],
 )
 def test_every_way_of_training_ends_with_figures(tmp_path, model, train_settings, networks):

@@ -39,7 +39,6 @@ def plain(tmp_path_factory) -> Path:
         {"fusion": {**PHASE, "ema": 0.5}},
         {"fusion": {**PHASE, "mixup": 0.4}},
         {"fusion": {**PHASE, "gradient_clip": 0.01}},
-        {"fusion": {**PHASE, "warmup": 0.5}},
         {"fusion": {**PHASE, "schedule": "cosine", "warmup": 0.25}},
         {"fusion": {**PHASE, "label_smoothing": 0.2}},
         {"fusion": {**PHASE, "modality_dropout": 0.5}},
