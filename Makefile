@@ -91,4 +91,4 @@ lock: install  ## resolve the pinned requirements again from pyproject.toml
 		--no-emit-index-url --no-annotate --no-header -o requirements-kubeflow.txt
 
 clean:  ## remove what the runs made, not .venv and not the DVC cache
-	rm -rf data runs studies plots metrics mlartifacts mlflow.db mlflow.db.lock
+	rm -rf data runs studies plots metrics models mlartifacts mlflow.db mlflow.db.lock

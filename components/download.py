@@ -66,4 +66,4 @@ def _fetch(settings: Settings, workspace: Workspace, patience: Patience) -> None
 
 
 if __name__ == "__main__":
-    run_step(download, __doc__, ("dataset",))
+    run_step(download, __doc__)

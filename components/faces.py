@@ -13,13 +13,9 @@ from cfnsr.features.faces.detect import load_detector
 from cfnsr.features.faces.extract import FaceTask, extract_faces
 from cfnsr.features.faces.store import SCHEMA
 from cfnsr.features.packed import check_bad_share, extract_by_actor, files_by_actor, left_out
-from cfnsr.files import code_digest, file_digest
+from cfnsr.files import file_digest
 from cfnsr.parallel import default_workers
-from components.output_lock import making
-from components.step import run_step
-
-CODE = ("cfnsr/features/faces", "cfnsr/media")
-"""What decides about the crops besides settings and clips; dvc.yaml names the same."""
+from components.step import code_of, output_lock, run_step
 
 
 def faces(settings: Settings) -> None:
@@ -34,7 +30,7 @@ def faces(settings: Settings) -> None:
     layout = settings.layout
     if not layout.raw.is_dir():
         raise InputError(f"{layout.raw} is missing: run `dvc repro download` first.")
-    with making(settings, layout.faces):
+    with output_lock(settings, layout.faces):
         options = _options(settings)
         tasks = _tasks(settings, options)
         layout.faces.mkdir(parents=True, exist_ok=True)
@@ -91,8 +87,8 @@ def _tasks(settings: Settings, options: FacesSettings) -> list[FaceTask]:
 def _dependencies(options: FacesSettings) -> dict[str, Any]:
     """What the crops depend on besides the clips."""
     chosen = options.model_dump(exclude={"max_bad_share", "yunet"})
-    return chosen | {"yunet": options.yunet and file_digest(Path(options.yunet)), "code": code_digest(CODE)}
+    return chosen | {"yunet": options.yunet and file_digest(Path(options.yunet)), "code": code_of("faces")}
 
 
 if __name__ == "__main__":
-    run_step(faces, __doc__, ("faces",))
+    run_step(faces, __doc__)

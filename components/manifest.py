@@ -11,8 +11,7 @@ from cfnsr.corpus.manifest import build_manifest, faults, without_songs, write_m
 from cfnsr.errors import InputError
 from cfnsr.media.probe import is_synthetic
 from cfnsr.parallel import default_workers
-from components.output_lock import making
-from components.step import run_step
+from components.step import output_lock, run_step
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +24,7 @@ def manifest(settings: Settings) -> None:
             clips are given out as others, or more rows than `manifest.max_bad_share` have a file that can't be used
             (the table is written all the same).
     """
-    with making(settings, settings.layout.manifest):
+    with output_lock(settings, settings.layout.manifest):
         table = build_manifest(settings.layout.raw, default_workers())
         write_manifest(table, settings.layout.manifest)
     _report(table)
@@ -75,4 +74,4 @@ def _check_origin(table: pd.DataFrame, settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    run_step(manifest, __doc__, ("manifest",))
+    run_step(manifest, __doc__)

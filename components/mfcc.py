@@ -12,13 +12,8 @@ from cfnsr.config.sections import MfccSettings
 from cfnsr.corpus.manifest import read_manifest
 from cfnsr.features.mfcc import SCHEMA, features_of_file
 from cfnsr.features.packed import check_bad_share, extract_by_actor, features_key, left_out, merge_packed, read_key
-from cfnsr.files import code_digest
 from cfnsr.parallel import default_workers
-from components.output_lock import making
-from components.step import run_step
-
-CODE = ("cfnsr/media", "cfnsr/features/mfcc.py", "cfnsr/features/pitch.py")
-"""What decides about the feature besides settings and clips; dvc.yaml names the same."""
+from components.step import code_of, output_lock, run_step
 
 
 @dataclass(frozen=True)
@@ -40,7 +35,7 @@ def mfcc(settings: Settings) -> None:
             used.
     """
     params, layout = settings.params.mfcc, settings.layout
-    with making(settings, layout.mfcc):
+    with output_lock(settings, layout.mfcc):
         tasks, depends_on = _tasks(settings), _dependencies(params)
         key = features_key(depends_on, tasks)
         folder = layout.mfcc.with_name(f".{layout.mfcc.stem}")  # finished actors of a run that is under way
@@ -81,7 +76,7 @@ def _tasks(settings: Settings) -> list[MfccTask]:
 
 def _dependencies(params: MfccSettings) -> dict[str, Any]:
     """What the features depend on besides the clips."""
-    return params.model_dump(exclude={"max_bad_share"}) | {"code": code_digest(CODE)}
+    return params.model_dump(exclude={"max_bad_share"}) | {"code": code_of("mfcc")}
 
 
 def extract(task: MfccTask) -> dict[str, Any]:
@@ -95,4 +90,4 @@ def extract(task: MfccTask) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    run_step(mfcc, __doc__, ("mfcc",))
+    run_step(mfcc, __doc__)

@@ -28,7 +28,7 @@ from supervisor.xmlrpc import SupervisorTransport
 
 from cfnsr.errors import InputError, exit_with_sentence
 from cfnsr.files import write_text
-from cfnsr.registry import ARTIFACTS, database_uri, follow_move
+from cfnsr.registry import ARTIFACTS, database_uri
 
 CONFIG = Path(__file__).with_name("supervisord.conf")
 MLFLOW_OPTIONS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
@@ -143,7 +143,6 @@ def _launch(root: Path, mlflow_port: int, prefect_port: int) -> dict[str, str]:
         "PREFECT_SERVER_LOGS_STREAM_PUBLISHING_ENABLED": "true",
         "DO_NOT_TRACK": "1",
     }
-    follow_move(root)
     folder.mkdir(exist_ok=True)
     # Not in the project's folder, whose prefect.toml is not meant for the server.
     _run(folder, environment, "supervisord", "-c", str(CONFIG))

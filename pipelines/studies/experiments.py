@@ -70,10 +70,10 @@ def run_experiments(root: Path, clips: Path, names: Sequence[str] = ()) -> Itera
     for name, seeds in variants.items():
         mfcc.mfcc(seeds[0])
         for settings in seeds:
-            train.train(settings)
+            train.train(Run.open(settings))
             if not (settings.layout.run / COMMIT).exists():  # else it was trained before and is only reported again
                 write_text(settings.layout.run / COMMIT, commit + "\n")
-        contents = [evaluate.evaluate(settings) for settings in seeds]
+        contents = [evaluate.evaluate(Run.open(settings)) for settings in seeds]
         commits = sorted({(settings.layout.run / COMMIT).read_text().strip() for settings in seeds})
         yield {"name": name, "about": known[name]["about"], "commit": ", ".join(commits), **_row(seeds, contents)}
 
@@ -162,7 +162,7 @@ def _over_seeds(seeds: Sequence[Settings]) -> dict[str, Any]:
 
     folds = range(seeds[0].params.train.folds)
     tables = [
-        final_network(read_predictions([train.fold_folder(settings, fold) for fold in folds])).sort_values("clip_id")
+        final_network(read_predictions([fold_folder(settings, fold) for fold in folds])).sort_values("clip_id")
         for settings in seeds
     ]
     every, one = pd.concat(tables), tables[0]
