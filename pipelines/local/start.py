@@ -32,7 +32,7 @@ def check_ready(deployment: str) -> None:
     url = PREFECT_API_URL.value()
     if not url:
         raise InputError(
-            "no Prefect server is set: start one with `make up`, or set PREFECT_API_URL; `dvc repro` trains without one."
+            "no Prefect server is set: start one with `make up`, or set PREFECT_API_URL. `dvc repro` needs none."
         )
     with get_client(sync_client=True) as client:
         if (failure := client.api_healthcheck()) is not None:
@@ -42,7 +42,9 @@ def check_ready(deployment: str) -> None:
         except ObjectNotFound:
             flows = {flow.id: flow.name for flow in client.read_flows()}
             known = sorted(f"{flows[each.flow_id]}/{each.name}" for each in client.read_deployments())
-            raise InputError(f"there is no deployment {deployment!r}; the server has {', '.join(known) or 'none'}.") from None
+            raise InputError(
+                f"there is no deployment {deployment!r}; the server has {', '.join(known) or 'none'}."
+            ) from None
         workers = client.read_workers_for_work_pool(pool) if pool else []
     if not any(worker.status == "ONLINE" for worker in workers):
         raise InputError(
