@@ -18,7 +18,7 @@ from components.step import code_of, output_lock, run_step
 
 @dataclass(frozen=True)
 class MfccTask:
-    """One clip and what its MFCC depends on."""
+    """One clip, and what its MFCC depends on."""
 
     clip_id: str
     actor: int
@@ -28,17 +28,17 @@ class MfccTask:
 
 
 def mfcc(settings: Settings) -> None:
-    """Write `data/<profile>/mfcc.parquet`; a run that was killed goes on after its last finished actor.
+    """Write `data/<profile>/mfcc.parquet`; an interrupted run continues after its last finished actor.
 
     Raises:
-        InputError: there is no manifest, another process is at it, or more clips than `mfcc.max_bad_share` can't be
-            used.
+        InputError: there is no manifest, another process is writing the same file, or more clips than
+            `mfcc.max_bad_share` can't be used.
     """
     params, layout = settings.params.mfcc, settings.layout
     with output_lock(settings, layout.mfcc):
         tasks, depends_on = _tasks(settings), _dependencies(params)
         key = features_key(depends_on, tasks)
-        folder = layout.mfcc.with_name(f".{layout.mfcc.stem}")  # finished actors of a run that is under way
+        folder = layout.mfcc.with_name(f".{layout.mfcc.stem}")  # finished actors of an unfinished run
         if read_key(layout.mfcc) != key:
             parts = extract_by_actor(
                 extract,
@@ -50,13 +50,13 @@ def mfcc(settings: Settings) -> None:
                 description="mfcc",
             )
             merge_packed(parts, layout.mfcc, SCHEMA, key)
-        shutil.rmtree(folder, ignore_errors=True)  # left by a run that was killed just after it had merged them
+        shutil.rmtree(folder, ignore_errors=True)  # left by a run that was killed after merging them
         reasons = left_out([layout.mfcc])
     check_bad_share("mfcc", reasons, len(tasks), params.max_bad_share)
 
 
 def keys(settings: Settings) -> dict[Path, str]:
-    """The key of the file that the stage makes of the present settings, clips and code.
+    """The key of the file that the stage makes from the present settings, clips and code.
 
     Raises:
         InputError: there is no manifest.
@@ -75,7 +75,7 @@ def _tasks(settings: Settings) -> list[MfccTask]:
 
 
 def _dependencies(params: MfccSettings) -> dict[str, Any]:
-    """What the features depend on besides the clips."""
+    """What the features depend on, besides the clips."""
     return params.model_dump(exclude={"max_bad_share"}) | {"code": code_of("mfcc")}
 
 

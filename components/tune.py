@@ -117,8 +117,8 @@ def check_space(settings: Settings) -> None:
     for key in tune.search:
         if all(is_idle(key, modality) for modality in modalities):
             raise InputError(
-                f"{settings.profile}.tune.search: {key} changes nothing about a network of model.modality "
-                f"{' or '.join(sorted(modalities))}; search others."
+                f"{settings.profile}.tune.search: {key} has no effect on a network of model.modality "
+                f"{' or '.join(sorted(modalities))}; search other keys."
             )
     if any(each.params.train.protocol == "published" for each in tried):
         raise InputError(

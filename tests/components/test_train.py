@@ -132,7 +132,7 @@ def test_the_version_has_a_model_card_with_the_figures_of_the_run(trained):
     card = Path(folder).read_text()
     content = json.loads(trained.layout.metrics.read_text())
     assert card.startswith("# CFN-SR, trained on the synthetic sample corpus")
-    assert f"| all it takes | {content['pooled']['accuracy']:.1%} |" in card
+    assert f"| all inputs | {content['pooled']['accuracy']:.1%} |" in card
     for name, group in content["sex"].items():
         assert f"| 3 {name} | {group['accuracy']:.1%} |" in card
     assert "Not for decisions about people" in card
