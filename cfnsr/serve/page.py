@@ -17,7 +17,7 @@ import gradio as gr
 from cfnsr.errors import InputError
 from cfnsr.predict import Moment, Predictor
 from cfnsr.predict.show.palette import clock
-from cfnsr.predict.show.tables import timeline_file
+from cfnsr.predict.show.tables import timeline_csv
 from cfnsr.serve import render
 from cfnsr.serve.limits import ServerLimits
 from cfnsr.serve.uploads import Uploads
@@ -133,7 +133,7 @@ def _results(predictor: Predictor, clip: Path, limits: ServerLimits, progress: g
     progress(0.0, desc="Starting")
     explanation = predictor.explain(clip, watch=watch)
     table = clip.with_name(f"{clip.stem}.timeline.csv")
-    with timeline_file(table, predictor.recipe.labels) as write:
+    with timeline_csv(table, predictor.recipe.labels) as write:
         write(explanation.prediction)
     return (
         render.headline(explanation.prediction),

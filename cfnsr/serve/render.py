@@ -57,11 +57,9 @@ def details(explanation: Explanation) -> str:
     return _contributions(explanation) + _gaze(explanation)
 
 
-def problem(sentence: str) -> str:
+def problem(reason: str) -> str:
     """Why there is no prediction for a clip."""
-    return (
-        f'<section class="card problem" role="alert"><h2>No result</h2><p>{escape(_capital(sentence))}.</p></section>'
-    )
+    return f'<section class="card problem" role="alert"><h2>No result</h2><p>Reason: {escape(reason)}.</p></section>'
 
 
 def welcome(megabytes: float, seconds: float) -> str:
@@ -76,7 +74,7 @@ def welcome(megabytes: float, seconds: float) -> str:
 
 def footer(synthetic: bool) -> str:
     """What everyone who sees a prediction should know."""
-    ravdess = f"Networks trained on RAVDESS: {NOTE[0].lower()}{NOTE[1:]}"
+    ravdess = f"Networks for RAVDESS are {NOTE[0].lower()}{NOTE[1:]}"
     return f"<footer>{f'{SYNTHETIC_NOTE}<br>{ravdess}' if synthetic else NOTE}</footer>"
 
 
@@ -146,7 +144,7 @@ def _areas(cells: Sequence[Cell], duration: float) -> str:
     for emotion in answered[0][1]:
         high = low + [shares[emotion] for _, shares in answered]
         steps = "".join(
-            f"M{cell.begin:.2f} {1 - bottom:.3f}V{1 - top:.3f}H{cell.end:.2f}V{1 - bottom:.3f}Z"
+            f"M{cell.start:.2f} {1 - bottom:.3f}V{1 - top:.3f}H{cell.end:.2f}V{1 - bottom:.3f}Z"
             for (cell, _), bottom, top in zip(answered, low, high, strict=True)
         )
         paths.append(f'<path d="{steps}" fill="{colour(emotion)}"><title>{escape(emotion)}</title></path>')
@@ -160,10 +158,10 @@ def _areas(cells: Sequence[Cell], duration: float) -> str:
 def _band(cells: Sequence[Cell], duration: float) -> str:
     """The most probable emotion over time."""
     spans = []
-    for begin, end, emotion in stretches(cells):
+    for start, end, emotion in stretches(cells):
         if emotion:
-            name = escape(emotion) if end - begin >= _LABEL * duration else ""
-            style = f"{_place(begin, end, duration)}; background: {colour(emotion)}"
+            name = escape(emotion) if end - start >= _LABEL * duration else ""
+            style = f"{_place(start, end, duration)}; background: {colour(emotion)}"
             spans.append(f'<span style="{style}" title="{escape(emotion)}">{name}</span>')
     return f'<div class="band">{"".join(spans)}</div>'
 
@@ -173,13 +171,13 @@ def _flag_rows(cells: Sequence[Cell], duration: float) -> Iterable[str]:
     for flag in Flag:
         raised = [cell for cell in cells if flag in cell.moment.flags]
         if raised:
-            lines = "".join(f'<i style="{_place(cell.begin, cell.end, duration)}"></i>' for cell in raised)
+            lines = "".join(f'<i style="{_place(cell.start, cell.end, duration)}"></i>' for cell in raised)
             yield f'<div class="flagged">{lines}<span>{flag}</span></div>'
 
 
-def _place(begin: float, end: float, duration: float) -> str:
+def _place(start: float, end: float, duration: float) -> str:
     whole = duration or 1.0  # a still image has no duration
-    return f"left: {begin / whole:.2%}; width: {(end - begin) / whole:.2%}"
+    return f"left: {start / whole:.2%}; width: {(end - start) / whole:.2%}"
 
 
 def _ticks(duration: float) -> str:
@@ -195,7 +193,3 @@ def _legend(cells: Sequence[Cell]) -> str:
 
 def _length(seconds: float) -> str:
     return f"{seconds:g} seconds" if seconds < 120 else f"{seconds / 60:.3g} minutes"
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -34,7 +34,7 @@ def local_clip(row: Mapping[Any, Any], limits: ServerLimits) -> Iterator[Path]:
     given = {name: row[name] for name in COLUMNS if isinstance(row.get(name), str) and row[name]}
     if len(given) != 1:
         raise ClipError(
-            "a row needs exactly one of `path` (a file on the server), `url` and `content` (the file, base64), "
+            "a row needs one of `path` (a file on the server), `url` and `content` (the file, base64), "
             f"and this one has {' and '.join(f'`{name}`' for name in given) or 'none'}"
         )
     with tempfile.TemporaryDirectory(prefix="cfnsr-") as folder:
@@ -56,7 +56,7 @@ def _allowed_path(path: Path, limits: ServerLimits) -> Path:
         real = path.resolve()
         is_file = real.is_file()
     except (OSError, ValueError, RuntimeError):  # too long, a null character, a loop of links
-        raise ClipError("`path` is not a valid path") from None
+        raise ClipError("`path` is not a path") from None
     if not real.is_relative_to(limits.paths_below.resolve()):
         raise ClipError(f"{path} is outside the folder that this server reads (CFNSR_PATHS_BELOW)")
     if not is_file:

@@ -206,8 +206,8 @@ def test_a_recording_is_answered(visit):
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("text.mp4", "Text.mp4 is damaged or not a media file"),
-        ("long.mp4", "Long.mp4 is longer than 0:06.0"),
+        ("text.mp4", "text.mp4 is damaged or not a media file"),
+        ("long.mp4", "long.mp4 is longer than 0:06.0"),
     ],
 )
 def test_after_an_unusable_clip_the_next_one_works(visit, home, name, sentence):
