@@ -170,7 +170,7 @@ def _runs() -> dict[int, Run]:
         FileNotFoundError: `make results` has not finished them here.
     """
     from cfnsr.features.mfcc import read_mfcc
-    from components.train import fold_folder
+    from components.run import fold_folder
     from pipelines.studies.experiments import experiments, settings_of
 
     found, name = {}, "audio-published"

@@ -20,7 +20,7 @@ from mlflow.pyfunc import PythonModel
 from cfnsr.corpus.ravdess import EMOTIONS
 from cfnsr.errors import ClipError, InputError
 from cfnsr.predict import Predictor
-from cfnsr.serve.limits import Limits
+from cfnsr.serve.limits import ServerLimits
 from cfnsr.serve.request import COLUMNS, local_clip
 
 logger = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ class EmotionModel(PythonModel):
 
     def load_context(self, context: Any) -> None:
         """Load the weights that were logged with the model, and the limits of this process."""
-        self._limits = Limits.from_environment()
+        self._limits = ServerLimits.from_environment()
         yunet = context.artifacts.get("yunet")
         weights = Path(context.artifacts["weights"])
         self._predictor = Predictor.from_pretrained(weights, None if yunet is None else Path(yunet))

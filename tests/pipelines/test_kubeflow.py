@@ -1,4 +1,4 @@
-"""The Kubeflow pipeline, compiled in an environment of its own, against the graph of dvc.yaml."""
+"""The Kubeflow pipeline, compiled in its own environment, has the graph of dvc.yaml."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory) -> tuple[dict, dict]:
-    """The pipeline, and what it says for Kubernetes alone."""
+    """The pipeline, and its settings for Kubernetes."""
     project = copy_project(tmp_path_factory.mktemp("kubeflow") / "cfnsr")
     if (PROJECT / KUBEFLOW).exists():  # `make test` has installed it
         (project / KUBEFLOW).symlink_to(PROJECT / KUBEFLOW)
@@ -29,7 +29,7 @@ def earlier_tasks(tasks: dict, name: str) -> set[str]:
     return found.union(*(earlier_tasks(tasks, task) for task in found))
 
 
-def test_its_tasks_are_the_stages_of_dvc(compiled):
+def test_the_tasks_are_the_stages_of_dvc(compiled):
     tasks = compiled[0]["root"]["dag"]["tasks"]
     assert set(tasks) == set(STAGES)
 
@@ -49,13 +49,13 @@ def test_tasks_wait_for_what_their_stages_need(compiled):
         assert earlier_tasks(tasks, name) == earlier_stages(name)
 
 
-def test_training_alone_asks_for_a_gpu_and_all_share_the_checkout(compiled):
+def test_only_training_requests_a_gpu_and_all_tasks_share_the_checkout(compiled):
     pipeline, platform = compiled
-    asks = {
+    gpus = {
         name: executor["container"].get("resources", {}).get("accelerator", {}).get("resourceCount")
         for name, executor in pipeline["deploymentSpec"]["executors"].items()
     }
-    assert {name: count for name, count in asks.items() if count} == {"exec-train": "1"}
+    assert {name: count for name, count in gpus.items() if count} == {"exec-train": "1"}
     assert all(executor["pvcMount"][0]["mountPath"] == "/cfnsr" for executor in platform.values())
-    assert set(platform) == set(asks)
+    assert set(platform) == set(gpus)
     assert all(not task["cachingOptions"] for task in pipeline["root"]["dag"]["tasks"].values())

@@ -163,8 +163,8 @@ def test_a_bad_row_among_good_ones_is_a_row_with_its_reason(server):
         ({"path": "."}, "is not a file"),
         ({"path": "text.mp4"}, "text.mp4 is damaged or not a media file"),
         ({"path": "nobody.wav"}, "nobody.wav can't be answered"),
-        ({"path": "long.mp4"}, "long.mp4 is longer than the 0:06.0 that this server takes"),
-        ({"path": "large.mp4"}, "takes up to 1 MB"),
+        ({"path": "long.mp4"}, "long.mp4 is longer than 0:06.0"),
+        ({"path": "large.mp4"}, "up to 1 MB"),
         ({"path": "../secret.mp4"}, "outside the folder"),
         ({"path": "link.mp4"}, "outside the folder"),
         ({"path": "/etc/passwd"}, "outside the folder"),
@@ -173,14 +173,14 @@ def test_a_bad_row_among_good_ones_is_a_row_with_its_reason(server):
         ({"content": "garbage!"}, "`content` is not base64"),
         ({"content": "ünïcode"}, "`content` is not base64"),
         ({"content": base64.b64encode(b"not a film").decode()}, "content is damaged or not a media file"),
-        ({"content": "A" * 1_400_000}, "takes up to 1 MB"),
+        ({"content": "A" * 1_400_000}, "up to 1 MB"),
         ({"url": "https://example.org/talk.mp4"}, "only http URLs"),
         ({"url": "file:///etc/passwd"}, "only http URLs"),
         ({"url": "http://127.0.0.1:9/talk.mp4"}, "not a public address"),
         ({"url": "http://[::1]/talk.mp4"}, "not a public address"),
         ({"url": "http://[::ffff:127.0.0.1]/talk.mp4"}, "not a public address"),
         ({"url": "http://169.254.169.254/latest/meta-data"}, "not a public address"),
-        ({"url": "http://"}, "names no host"),
+        ({"url": "http://"}, "has no host"),
         ({"url": "http://[oops"}, "`url` is not a URL"),
         ({"path": "", "content": ""}, "needs one of `path`"),
         ({"path": "talk.mp4", "content": "AAAA"}, "this one has `path` and `content`"),
@@ -201,7 +201,7 @@ def test_a_request_without_a_usable_clip_is_answered_with_400_and_a_sentence(ser
 def test_a_request_of_too_many_rows_is_refused_before_any_work(server):
     answer = ask(server, *[{"path": "talk.mp4"}] * (ROWS + 1))
     assert answer.status_code == 400
-    assert f"the request has {ROWS + 1} rows, and this server takes up to {ROWS}" in answer.text
+    assert f"the request has {ROWS + 1} rows" in answer.text
 
 
 @pytest.mark.parametrize(
