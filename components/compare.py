@@ -51,7 +51,7 @@ def compare(run_a: Path, run_b: Path) -> Compared:
             "the runs have tested the same clips, but in other folds, so their networks were trained on other actors; "
             "compare runs with the same folds."
         )
-    doubtful = tuple(run for run, folds in runs.items() if any(fold.unknown_ancestors for fold in folds.values()))
+    doubtful = tuple(run for run, folds in runs.items() if any(fold.unknown_provenance for fold in folds.values()))
     return Compared(result, len(tested[0]), doubtful)
 
 

@@ -70,7 +70,7 @@ def evaluate(settings: Settings) -> dict[str, Any]:
 
 def _claim(settings: Settings, results: Sequence[FoldResult]) -> str:
     """What the figures are, to stand beside them."""
-    unknown = any(result.unknown_ancestors for result in results)
+    unknown = any(result.unknown_provenance for result in results)
     train = settings.params.train
     return CLAIM[train.protocol] + (UNKNOWN if unknown else "") + (TUNED if train.tuned else "")
 

@@ -39,7 +39,6 @@ CODE = (
     "cfnsr/model/calibration.py",
     "cfnsr/training/callbacks.py",
     "cfnsr/training/dataset.py",
-    "cfnsr/training/distributed.py",
     "cfnsr/training/phase.py",
     "cfnsr/corpus/folds.py",
     "cfnsr/model",

@@ -18,7 +18,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionM
 
 from cfnsr.config.sections import FusionSettings, PhaseSettings
 from cfnsr.errors import InputError
-from cfnsr.model import CFNSR
+from cfnsr.model.network import CFNSR
 from cfnsr.training.augment import drop_modalities, mixup
 from cfnsr.training.dataset import Batch
 from cfnsr.training.result import SCORE, TEST_SCORE
@@ -41,7 +41,7 @@ class EmotionTask(lightning.LightningModule):
     def __init__(self, network: CFNSR, phase: PhaseSettings) -> None:
         super().__init__()
         self.network, self._phase = network, phase
-        classes = network.arguments["classes"]
+        classes = network.config.classes
         self.scores = MetricCollection(
             {SCORE: MulticlassAccuracy(classes, average="micro"), "validation/uar": UnweightedRecall(classes)}
         )

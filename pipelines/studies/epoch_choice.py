@@ -103,17 +103,16 @@ def record(settings: Settings, folder: Path, commit: str, fold: Fold) -> Path:
     from lightning.pytorch.loggers.logger import DummyLogger
 
     from cfnsr.features.cached import Features
-    from cfnsr.model import CFNSR
+    from cfnsr.model.network import CFNSR
     from cfnsr.training.fold import normalization_of
     from cfnsr.training.loaders import FoldData
-    from cfnsr.training.phase import Phase, fit
+    from cfnsr.training.phase import fit
 
     path = folder / f"fold-{fold.index}.npz"
     if path.exists():
         return path
     torch.set_num_threads(1)  # folds that each want all cores make each other slower
     params, seed = settings.params, fold.seed(settings.params.train.seed)
-    phase = params.train.pretrain.audio
     said: list[list[NDArray[np.float32]]] = []
 
     class Listener(lightning.Callback):
@@ -136,11 +135,11 @@ def record(settings: Settings, folder: Path, commit: str, fold: Fold) -> Path:
     torch.manual_seed(seed)
     network = CFNSR.from_settings(params.model, params.mfcc, "audio")
     normalization = normalization_of(features, fold, settings)
-    data = FoldData(features, fold, phase, "audio", normalization, seed, params.train, params.mfcc)
-    named = Phase("audio", phase, folder / f"fold-{fold.index}", seed, f"{folder.name} fold {fold.index}")
-    for left in named.folder.glob("*"):  # what was said before a kill is lost, so the fold begins anew
+    data = FoldData(features, fold, settings, "audio", params.train.pretrain.audio, normalization)
+    training = folder / f"fold-{fold.index}"
+    for left in training.glob("*"):  # what was said before a kill is lost, so the fold begins anew
         left.unlink()
-    fit(network, data, named, params.train, DummyLogger(), [Listener()])
+    fit(network, data, training, params.train, DummyLogger(), [Listener()])
     clips = data.selection.clips
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez(
