@@ -17,6 +17,7 @@ from cfnsr.corpus.folds import actor_folds
 from cfnsr.errors import InputError
 from cfnsr.features.cached import Features
 from cfnsr.model.checkpoint import load_model, save_model
+from cfnsr.model.metadata import Provenance
 from cfnsr.model.network import CFNSR
 from cfnsr.training.fold import train_fold
 from cfnsr.training.pretrained import load_pretrained
@@ -161,7 +162,7 @@ def test_unusable_weights_are_refused(tmp_path, content, message):
     elif content is not None:
         path = write_model(tmp_path / "weights.safetensors")
         _, metadata = load_model(path)
-        save_model(path, content, metadata.model_copy(update={"network": content.config}))
+        save_model(path, content, metadata.model_copy(update={"network": content.config, "provenance": Provenance()}))
     with pytest.raises(InputError, match=message):
         train_first_fold(
             tmp_path / "run", pretrain={"audio": {**PHASE, "checkpoint": str(path)}, "video": PHASE}, fusion=PHASE
