@@ -42,6 +42,11 @@ class DatasetSettings(Section):
     s3_endpoint: str | None = None  # None: AWS; credentials come from where boto3 finds them
     parallel_downloads: PositiveInt = 3
 
+    @property
+    def synthetic(self) -> bool:
+        """Whether the clips are those of the synthetic sample corpus."""
+        return self.source == "sample"
+
     @model_validator(mode="after")
     def _complete(self) -> DatasetSettings:
         if not self.actors or len(set(self.actors)) != len(self.actors) or not set(self.actors) <= set(ACTORS):

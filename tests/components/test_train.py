@@ -63,12 +63,12 @@ def test_the_epoch_is_the_one_with_the_best_validation_score(trained):
 
 
 def test_the_weights_carry_what_prediction_needs(trained):
-    model, config = load_model(trained.layout.run / "fold-0" / "model.safetensors")
-    assert config["labels"] == list(EMOTIONS)
-    assert config["synthetic"] is True
-    assert config["mfcc"]["sample_rate"] == 16000
-    assert len(config["normalization"]["mfcc_mean"]) == 13
-    assert model.arguments["mfcc_frames"] == trained.params.mfcc.frames
+    _, metadata = load_model(trained.layout.run / "fold-0" / "model.safetensors")
+    assert metadata.labels == EMOTIONS
+    assert metadata.synthetic
+    assert metadata.mfcc.sample_rate == 16000
+    assert len(metadata.normalization.mfcc_mean) == 13
+    assert metadata.network.mfcc_frames == trained.params.mfcc.frames
 
 
 def test_the_metrics_file_says_what_it_measured(trained):
