@@ -12,7 +12,7 @@ from cfnsr.errors import InputError
 from cfnsr.features.faces.detect import load_detector
 from cfnsr.features.faces.extract import FaceTask, extract_faces
 from cfnsr.features.faces.store import SCHEMA
-from cfnsr.features.packed import check_bad_share, extract_by_actor, files_by_actor, left_out
+from cfnsr.features.packed import check_bad_share, excluded, extract_by_actor, files_by_actor
 from cfnsr.files import code_digest, file_digest
 from cfnsr.parallel import default_workers
 from components.output_lock import making
@@ -47,7 +47,7 @@ def faces(settings: Settings) -> None:
             workers=default_workers(),
             description="faces",
         )
-        reasons = left_out(paths)
+        reasons = excluded(paths)
     if not tasks:
         print(f"faces: no clip of {layout.manifest} has a video; {layout.faces} stays empty, audio can be used alone")
     check_bad_share("faces", reasons, len(tasks), options.max_bad_share)

@@ -127,8 +127,8 @@ def plan(settings: Settings) -> list[Fold]:
         # Now, while the server is known to answer: training goes on without it. What a fold could not tell then may
         # be waiting, and a finished fold is not begun again.
         tracker.outbox(tracker.fold(fold.index)).deliver()
-    if features.left_out:
-        logger.warning("%d takes or files are left out; `cfnsr clips` says why", len(features.left_out))
+    if features.excluded:
+        logger.warning("%d takes or files are left out; `cfnsr clips` says why", len(features.excluded))
     return folds
 
 
@@ -164,7 +164,7 @@ def describe_run(settings: Settings, features: Features) -> RunTracker:
             "protocol": params.train.protocol,
             "dataset_digest": dataset_digest(features.clips),
             "clips": str(len(features.having(params.model.modality))),
-            "clips_left_out": str(len(features.left_out)),
+            "clips_left_out": str(len(features.excluded)),
         },
         params=flatten(decisive_settings(settings)),
     )

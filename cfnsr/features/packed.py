@@ -138,8 +138,8 @@ def merge_packed(parts: Sequence[Path], path: Path, schema: pa.Schema, key: str)
         shutil.rmtree(parts[0].parent)
 
 
-def left_out(paths: Iterable[Path]) -> dict[str, str]:
-    """Reasons of the clips that packed files leave out, by clip id."""
+def excluded(paths: Iterable[Path]) -> dict[str, str]:
+    """Why clips are excluded from packed files: reason by clip id."""
     reasons: dict[str, str] = {}
     for path in paths:
         for row in pq.read_table(path, columns=["clip_id", "reason"]).to_pylist():

@@ -6,8 +6,7 @@ duration. The packets' time stamps say when each frame is shown, and reading the
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,14 +14,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import av
 import cv2
 import numpy as np
-from av.stream import Disposition
 from numpy.typing import NDArray
 
 from cfnsr.errors import ClipError
-from cfnsr.media.container import continuous, open_media
+from cfnsr.media.container import MediaReader, decoding_errors, open_reader
 
 if TYPE_CHECKING:
-    from av.container import InputContainer
+    from av.packet import Packet
     from av.video.stream import VideoStream
 
 _PLANAR_420 = frozenset({"yuv420p", "yuvj420p"})
@@ -154,33 +152,33 @@ def _reformat(frame: av.VideoFrame, **options: Any) -> av.VideoFrame:
 
 
 def frame_times(path: Path) -> list[float]:
-    """Presentation times of all frames, in seconds from the file's start, ascending.
+    """Presentation times of all frames, in seconds from the start of the file, ascending.
 
     They are read from the packets, without decoding. Frames that the file marks as not to be shown (edit lists) are
-    left out.
+    excluded.
 
     Raises:
         ClipError: the file can't be read or has no video track.
     """
-    with _open_video(path) as (container, stream):
-        clock = _Clock(container, stream)
-        packets = (packet for packet in continuous(container, [stream]) if packet.size and not packet.is_discard)
-        return sorted(clock.time(packet.pts, index) for index, packet in enumerate(packets))
+    with open_reader(path) as reader:
+        reader.drop(reader.audio)
+        stream = _video_of(reader)
+        return _times(reader, reader.packets(stream))
 
 
 def read_frames(path: Path, wanted: Collection[float] | None = None) -> Iterator[tuple[float, av.VideoFrame]]:
-    """Decode a video as a stream: yields `(time, frame)` in the order of presentation.
-
-    See `decode`.
-    """
-    return ((decoded.time, decoded.frame) for decoded in decode(path, wanted))
+    """Decode a video as a stream: yields `(time, frame)` in the order of presentation, see `decode`."""
+    with open_reader(path) as reader:
+        reader.drop(reader.audio)
+        for decoded in decode(reader, wanted):
+            yield decoded.time, decoded.frame
 
 
 class Decoded(NamedTuple):
-    """What `decode` yields."""
+    """A frame from `decode`."""
 
     time: float
-    """Presentation time in seconds from the file's start."""
+    """Presentation time in seconds from the start of the file."""
     frame: av.VideoFrame
     canvas: Canvas
     """Of the file."""
@@ -190,32 +188,56 @@ class Decoded(NamedTuple):
         return Picture.of(*self)
 
 
-def decode(path: Path, wanted: Collection[float] | None = None) -> Iterator[Decoded]:
-    """Decode a video as a stream, in the order of presentation.
+def decode(reader: MediaReader, wanted: Collection[float] | None = None) -> Iterator[Decoded]:
+    """Decode the video track as a stream, in the order of presentation.
 
-    Packets that are damaged are passed over; what decodes is yielded.
+    Damaged packets are skipped.
 
     Args:
-        path: the file.
+        reader: of the file.
         wanted: times, as `frame_times` gives them, of the frames that matter. Of the other frames, those that no frame
             refers to (most B-frames, often half of a clip) may be skipped without being decoded.
 
     Raises:
         ClipError: the file can't be read or has no video track.
     """
-    with _open_video(path) as (container, stream):
-        clock, decoder, shown = _Clock(container, stream), stream.codec_context, 0
-        canvas = Canvas(_aspect(stream))
-        for packet in continuous(container, [stream]):
-            if wanted is not None and packet.pts is not None:
-                decoder.skip_frame = "DEFAULT" if clock.time(packet.pts, 0) in wanted else "NONREF"
-            try:
-                frames = packet.decode()
-            except av.InvalidDataError:
-                continue
-            for frame in frames:
-                yield Decoded(clock.time(frame.pts, shown), frame, canvas)
-                shown += 1
+    stream = _video_of(reader)
+    try:
+        decoder = stream.codec_context
+        if decoder is None:
+            raise ClipError(
+                f"the video of {reader.name} has a codec that this FFmpeg can't decode; convert it to H.264"
+            )
+        decoder.thread_count = 1  # clips are processed by one process per core
+        # A header may state a small size while the packets hold a huge one.
+        decoder.options = {"max_pixels": str(max(_LARGEST, decoder.width * decoder.height))}
+        clock, shown, canvas = _Clock(reader), 0, Canvas(_aspect(stream))
+        with decoding_errors(reader.name):
+            for packet in reader.packets(stream):
+                if wanted is not None and packet.pts is not None:
+                    decoder.skip_frame = "DEFAULT" if clock.time(packet.pts, 0) in wanted else "NONREF"
+                try:
+                    frames = packet.decode()
+                except av.InvalidDataError:
+                    continue
+                for frame in frames:
+                    yield Decoded(clock.time(frame.pts, shown), frame, canvas)
+                    shown += 1
+    finally:
+        reader.drop(stream)
+
+
+def stream_pictures(reader: MediaReader, spacing: float) -> Iterator[Picture]:
+    """Pictures in the order of time, at least `spacing` seconds apart.
+
+    Raises:
+        ClipError: the file can't be read or has no video track.
+    """
+    last = -np.inf
+    for decoded in decode(reader):
+        if decoded.time - last >= spacing - 1e-6:
+            last = decoded.time
+            yield decoded.picture()
 
 
 def sample_pictures(path: Path, count: int) -> list[Picture]:
@@ -227,16 +249,32 @@ def sample_pictures(path: Path, count: int) -> list[Picture]:
     Raises:
         ClipError: the file can't be read, has no video track, or none of its frames can be decoded.
     """
-    times = np.array(frame_times(path))
+    times = frame_times(path)
+    with open_reader(path) as reader:
+        reader.drop(reader.audio)
+        return _pictures_at_even_times(reader, times, count)
+
+
+def sample_kept_pictures(reader: MediaReader, count: int) -> list[Picture]:
+    """`sample_pictures` of a file of which all packets were read and kept.
+
+    Raises:
+        ClipError: see `sample_pictures`.
+    """
+    return _pictures_at_even_times(reader, _times(reader, reader.kept(_video_of(reader))), count)
+
+
+def _pictures_at_even_times(reader: MediaReader, frame_times: list[float], count: int) -> list[Picture]:
+    times = np.array(frame_times)
     if not len(times):
-        raise ClipError(f"{path.name} has a video track without any frame")
+        raise ClipError(f"{reader.name} has a video track without any frame")
     targets = _middles(times, count)
-    wanted = frozenset(times[_nearest(times, targets)].tolist())
+    wanted = frozenset(times[nearest(times, targets)].tolist())
 
     chosen: list[Picture] = []
     last: Decoded | None = None
-    # Also frames that aren't wanted are considered: one may be the best there is, where a wanted one is damaged.
-    for decoded in decode(path, wanted):
+    # Frames that aren't wanted are considered too: one may be the best there is where a wanted one is damaged.
+    for decoded in decode(reader, wanted):
         if last is not None:
             due = int(np.searchsorted(targets, (last.time + decoded.time) / 2, side="right")) - len(chosen)
             if due > 0:
@@ -245,42 +283,34 @@ def sample_pictures(path: Path, count: int) -> list[Picture]:
                 return chosen
         last = decoded
     if last is None:
-        raise ClipError(f"{path.name} has no frame that can be decoded; the file is damaged")
+        raise ClipError(f"{reader.name} has no frame that can be decoded; the file is damaged")
     return chosen + [last.picture()] * (count - len(chosen))
 
 
-def frame_rate(stream: VideoStream) -> float:
-    """Frames a second, as the stream names it or as it is usual."""
-    return float(stream.average_rate or stream.base_rate or _USUAL_RATE)
+def _times(reader: MediaReader, packets: Iterable[Packet]) -> list[float]:
+    clock = _Clock(reader)
+    shown = (packet for packet in packets if packet.size and not packet.is_discard)
+    return sorted(clock.time(packet.pts, index) for index, packet in enumerate(shown))
 
 
 class _Clock:
-    """Turns a stream's time stamps into seconds from the file's start."""
+    """Turns time stamps of the video track into seconds from the start of the file."""
 
-    def __init__(self, container: InputContainer, stream: VideoStream):
+    def __init__(self, reader: MediaReader) -> None:
+        stream = _video_of(reader)
         self._unit = float(stream.time_base or 0)  # s
-        self._start = (container.start_time or 0) / av.time_base  # s
-        self._rate = frame_rate(stream)
+        self._start = reader.start  # s
+        self._rate = float(stream.average_rate or stream.base_rate or _USUAL_RATE)  # frames/s
 
     def time(self, stamp: int | None, index: int) -> float:
-        """Seconds of a frame; one without a stamp (bare streams without a container) is timed by its number."""
+        """Seconds of a frame; one without a time stamp (some AVI files) is timed by its number."""
         return index / self._rate if stamp is None else stamp * self._unit - self._start
 
 
-@contextmanager
-def _open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    with open_media(path) as container:
-        # A song's cover picture is stored as a video track too.
-        tracks = [track for track in container.streams.video if Disposition.attached_pic not in track.disposition]
-        if not tracks:
-            raise ClipError(f"{path.name} has no video track")
-        decoder = tracks[0].codec_context
-        if decoder is None:
-            raise ClipError(f"the video of {path.name} has a codec that this FFmpeg can't decode; convert it to H.264")
-        decoder.thread_count = 1  # clips are worked on by one process a core
-        # A header may name a small size and packets bring a huge one.
-        decoder.options = {"max_pixels": str(max(_LARGEST, decoder.width * decoder.height))}
-        yield container, tracks[0]
+def _video_of(reader: MediaReader) -> VideoStream:
+    if reader.video is None:
+        raise ClipError(f"{reader.name} has no video track")
+    return reader.video
 
 
 def shown_pixels(stream: VideoStream) -> int:
@@ -305,7 +335,7 @@ def _middles(times: NDArray[np.float64], count: int) -> NDArray[np.float64]:
     return times[0] + span * (np.arange(count) + 0.5) / count - frame / 2
 
 
-def _nearest(times: NDArray[np.float64], targets: NDArray[np.float64]) -> NDArray[np.intp]:
+def nearest(times: NDArray[np.float64], targets: NDArray[np.float64]) -> NDArray[np.intp]:
     """For each target the index of the time next to it; both ascending, the earlier one of two as near."""
     return np.searchsorted((times[1:] + times[:-1]) / 2, targets)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, get_args
 
 import cv2
@@ -19,15 +18,16 @@ from cfnsr.errors import ClipError, InputError
 from cfnsr.features.faces.crop import crop_face, decode_jpeg, encode_jpeg
 from cfnsr.features.faces.detect import Boxes, is_near, load_detector
 from cfnsr.features.faces.follow import FaceTracker
-from cfnsr.features.faces.track import follow_face, interpolate, look_numbers
+from cfnsr.features.faces.track import detection_frames, interpolate, track_one_face
 from cfnsr.features.mfcc import LEAD, SILENCE, mfcc
-from cfnsr.media.audio import read_audio
+from cfnsr.media.audio import Sound, join_sound, stream_sound
+from cfnsr.media.container import MediaReader
 from cfnsr.media.extent import Extent
-from cfnsr.media.video import Picture, sample_pictures
+from cfnsr.media.video import Picture, sample_kept_pictures
 from cfnsr.predict.answer import Flag, Moment
 from cfnsr.predict.recipe import Recipe
 
-Faces = Literal["largest", "all"]
+FaceChoice = Literal["largest", "all"]
 
 _PORTRAIT = 96  # pixels
 _PORTRAIT_QUALITY = 80  # of the JPEG
@@ -42,7 +42,7 @@ class Options:
     """Seconds; None: what the network was trained on, `Recipe.window`."""
     hop: float = 1.0
     """Seconds from one window's start to the next one's."""
-    faces: Faces = "largest"
+    faces: FaceChoice = "largest"
     """"largest": one is followed, the largest at first; "all": a timeline for each."""
 
     def __post_init__(self) -> None:
@@ -50,8 +50,8 @@ class Options:
             raise InputError(f"a window of {self.window:g} s is too short to tell an emotion; take 0.5 s or more.")
         if self.hop < 0.05:
             raise InputError(f"a hop of {self.hop:g} s is too short; take 0.05 s or more.")
-        if self.faces not in get_args(Faces):
-            raise InputError(f"faces is {self.faces!r}; it must be one of {', '.join(get_args(Faces))}.")
+        if self.faces not in get_args(FaceChoice):
+            raise InputError(f"faces is {self.faces!r}; it must be one of {', '.join(get_args(FaceChoice))}.")
 
 
 @dataclass(frozen=True)
@@ -129,10 +129,13 @@ def samples_of(start: float, end: float, seen: Seen, heard: Heard, flags: tuple[
         yield Sample(moment, face.frames, heard.mfcc, missing)
 
 
-def single_samples(path: Path, extent: Extent, recipe: Recipe, faces: Faces) -> Iterator[Sample | Ending]:
-    """A clip as one moment, its inputs made exactly as those of the training clips."""
-    seen = _see(path, extent, recipe, faces) if recipe.looks else Seen()
-    heard = _hear(path, extent, recipe.mfcc) if recipe.listens else Heard()
+def single_window(reader: MediaReader, extent: Extent, recipe: Recipe, faces: FaceChoice) -> Iterator[Sample | Ending]:
+    """A clip as one window, with inputs made exactly as those of the training clips.
+
+    All packets of the clip were read and are kept by the reader.
+    """
+    seen = _see(reader, recipe, faces) if recipe.looks else Seen()
+    heard = _hear(reader, recipe.mfcc) if recipe.listens else Heard()
     ending = Ending(extent.seconds, (Flag.CUT_OFF,) if extent.cut_off else ())
     yield from samples_of(0.0, extent.seconds, seen, heard, ending.flags)
     yield ending
@@ -166,25 +169,28 @@ def portrait(crop: bytes) -> bytes:
     return encode_jpeg(np.asarray(image[..., ::-1], np.uint8), _PORTRAIT_QUALITY)
 
 
-def _hear(path: Path, extent: Extent, settings: MfccSettings) -> Heard:
-    if not extent.audio:
-        return Heard(flags=(Flag.NO_AUDIO,), missing=("it has no audio track",))
+def _hear(reader: MediaReader, settings: MfccSettings) -> Heard:
+    sounds: list[Sound] = []
+    missing = "it has an audio track without any sound data"
     try:
-        sound = read_audio(path, settings.sample_rate, damaged=True)
+        for sound in stream_sound(reader, settings.sample_rate):
+            sounds.append(sound)  # those before an error are used
     except ClipError as error:
-        return Heard(flags=(Flag.NO_AUDIO,), missing=(str(error),))
-    return hear(sound, settings)
+        missing = str(error) if reader.audio else "it has no audio track"
+    if not sounds:
+        return Heard(flags=(Flag.NO_AUDIO,), missing=(missing,))
+    return hear(join_sound(sounds, 0, max(sound.end for sound in sounds)), settings)
 
 
-def _see(path: Path, extent: Extent, recipe: Recipe, faces: Faces) -> Seen:
-    if not extent.video:
+def _see(reader: MediaReader, recipe: Recipe, faces: FaceChoice) -> Seen:
+    if reader.video is None:
         return Seen(flags=(Flag.NO_VIDEO,), missing=("it has no video track",))
     try:
-        pictures = sample_pictures(path, recipe.faces.frames)
+        pictures = sample_kept_pictures(reader, recipe.faces.frames)
     except ClipError as error:
         return Seen(flags=(Flag.NO_VIDEO,), missing=(str(error),))
     try:
-        tracks = [follow_face(pictures, load_detector(recipe.faces.yunet), recipe.faces.detections).boxes]
+        tracks = [track_one_face(pictures, load_detector(recipe.faces.yunet), recipe.faces.detections).boxes]
     except ClipError as error:
         return Seen(flags=(Flag.NO_FACE,), missing=(str(error),))
     others = _others(pictures, tracks[0], recipe)
@@ -195,15 +201,15 @@ def _see(path: Path, extent: Extent, recipe: Recipe, faces: Faces) -> Seen:
 
 
 def _others(pictures: Sequence[Picture], followed: Boxes, recipe: Recipe) -> list[Boxes]:
-    """Boxes (T, 4) of the faces besides the followed one that are seen in at least half of the looks."""
+    """Boxes (T, 4) of the faces besides the followed one that are found in at least half of the detections."""
     tracker = FaceTracker(load_detector(recipe.faces.yunet))
-    numbers = look_numbers(len(pictures), recipe.faces.detections)
-    sightings: dict[int, dict[int, NDArray[np.float32]]] = {}
+    numbers = detection_frames(len(pictures), recipe.faces.detections)
+    found: dict[int, dict[int, NDArray[np.float32]]] = {}  # by track, by frame
     for number in numbers:
-        for track, box in tracker.look(pictures[number]).items():
+        for track, box in tracker.update(pictures[number]).items():
             if not is_near(box, followed[number]):
-                sightings.setdefault(track, {})[number] = box
-    often = [boxes for boxes in sightings.values() if len(boxes) >= max(2, len(numbers) / 2)]
+                found.setdefault(track, {})[number] = box
+    often = [boxes for boxes in found.values() if len(boxes) >= max(2, len(numbers) / 2)]
     return [interpolate(np.arange(len(pictures)), np.array([*boxes]), np.stack([*boxes.values()])) for boxes in often]
 
 

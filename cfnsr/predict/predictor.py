@@ -17,17 +17,16 @@ from numpy.typing import NDArray
 
 from cfnsr.config.sections import Modality
 from cfnsr.errors import ClipError, InputError
-from cfnsr.media.extent import find_extent
 from cfnsr.media.video import Picture
 from cfnsr.model.calibration import softmax
 from cfnsr.predict.answer import Answer, Failure, Flag, Moment, Prediction, mean_answer
 from cfnsr.predict.backend import Backend, TorchBackend
-from cfnsr.predict.clip import Ending, Options, Sample, single_samples
+from cfnsr.predict.clip import Ending, Options, Sample
 from cfnsr.predict.find import find_detector, find_weights
 from cfnsr.predict.onnx_backend import SUFFIX, OnnxBackend, Runtime
 from cfnsr.predict.prefetch import overlapped
 from cfnsr.predict.recipe import Recipe
-from cfnsr.predict.windows import live_samples, sliding_samples
+from cfnsr.predict.windows import live_samples, prepare_clip
 
 DEFAULT = Options()
 Step = Sample | Ending | Failure
@@ -231,15 +230,9 @@ class Predictor:
         return 2 * self._batch_size
 
     def _steps(self, clips: Iterable[str | Path], options: Options) -> Iterator[tuple[Path, Step]]:
-        longest = self.recipe.longest_single(options.window)
         for path in map(Path, clips):
             try:
-                extent = find_extent(path, longest)
-                if extent.whole:
-                    steps = single_samples(path, extent, self.recipe, options.faces)
-                else:
-                    steps = sliding_samples(path, extent, self.recipe, options)
-                for step in steps:
+                for step in prepare_clip(path, self.recipe, options):
                     yield path, step
             except ClipError as error:
                 yield path, Failure(path, str(error))

@@ -10,19 +10,18 @@ from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cfnsr.errors import ClipError
 from cfnsr.features.faces.detect import load_detector
-from cfnsr.features.faces.follow import Box, follow_faces
-from cfnsr.media.extent import Extent
+from cfnsr.features.faces.follow import Box, track_faces
+from cfnsr.media.audio import Sound, join_sound, stream_sound
+from cfnsr.media.container import MediaReader, open_reader
+from cfnsr.media.extent import Extent, read_extent
 from cfnsr.media.probe import TOLERANCE
-from cfnsr.media.stream import Sound, stream_pictures, stream_sound
-from cfnsr.media.video import Picture
+from cfnsr.media.video import Picture, nearest, stream_pictures
 from cfnsr.predict.answer import Flag
 from cfnsr.predict.clip import (
     Ending,
-    Faces,
     Heard,
     Options,
     Sample,
@@ -33,6 +32,7 @@ from cfnsr.predict.clip import (
     hear,
     portrait,
     samples_of,
+    single_window,
 )
 from cfnsr.predict.recipe import Recipe
 
@@ -49,21 +49,44 @@ class _Frame(NamedTuple):
     faces: dict[int, tuple[bytes, Box]]
 
 
-def sliding_samples(path: Path, extent: Extent, recipe: Recipe, options: Options) -> Iterator[Sample | Ending]:
-    """The windows of a long file, in the order of time; the last one ends with the file."""
-    length = options.window or recipe.window
-    pictures = stream_pictures(path, picture_spacing(recipe, options)) if recipe.looks and extent.video else None
-    sounds = stream_sound(path, recipe.mfcc.sample_rate) if recipe.listens and extent.audio else None
-    slide = _Slide(pictures, sounds, recipe, length, options.faces)
+def prepare_clip(path: Path, recipe: Recipe, options: Options) -> Iterator[Sample | Ending]:
+    """What the network is given of a file, which is opened and read once.
+
+    A clip of the length of the training clips is one window; a longer one has a window every `options.hop` seconds, the
+    last of which ends with the file.
+
+    Raises:
+        ClipError: the file can't be read.
+    """
+    with open_reader(path) as reader:
+        if not recipe.looks:
+            reader.drop(reader.video)
+        if not recipe.listens:
+            reader.drop(reader.audio)
+        extent = read_extent(reader, recipe.longest_single(options.window))
+        prepared = (
+            single_window(reader, extent, recipe, options.faces)
+            if extent.whole
+            else (_sliding_windows(reader, extent, recipe, options))
+        )
+        yield from prepared
+
+
+def _sliding_windows(
+    reader: MediaReader, extent: Extent, recipe: Recipe, options: Options
+) -> Iterator[Sample | Ending]:
+    pictures = stream_pictures(reader, picture_spacing(recipe, options)) if recipe.looks and reader.video else None
+    sounds = stream_sound(reader, recipe.mfcc.sample_rate) if recipe.listens and reader.audio else None
+    slide = _SlidingWindow(pictures, sounds, recipe, options)
     yield from slide.samples(options.hop)
-    # A track that the network has no use for is not read, and the header's promise may be that track's.
+    # A track that the network has no use for is not decoded, and the header's promise may be that track's.
     unread = (extent.video and not recipe.looks) or (extent.audio and not recipe.listens)
     yield Ending(slide.until, (Flag.CUT_OFF,) if slide.is_short_of(0.0 if unread else extent.promised) else ())
 
 
 def live_samples(pictures: Iterator[Picture], recipe: Recipe, options: Options) -> Iterator[Sample | Ending]:
     """The windows of a camera, which has no sound."""
-    slide = _Slide(pictures, None, recipe, options.window or recipe.window, options.faces)
+    slide = _SlidingWindow(pictures, None, recipe, options)
     yield from slide.samples(options.hop)
     yield Ending(slide.until)
 
@@ -114,22 +137,17 @@ class _Buffer(Generic[Item]):
                 self.before = self.items.popleft()
 
 
-class _Slide:
+class _SlidingWindow:
     """One pass over the pictures and the sound."""
 
     def __init__(
-        self,
-        pictures: Iterator[Picture] | None,
-        sounds: Iterator[Sound] | None,
-        recipe: Recipe,
-        length: float,
-        faces: Faces,
+        self, pictures: Iterator[Picture] | None, sounds: Iterator[Sound] | None, recipe: Recipe, options: Options
     ) -> None:
-        self._recipe, self._length, self._faces = recipe, length, faces
-        rate = recipe.mfcc.sample_rate
+        self._recipe, self._length, self._faces = recipe, options.window or recipe.window, options.faces
+        self._rate = recipe.mfcc.sample_rate
         frames = None if pictures is None else _frames(pictures, recipe)
-        self._seen = _Buffer(frames, lambda frame: frame.time, length)
-        self._heard = _Buffer(sounds, lambda sound: sound.time + len(sound.samples) / rate, length)
+        self._seen = _Buffer(frames, lambda frame: frame.time, self._length)
+        self._heard = _Buffer(sounds, lambda sound: sound.end / self._rate, self._length)
         self._followed: int | None = None
 
     @property
@@ -168,7 +186,7 @@ class _Slide:
     def _next(self, start: float) -> float:
         """When the first thing after `start` begins."""
         times = [frame.time for frame in self._seen.items if frame.time >= start]
-        times += [sound.time for sound in self._heard.items if self._heard.ends(sound) > start]
+        times += [sound.first / self._rate for sound in self._heard.items if self._heard.ends(sound) > start]
         return min(times, default=self.until)
 
     def _window(self, start: float, end: float) -> Iterator[Sample]:
@@ -177,19 +195,13 @@ class _Slide:
         yield from samples_of(start, end, seen, heard)
 
     def _hear(self, start: float, end: float) -> Heard:
-        rate = self._recipe.mfcc.sample_rate
-        window = np.zeros(round((end - start) * rate), np.float32)
-        known = 0
-        for time, samples in self._heard.items:
-            first = round((time - start) * rate)
-            here = slice(max(first, 0), max(min(first + len(samples), len(window)), 0))
-            if here.start < here.stop:
-                window[here] = samples[here.start - first : here.stop - first]
-                known += here.stop - here.start
-        if not known:
+        first = round(start * self._rate)
+        last = first + round((end - start) * self._rate)
+        if not any(sound.first < last and sound.end > first for sound in self._heard.items):
             return Heard(flags=(Flag.NO_AUDIO,), missing=(self._heard.damage or "there is no sound",))
-        heard = round(self._recipe.window * rate)
-        begin = max(len(window) - heard, 0) // 2  # of a longer one the middle
+        window = join_sound(self._heard.items, first, last)
+        heard = round(self._recipe.window * self._rate)
+        begin = max(len(window) - heard, 0) // 2  # the middle of a longer one
         middle = hear(window[begin : begin + heard], self._recipe.mfcc)
         return middle if middle.mfcc is not None else hear(window, self._recipe.mfcc)
 
@@ -225,13 +237,13 @@ class _Slide:
         times = np.array([frame.time for frame in here])
         count = self._recipe.faces.frames
         targets = start + self._length * (np.arange(count) + 0.5) / count
-        chosen = [here[index] for index in _nearest(times, targets)]
+        chosen = [here[index] for index in nearest(times, targets)]
         crop, box = chosen[count // 2].faces[track]
         return SeenFace(tuple(frame.faces[track][0] for frame in chosen), as_box(box), track, (portrait(crop),))
 
 
 def _frames(pictures: Iterator[Picture], recipe: Recipe) -> Iterator[_Frame]:
-    for picture, boxes in follow_faces(pictures, load_detector(recipe.faces.yunet)):
+    for picture, boxes in track_faces(pictures, load_detector(recipe.faces.yunet)):
         image = picture.bgr() if boxes else None
         faces = {} if image is None else {track: (cut_face(image, box, recipe), box) for track, box in boxes.items()}
         yield _Frame(picture.time, faces)
@@ -240,7 +252,3 @@ def _frames(pictures: Iterator[Picture], recipe: Recipe) -> Iterator[_Frame]:
 def _size(frames: list[_Frame], track: int) -> float:
     """Mean area of a face, px."""
     return float(np.mean([np.prod(frame.faces[track][1][2:]) for frame in frames if track in frame.faces]))
-
-
-def _nearest(times: NDArray[np.float64], targets: NDArray[np.float64]) -> NDArray[np.intp]:
-    return np.searchsorted((times[1:] + times[:-1]) / 2, targets)

@@ -120,10 +120,15 @@ def load_detector(yunet: Path | None) -> Detector:
 
 
 def is_near(box: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
-    """Whether two boxes (4,) of successive looks may be the same face: close by, and of about the same size."""
+    """Whether two boxes (4,) of successive detections may be the same face: close by, and of about the same size."""
     sides = np.sqrt([box[2] * box[3], other[2] * other[3]])
-    distance = np.hypot(*(box[:2] + box[2:] / 2 - other[:2] - other[2:] / 2))
-    return bool(distance <= sides[1] * _AROUND * 2 and _SIZES[0] <= sides[0] / sides[1] <= _SIZES[1])
+    close = centre_distance(box, other) <= sides[1] * _AROUND * 2
+    return bool(close and _SIZES[0] <= sides[0] / sides[1] <= _SIZES[1])
+
+
+def centre_distance(box: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    """Pixels between the centres of two boxes (4,)."""
+    return float(np.hypot(*(box[:2] + box[2:] / 2 - other[:2] - other[2:] / 2)))
 
 
 def _largest_first(boxes: NDArray[np.floating]) -> Boxes:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from cfnsr.errors import ClipError
-from cfnsr.features.faces.track import FaceTrack, Flag, interpolate
+from cfnsr.features.faces.track import BoxSource, FaceTrack, interpolate
 
 _POINTS = 68  # OpenFace's 2-D landmarks x_0 … x_67, y_0 … y_67, from the brows to the chin
 # The landmarks end at the brows: the forehead above is another third of the face (the classical facial thirds), thus
@@ -55,7 +55,7 @@ def track_from_landmarks(path: Path, times: Sequence[float]) -> FaceTrack | None
     next_to = np.searchsorted((stamps[1:] + stamps[:-1]) / 2, times)
     between = (np.array(times) >= stamps[success][0]) & (np.array(times) <= stamps[success][-1])
     flags = tuple(
-        Flag.DETECTED if success[row] else Flag.INTERPOLATED if inside else Flag.NOT_FOUND
+        BoxSource.DETECTED if success[row] else BoxSource.INTERPOLATED if inside else BoxSource.NOT_FOUND
         for row, inside in zip(next_to, between, strict=True)
     )
     return FaceTrack(boxes, flags)

@@ -2,7 +2,7 @@
 
 Columns: `clip_id`; `reason` (why the clip was left out, empty when it is usable; the other columns are null then);
 `frames` (T JPEG files); `boxes` (T times x, y, width, height in pixels of the source); `flags` (T times `detected`,
-`interpolated` or `not found`, see `cfnsr.features.faces.track.Flag`); `times` (T presentation times, s);
+`interpolated` or `not found`, see `cfnsr.features.faces.track.BoxSource`); `times` (T presentation times, s);
 `width` and `height` of the source, pixels.
 """
 
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from cfnsr.corpus.ravdess import ACTORS, actor_folder
 from cfnsr.errors import ClipError, InputError
 from cfnsr.features.faces.crop import decode_jpeg
-from cfnsr.features.faces.track import Flag
+from cfnsr.features.faces.track import BoxSource
 
 SCHEMA = pa.schema(
     [
@@ -44,7 +44,7 @@ class FaceClip:
     """(T, H, W, 3), RGB."""
     boxes: NDArray[np.float32]
     """(T, 4): x, y, width, height in pixels of the source."""
-    flags: tuple[Flag, ...]
+    flags: tuple[BoxSource, ...]
     """T: where each box comes from."""
     times: NDArray[np.float32]
     """(T,) presentation times, s."""
@@ -80,7 +80,7 @@ def read_faces(path: Path, clip_id: str) -> FaceClip:
     return FaceClip(
         frames=np.stack([decode_jpeg(content) for content in row["frames"]]),
         boxes=np.array(row["boxes"], np.float32),
-        flags=tuple(Flag(flag) for flag in row["flags"]),
+        flags=tuple(BoxSource(flag) for flag in row["flags"]),
         times=np.array(row["times"], np.float32),
         width=row["width"],
         height=row["height"],

@@ -7,9 +7,9 @@ import pytest
 from cfnsr.errors import ClipError, InputError
 from cfnsr.features.packed import (
     check_bad_share,
+    excluded,
     extract_by_actor,
     features_key,
-    left_out,
     merge_packed,
     read_key,
     write_packed,
@@ -113,7 +113,7 @@ class TestGoingOn:
 
 def test_a_bad_clip_is_a_row_with_its_reason(tmp_path, log):
     parts = extract(tmp_path / "out", [*clips(log, [1]), Clip("1-9", 1, "bad")])
-    assert left_out(parts) == {"1-9": "it is bad"}
+    assert excluded(parts) == {"1-9": "it is bad"}
     assert pq.read_table(parts[0]).to_pylist()[-1] == {"clip_id": "1-9", "reason": "it is bad", "length": None}
 
 
