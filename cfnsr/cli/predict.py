@@ -1,4 +1,4 @@
-"""`cfnsr predict`: clips, folders or a camera in; a table, a picture, JSON or CSV out."""
+"""`cfnsr predict`: from clips, folders or a camera to a table, a picture, JSON or CSV."""
 
 from __future__ import annotations
 
@@ -27,31 +27,33 @@ def predict(
     ] = "models:/cfn-sr@champion",
     window: Annotated[
         float | None,
-        typer.Option(help="Seconds of a window; default: what the network knows. Of a longer one it hears the middle."),
+        typer.Option(help="Length of a window in seconds; default: as in training. Longer: its middle is heard."),
     ] = None,
-    hop: Annotated[float, typer.Option(help="Seconds from one window's start to the next.")] = 1.0,
-    faces: Annotated[str, typer.Option(help="largest: follow one face; all: a timeline for each.")] = "largest",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a clip, in place of the table.")] = False,
-    timeline: Annotated[Path | None, typer.Option(help="CSV to write, a row a window.")] = None,
-    out: Annotated[Path | None, typer.Option(help="CSV to write, a row a clip, its error too.")] = None,
+    hop: Annotated[float, typer.Option(help="Seconds from the start of one window to the next.")] = 1.0,
+    faces: Annotated[str, typer.Option(help="largest: follow one face; all: a timeline for each face.")] = "largest",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per clip, no table.")] = False,
+    timeline: Annotated[Path | None, typer.Option(help="CSV file to write, one row per window.")] = None,
+    out: Annotated[Path | None, typer.Option(help="CSV file to write, one row per clip, or its error.")] = None,
     picture: Annotated[
-        bool | None, typer.Option(help="Write CLIP.emotions.png here; default: for one clip without --json.")
+        bool | None,
+        typer.Option(help="Write CLIP.emotions.png here; default: for a single clip without --json."),
     ] = None,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Write CLIP.explained.png: where it looked, what face and voice say.")
+        bool,
+        typer.Option("--explain", help="Write CLIP.explained.png: attention, and answers from face or voice alone."),
     ] = False,
-    camera: Annotated[int | None, typer.Option(help="Number of a camera to watch, in place of clips.")] = None,
-    simulate_camera: Annotated[Path | None, typer.Option(help="Video file in place of a camera.")] = None,
-    yunet: Annotated[Path | None, typer.Option(help="YuNet file, if the network was trained with it.")] = None,
+    camera: Annotated[int | None, typer.Option(help="Number of a camera to watch instead of clips.")] = None,
+    simulate_camera: Annotated[Path | None, typer.Option(help="Video file that stands in for a camera.")] = None,
+    yunet: Annotated[Path | None, typer.Option(help="YuNet file, for a network that was trained with it.")] = None,
 ) -> None:
-    """Say which emotion a clip shows. Trained on acted emotion of 24 actors; not for decisions about people."""
+    """Predict the emotion in clips. Trained on emotions acted by 24 actors; not for decisions about people."""
     from cfnsr.predict import Options, Predictor
     from cfnsr.predict.find import clips_of
 
-    options = Options(window, hop, faces)  # type: ignore[arg-type]  # it checks that itself
+    options = Options(window, hop, faces)  # type: ignore[arg-type]  # checked by the class
     source = camera if camera is not None else simulate_camera
     if source is not None and (clips or out or timeline or explain or picture):
-        raise InputError("a camera is watched, not written down: leave the clips, --out, --timeline and pictures away.")
+        raise InputError("a camera can't be combined with clips, --out, --timeline, --explain or --picture; omit them.")
     if source is None and not clips:
         raise InputError("name a video or audio file, a folder of them, or a camera: `cfnsr predict talk.mp4`.")
     chosen = clips_of(clips or [])
@@ -73,7 +75,7 @@ def predict(
 
 
 class _Names:
-    """Names of pictures: clips of the same name in different folders don't overwrite each other's."""
+    """File names of pictures: clips of the same name in different folders get different ones."""
 
     def __init__(self) -> None:
         self._given: set[str] = set()
@@ -87,7 +89,7 @@ class _Names:
 
 
 class _Outputs:
-    """Shows a clip's outcome in all the ways that were asked for."""
+    """Shows the outcome of a clip in all requested ways."""
 
     def __init__(
         self,
@@ -107,7 +109,7 @@ class _Outputs:
         self._json, self._picture, self._synthetic = as_json, picture, predictor.recipe.synthetic
 
     def __call__(self, outcome: Prediction | Failure) -> bool:
-        """Show it; False for a clip that could not be used."""
+        """Show an outcome; returns False for a clip that could not be used."""
         from cfnsr.predict import Failure
         from cfnsr.predict.show.picture import draw_prediction
         from cfnsr.predict.show.tables import as_json
@@ -173,7 +175,7 @@ def _watch(predictor: Predictor, source: int | Path, options: Options, as_json: 
     from cfnsr.predict.windows import picture_spacing
 
     if "video" not in predictor.recipe.inputs:
-        raise InputError("a camera brings no sound, and this network can't answer from the face alone; use another.")
+        raise InputError("a camera has no sound, and this network can't answer from the face alone; use another one.")
     pictures = camera_pictures(source, picture_spacing(predictor.recipe, options))
     moments = predictor.live(pictures, options, drop=isinstance(source, int))
     if as_json:

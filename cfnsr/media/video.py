@@ -1,7 +1,8 @@
 """Video: decoded frames by their presentation time, whatever the container says about frame rate and duration.
 
-Nothing here trusts a header's duration or frame rate: phones write variable rates, cut files keep the whole one's
-duration. The packets' time stamps say when each frame is shown, and reading them needs no decoding.
+Nothing here trusts the duration or frame rate in a header: phones write variable rates, and a file that was cut off
+keeps the duration of the whole one. The time stamps of the packets say when each frame is shown, and can be read
+without decoding.
 """
 
 from __future__ import annotations
@@ -25,17 +26,17 @@ if TYPE_CHECKING:
 
 _PLANAR_420 = frozenset({"yuv420p", "yuvj420p"})
 _COLORSPACE_UNSPECIFIED = 2  # FFmpeg's AVCOL_SPC_UNSPECIFIED
-_USUAL_RATE = 25  # frames/s, where a stream without time stamps doesn't name its rate either
-_LARGEST = 4096 * 2304  # pixels; pictures that are larger, and larger than the header says, are not decoded
-_ASPECTS = (0.25, 4.0)  # of a pixel, that can be meant
+_USUAL_RATE = 25  # frames/s, for a stream with neither time stamps nor a frame rate
+_LARGEST = 4096 * 2304  # pixels; a picture is not decoded if it is larger than this and than the header says
+_ASPECTS = (0.25, 4.0)  # plausible range of a pixel's width by its height
 _SD_HEIGHT = 576  # pixels; players take untagged pictures above it for BT.709, the others for BT.601
 
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A decoded frame, kept as 8-bit 4:2:0 planes (12 bits a pixel); other forms are made when they are asked for.
+    """A decoded frame, kept as 8-bit 4:2:0 planes (12 bits per pixel) and converted on demand.
 
-    All sizes and pixels are those of the picture as it is shown, the rotation flag of phone videos applied.
+    Sizes and pixels are those of the picture as it is shown, with the rotation flag of phone videos applied.
     """
 
     time: float
@@ -49,7 +50,7 @@ class Picture:
         """Keep a frame; formats other than 8-bit 4:2:0 are converted, so that memory stays bounded.
 
         Raises:
-            ClipError: its colours are in a form that can't be converted.
+            ClipError: its colour format can't be converted.
         """
         turns = round(frame.rotation / 90) % 4
         if frame.format.name not in _PLANAR_420:
@@ -86,12 +87,12 @@ class Picture:
 
 
 class Canvas:
-    """One size for all pictures of a file, with square pixels: the first one's.
+    """Brings all pictures of a file to the size of the first one, with square pixels.
 
     Recordings of calls change their size; a face must be in the same place in the pictures before and after.
 
     Args:
-        aspect: a pixel's width by its height (DVDs and HDV store pictures squeezed).
+        aspect: width of a pixel by its height (DVDs and HDV store squeezed pictures).
     """
 
     def __init__(self, aspect: float) -> None:
@@ -99,7 +100,7 @@ class Canvas:
         self._size: tuple[int, int] | None = None
 
     def fit(self, frame: av.VideoFrame) -> av.VideoFrame:
-        """Bring a 4:2:0 frame to the file's size: scaled, and with black beside it where the shape is another."""
+        """Bring a 4:2:0 frame to the size of the file: scaled, and with black bars if its shape differs."""
         width = frame.width if self._aspect == 1 else _even(frame.width * self._aspect)
         height = frame.height
         if self._size is None:
@@ -118,7 +119,7 @@ def _even(side: float) -> int:
 
 
 def _centred(frame: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
-    """A 4:2:0 frame of even size on a larger black one."""
+    """A 4:2:0 frame of even size in the middle of a larger black one."""
     planes, given, begin = [], frame.to_ndarray().reshape(-1), 0
     for shrink, black in ((1, 0), (2, 128), (2, 128)):
         rows, columns = frame.height // shrink, frame.width // shrink
@@ -134,21 +135,20 @@ def _centred(frame: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
 
 
 def _reformat(frame: av.VideoFrame, **options: Any) -> av.VideoFrame:
-    """`frame.reformat`, whatever the frame says of its colours.
+    """`frame.reformat` that also accepts colour matrices unknown to FFmpeg's scaler.
 
     Raises:
-        ClipError: it can't be converted.
+        ClipError: the frame can't be converted.
     """
     try:
         try:
             return frame.reformat(**options, threads=1)
         except av.FFmpegError:
-            # Some matrices (ICtCp, YCgCo) FFmpeg's scaler doesn't know; the usual one shows what is there, if not quite
-            # in its colours.
+            # FFmpeg's scaler lacks some matrices (ICtCp, YCgCo); with the usual one the colours are nearly right.
             frame.colorspace = _COLORSPACE_UNSPECIFIED
             return frame.reformat(**options, threads=1)
     except av.FFmpegError as error:
-        raise ClipError(f"a picture's colours are in a form that can't be converted ({error.strerror})") from None
+        raise ClipError(f"the colour format of a picture can't be converted ({error.strerror})") from None
 
 
 def frame_times(path: Path) -> list[float]:
@@ -205,9 +205,7 @@ def decode(reader: MediaReader, wanted: Collection[float] | None = None) -> Iter
     try:
         decoder = stream.codec_context
         if decoder is None:
-            raise ClipError(
-                f"the video of {reader.name} has a codec that this FFmpeg can't decode; convert it to H.264"
-            )
+            raise ClipError(f"the video of {reader.name} has a codec that FFmpeg can't decode; convert it to H.264")
         decoder.thread_count = 1  # clips are processed by one process per core
         # A header may state a small size while the packets hold a huge one.
         decoder.options = {"max_pixels": str(max(_LARGEST, decoder.width * decoder.height))}
@@ -314,7 +312,7 @@ def _video_of(reader: MediaReader) -> VideoStream:
 
 
 def shown_pixels(stream: VideoStream) -> int:
-    """Of a picture with square pixels, as the header names its size; 0 where it can't be decoded."""
+    """Pixels of a picture as it is shown, according to the header; 0 where the video can't be decoded."""
     decoder = stream.codec_context
     if decoder is None:
         return 0
@@ -322,21 +320,21 @@ def shown_pixels(stream: VideoStream) -> int:
 
 
 def _aspect(stream: VideoStream) -> float:
-    """A pixel's width by its height; 1 where the file says nothing, or nonsense."""
+    """Width of a pixel by its height; 1 where the file states none, or an implausible one."""
     named = float(stream.sample_aspect_ratio or 1)
     return named if _ASPECTS[0] <= named <= _ASPECTS[1] else 1.0
 
 
 def _middles(times: NDArray[np.float64], count: int) -> NDArray[np.float64]:
-    """When a frame should begin whose own middle is the middle of one of `count` equal segments of the clip."""
-    # The last frame is taken to be shown as long as the others: its stated duration is the one that files get wrong.
+    """Ideal start times of frames that lie in the middle of `count` equal segments of the clip."""
+    # The last frame is assumed to be shown as long as the others: files often state a wrong duration for it.
     frame = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
     span = times[-1] + frame - times[0]
     return times[0] + span * (np.arange(count) + 0.5) / count - frame / 2
 
 
 def nearest(times: NDArray[np.float64], targets: NDArray[np.float64]) -> NDArray[np.intp]:
-    """For each target the index of the time next to it; both ascending, the earlier one of two as near."""
+    """Index of the time nearest to each target; both are ascending, and ties go to the earlier time."""
     return np.searchsorted((times[1:] + times[:-1]) / 2, targets)
 
 

@@ -1,4 +1,4 @@
-"""What the network is given for one moment, and how a clip of the training clips' length becomes one.
+"""Network inputs of one window, and how a clip as long as the training clips becomes one window.
 
 Shapes: T frames, H x W pixels, C coefficients, L MFCC frames.
 """
@@ -31,19 +31,19 @@ FaceChoice = Literal["largest", "all"]
 
 _PORTRAIT = 96  # pixels
 _PORTRAIT_QUALITY = 80  # of the JPEG
-_PORTRAITS = 8  # of a clip with one answer
+_PORTRAITS = 8  # of a clip with one window
 
 
 @dataclass(frozen=True)
 class Options:
-    """How a clip is cut into windows, and whose faces are looked at."""
+    """How a clip is cut into windows, and which faces are used."""
 
     window: float | None = None
-    """Seconds; None: what the network was trained on, `Recipe.window`."""
+    """Length in seconds; None: as in training, `Recipe.window`."""
     hop: float = 1.0
-    """Seconds from one window's start to the next one's."""
+    """Seconds from the start of one window to the start of the next."""
     faces: FaceChoice = "largest"
-    """"largest": one is followed, the largest at first; "all": a timeline for each."""
+    """"largest": one face is followed, at first the largest; "all": a timeline for each face."""
 
     def __post_init__(self) -> None:
         if self.window is not None and self.window < 0.5:
@@ -56,7 +56,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Sample:
-    """A moment before its answer."""
+    """The network inputs of a moment that has no answer yet."""
 
     moment: Moment
     frames: NDArray[np.uint8] | None
@@ -64,11 +64,11 @@ class Sample:
     mfcc: NDArray[np.float32] | None
     """(C, L)"""
     missing: tuple[str, ...] = ()
-    """Why an input is not there, a clause each."""
+    """Why inputs are missing, one clause each."""
 
     @property
     def inputs(self) -> Modality | None:
-        """What there is to answer from."""
+        """The modalities that are present; None for neither."""
         if self.frames is not None:
             return "video" if self.mfcc is None else "both"
         return None if self.mfcc is None else "audio"
@@ -76,7 +76,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Ending:
-    """What is known of a clip at its end."""
+    """Facts about a clip that are known at its end."""
 
     duration: float
     """s"""
@@ -85,7 +85,7 @@ class Ending:
 
 @dataclass(frozen=True)
 class Heard:
-    """The voice of a moment, or why there is none."""
+    """The voice in a window, or why there is none."""
 
     mfcc: NDArray[np.float32] | None = None
     flags: tuple[Flag, ...] = ()
@@ -94,12 +94,12 @@ class Heard:
 
 @dataclass(frozen=True)
 class SeenFace:
-    """One face through a moment."""
+    """One face through a window."""
 
     crops: tuple[bytes, ...]
     """T JPEG files."""
     box: tuple[float, float, float, float]
-    """In the middle."""
+    """In the middle of the window."""
     track: int
     portraits: tuple[bytes, ...]
 
@@ -111,7 +111,7 @@ class SeenFace:
 
 @dataclass(frozen=True)
 class Seen:
-    """The faces of a moment, the followed one first, or why there is none."""
+    """The faces in a window, the followed one first, or why there is none."""
 
     faces: tuple[SeenFace, ...] = ()
     flags: tuple[Flag, ...] = ()
@@ -119,7 +119,7 @@ class Seen:
 
 
 def samples_of(start: float, end: float, seen: Seen, heard: Heard, flags: tuple[Flag, ...] = ()) -> Iterator[Sample]:
-    """A moment's samples, one a face; one without a face if there is none."""
+    """The samples of a window: one per face, or a single one without a face."""
     flags = (*seen.flags, *heard.flags, *flags)
     missing = seen.missing + heard.missing
     if not seen.faces:
@@ -142,9 +142,9 @@ def single_window(reader: MediaReader, extent: Extent, recipe: Recipe, faces: Fa
 
 
 def hear(sound: NDArray[np.float32], settings: MfccSettings) -> Heard:
-    """The voice of a window, given its sound (n,): of the part that the network hears, as in training.
+    """The voice in a window, given its sound (n,): from the part that the network uses in training.
 
-    Where that is silent and what follows is not, the network hears as much from where the sound begins.
+    If that part is silent and a later one is not, a part of the same length from the start of the sound is used.
     """
     try:
         return Heard(mfcc(_from_first_sound(sound, settings), settings))
@@ -155,7 +155,7 @@ def hear(sound: NDArray[np.float32], settings: MfccSettings) -> Heard:
 def _from_first_sound(sound: NDArray[np.float32], settings: MfccSettings) -> NDArray[np.float32]:
     begin, end = (round(time * settings.sample_rate) for time in (settings.offset, settings.offset + settings.duration))
     loud = np.flatnonzero(np.abs(sound[end:]) >= SILENCE)
-    # `rich` looks for the speech itself.
+    # The kind `rich` finds the speech itself.
     if settings.kind == "rich" or np.abs(sound[begin:end]).max(initial=0) >= SILENCE or not loud.size:
         return sound
     return sound[max(end + loud[0] - begin - LEAD * settings.hop, 0) :]
@@ -220,7 +220,7 @@ def _cut(pictures: Sequence[Picture], boxes: Boxes, track: int, recipe: Recipe) 
 
 
 def cut_face(image: NDArray[np.uint8], box: NDArray[np.float32], recipe: Recipe) -> bytes:
-    """A face cut out of a picture (H, W, 3), blue first, and compressed as the training faces are."""
+    """A face cut out of a picture (H, W, 3), blue first, and compressed like the training faces."""
     settings = recipe.faces
     crop = crop_face(image, box, size=settings.size, margin=settings.margin, square=settings.square)
     return encode_jpeg(crop, settings.jpeg_quality)

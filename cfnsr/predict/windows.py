@@ -1,4 +1,4 @@
-"""Windows that slide over a file or a camera's pictures of any length; memory does not grow with the length."""
+"""From a file, or the pictures of a camera, to windows of network inputs; memory does not grow with the length."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ from cfnsr.predict.clip import (
 )
 from cfnsr.predict.recipe import Recipe
 
-_TAIL = 0.25  # hops; a shorter rest at the end gets no window of its own
+_TAIL = 0.25  # hops; a shorter remainder at the end gets no window of its own
 _HELD = 5.0
-"""s; so long a picture counts as shown when no other follows, as screens and calls are recorded."""
-_MOSTLY = 0.5  # share of a window's pictures in which a face must be
+"""Seconds for which a picture stays valid when no other follows, as in recordings of screens and calls."""
+_MOSTLY = 0.5  # minimum share of the pictures of a window that show a face
 
 
 class _Frame(NamedTuple):
@@ -50,10 +50,10 @@ class _Frame(NamedTuple):
 
 
 def prepare_clip(path: Path, recipe: Recipe, options: Options) -> Iterator[Sample | Ending]:
-    """What the network is given of a file, which is opened and read once.
+    """Network inputs of a file, which is opened and read once.
 
-    A clip of the length of the training clips is one window; a longer one has a window every `options.hop` seconds, the
-    last of which ends with the file.
+    A clip as long as the training clips is one window; a longer one has a window every `options.hop` seconds, and the
+    last window ends with the file.
 
     Raises:
         ClipError: the file can't be read.
@@ -64,12 +64,10 @@ def prepare_clip(path: Path, recipe: Recipe, options: Options) -> Iterator[Sampl
         if not recipe.listens:
             reader.drop(reader.audio)
         extent = read_extent(reader, recipe.longest_single(options.window))
-        prepared = (
-            single_window(reader, extent, recipe, options.faces)
-            if extent.whole
-            else (_sliding_windows(reader, extent, recipe, options))
-        )
-        yield from prepared
+        if extent.whole:
+            yield from single_window(reader, extent, recipe, options.faces)
+        else:
+            yield from _sliding_windows(reader, extent, recipe, options)
 
 
 def _sliding_windows(
@@ -79,20 +77,20 @@ def _sliding_windows(
     sounds = stream_sound(reader, recipe.mfcc.sample_rate) if recipe.listens and reader.audio else None
     slide = _SlidingWindow(pictures, sounds, recipe, options)
     yield from slide.samples(options.hop)
-    # A track that the network has no use for is not decoded, and the header's promise may be that track's.
+    # A track that the network does not use is not decoded, but the length in the header may be that of this track.
     unread = (extent.video and not recipe.looks) or (extent.audio and not recipe.listens)
     yield Ending(slide.until, (Flag.CUT_OFF,) if slide.is_short_of(0.0 if unread else extent.promised) else ())
 
 
 def live_samples(pictures: Iterator[Picture], recipe: Recipe, options: Options) -> Iterator[Sample | Ending]:
-    """The windows of a camera, which has no sound."""
+    """The windows of a camera, without sound."""
     slide = _SlidingWindow(pictures, None, recipe, options)
     yield from slide.samples(options.hop)
     yield Ending(slide.until)
 
 
 def picture_spacing(recipe: Recipe, options: Options) -> float:
-    """Seconds between the pictures to keep: two for each that a window takes, so that none is far from its time."""
+    """Seconds between the pictures to keep: twice as many as a window needs, so that each is close to its time."""
     return (options.window or recipe.window) / recipe.faces.frames / 2
 
 
@@ -101,25 +99,25 @@ Item = TypeVar("Item")
 
 @dataclass
 class _Buffer(Generic[Item]):
-    """The items of a stream from some time on, read as far as they are needed."""
+    """A sliding part of a stream, read as far as it is needed."""
 
     source: Iterator[Item] | None
     ends: Callable[[Item], float]
     length: float
-    """s; at least so much of what came last is kept."""
+    """Seconds of the latest items that are always kept."""
     until: float = 0.0
-    """Where what was read ends, in s."""
+    """End of the part that was read, in seconds."""
     last: float = 0.0
-    """Seconds by which the last item moved that on; a picture is shown for about as long."""
+    """Seconds between the last two items; a picture is shown for about as long."""
     damage: str = ""
     before: Item | None = None
-    """The last item that was forgotten."""
+    """The last item that was dropped."""
 
     def __post_init__(self) -> None:
         self.items: deque[Item] = deque()
 
     def read(self, start: float, end: float) -> None:
-        """Read to `end` and forget what lies before `start`."""
+        """Read to `end` and drop what lies before `start`."""
         while self.source is not None and self.until < end:
             try:
                 item = next(self.source)
@@ -129,7 +127,7 @@ class _Buffer(Generic[Item]):
                 self.source, self.damage = None, str(error)
             else:
                 if self.ends(item) < min(start, self.until - self.length):
-                    continue  # joined files may begin anew with their times; nobody will ask for it
+                    continue  # time stamps may go back; such items are not needed
                 self.items.append(item)
                 self.last = max(self.ends(item) - self.until, 0.0)
                 self.until += self.last
@@ -138,7 +136,7 @@ class _Buffer(Generic[Item]):
 
 
 class _SlidingWindow:
-    """One pass over the pictures and the sound."""
+    """One pass over pictures and sound."""
 
     def __init__(
         self, pictures: Iterator[Picture] | None, sounds: Iterator[Sound] | None, recipe: Recipe, options: Options
@@ -152,17 +150,17 @@ class _SlidingWindow:
 
     @property
     def until(self) -> float:
-        """Seconds that were read."""
+        """End of the part that was read, in seconds."""
         return max(self._seen.until, self._heard.until)
 
     def is_short_of(self, promised: float) -> bool:
-        """Whether a track could not be read to its end, or all ended before the time the header promised, in s."""
+        """Whether a track could not be read to its end, or all tracks end before the length in the header (s)."""
         buffers = (self._seen, self._heard)
         reached = max(buffer.until + buffer.last for buffer in buffers)
         return any(buffer.damage for buffer in buffers) or reached < promised - TOLERANCE
 
     def samples(self, hop: float) -> Iterator[Sample]:
-        """Those of all windows."""
+        """The samples of all windows."""
         number, last = 0, 0.0
         while self._read(start := number * hop):
             if self._is_empty(start):  # a gap in the time stamps, maybe of hours
@@ -175,7 +173,7 @@ class _SlidingWindow:
             yield from self._window(max(self.until - self._length, 0.0), self.until)
 
     def _read(self, start: float) -> bool:
-        """Whether there is anything up to the end of the window."""
+        """Read a window; False if the file ends before the window does."""
         for buffer in (self._seen, self._heard):
             buffer.read(start, start + self._length)
         return self.until >= start + self._length
@@ -184,7 +182,7 @@ class _SlidingWindow:
         return self._next(start) >= start + self._length
 
     def _next(self, start: float) -> float:
-        """When the first thing after `start` begins."""
+        """Time of the first picture or sound after `start`."""
         times = [frame.time for frame in self._seen.items if frame.time >= start]
         times += [sound.first / self._rate for sound in self._heard.items if self._heard.ends(sound) > start]
         return min(times, default=self.until)
@@ -201,7 +199,7 @@ class _SlidingWindow:
             return Heard(flags=(Flag.NO_AUDIO,), missing=(self._heard.damage or "there is no sound",))
         window = join_sound(self._heard.items, first, last)
         heard = round(self._recipe.window * self._rate)
-        begin = max(len(window) - heard, 0) // 2  # the middle of a longer one
+        begin = max(len(window) - heard, 0) // 2  # a longer window is heard in its middle
         middle = hear(window[begin : begin + heard], self._recipe.mfcc)
         return middle if middle.mfcc is not None else hear(window, self._recipe.mfcc)
 
@@ -225,19 +223,19 @@ class _SlidingWindow:
         return Seen(tuple(self._face(frames, track, start) for track in wanted), flags)
 
     def _held(self, start: float, end: float) -> _Frame | None:
-        """The picture that is still shown in a window without a new one; None if none follows, or too late."""
+        """The picture that is still shown in a window without a new one; None if it is too old or none follows."""
         known = [self._seen.before, *self._seen.items] if self._seen.before else [*self._seen.items]
         earlier = [frame for frame in known if frame.time < start]
         follows = any(frame.time >= end for frame in self._seen.items)
         return earlier[-1] if follows and earlier and start - earlier[-1].time <= _HELD else None
 
     def _face(self, frames: list[_Frame], track: int, start: float) -> SeenFace:
-        """The crops next to the middles of even segments, as `cfnsr.media.video.sample_pictures` takes them."""
-        here = [frame for frame in frames if track in frame.faces]
-        times = np.array([frame.time for frame in here])
+        """The crops nearest to the middles of even segments, as in `cfnsr.media.video.sample_pictures`."""
+        tracked = [frame for frame in frames if track in frame.faces]
+        times = np.array([frame.time for frame in tracked])
         count = self._recipe.faces.frames
         targets = start + self._length * (np.arange(count) + 0.5) / count
-        chosen = [here[index] for index in nearest(times, targets)]
+        chosen = [tracked[index] for index in nearest(times, targets)]
         crop, box = chosen[count // 2].faces[track]
         return SeenFace(tuple(frame.faces[track][0] for frame in chosen), as_box(box), track, (portrait(crop),))
 

@@ -1,4 +1,4 @@
-"""From a clip to its row of the packed faces."""
+"""From a clip to its row in the packed faces."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cfnsr.media.video import sample_pictures
 
 @dataclass(frozen=True)
 class FaceTask:
-    """One clip to cut faces from; a `cfnsr.features.packed.ClipTask`."""
+    """A clip to cut faces from; a `cfnsr.features.packed.ClipTask`."""
 
     clip_id: str
     actor: int
@@ -28,7 +28,7 @@ class FaceTask:
 
 
 def extract_faces(task: FaceTask) -> dict[str, Any]:
-    """Cut the face out of frames evenly over the clip.
+    """Cut the face out of frames at even times over the clip.
 
     Returns:
         A row of `cfnsr.features.faces.store.SCHEMA` without `clip_id` and `reason`.
