@@ -49,7 +49,7 @@ from cfnsr.predict import Options
 from cfnsr.predict.backend import Backend, TorchBackend
 from cfnsr.predict.clip import Sample
 from cfnsr.predict.onnx_backend import OnnxBackend, Runtime
-from cfnsr.predict.windows import sliding_samples
+from cfnsr.predict.windows import prepare_clip
 
 SMALL = 320  # pixels, the longer side of the files that memory is measured with
 RATE = 48_000  # Hz
@@ -118,7 +118,7 @@ def _save(path: Path, network: CFNSR, faces: FacesSettings, mfcc: MfccSettings) 
 
 def prepared(predictor: Predictor, clip: Path) -> Iterator[Sample]:
     """What the preparing thread does, here and now."""
-    for step in sliding_samples(clip, find_extent(clip, 0.0), predictor.recipe, Options()):
+    for step in prepare_clip(clip, predictor.recipe, Options()):
         if isinstance(step, Sample):
             yield step
 

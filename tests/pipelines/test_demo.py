@@ -177,14 +177,6 @@ def test_the_registered_pyfunc_takes_paths_and_contents(project, demo, monkeypat
 
 
 PAGES = ("README.md", *(f"docs/{name}.md" for name in ("use", "export", "train", "evaluate", "serve", "team")))
-    "README.md",
-    "docs/use.md",
-    "docs/export.md",
-    "docs/train.md",
-    "docs/evaluate.md",
-    "docs/serve.md",
-    "docs/team.md",
-)
 
 
 def blocks(page: str, language: str) -> list[str]:

@@ -225,14 +225,14 @@ def test_a_network_of_landmarks_faces_says_so(home, tmp_path, caplog):
     assert caplog.text == ""
     save_model(tmp_path / "model.safetensors", network, metadata.model_copy(update={"landmark_share": 0.75}))
     Predictor.from_pretrained(tmp_path / "model.safetensors")
-    assert "trained on faces that OpenFace's landmarks had found (75% of its clips)" in caplog.text
+    assert "trained on faces from OpenFace landmarks (75% of its clips)" in caplog.text
 
 
 def test_impossible_devices_and_batches(home):
     for device in ("abacus", "cuda:99"):
         with pytest.raises(InputError, match=f"device '{device}' can't be used .*; name another, such as cpu"):
             Predictor.from_pretrained(home, device=device)
-    with pytest.raises(InputError, match="a batch of 0 windows is none"):
+    with pytest.raises(InputError, match="a batch size of 0"):
         Predictor.from_pretrained(home, batch_size=0)
 
 
