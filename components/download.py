@@ -7,7 +7,7 @@ It can be killed at any moment and goes on from there.
 from __future__ import annotations
 
 from cfnsr.config.load import Settings
-from cfnsr.corpus.download.transfer import PATIENCE, Patience
+from cfnsr.corpus.download.transfer import RETRY_POLICY, RetryPolicy
 from cfnsr.corpus.download.workspace import Workspace
 from cfnsr.parallel import default_workers
 from components.step import run_step
@@ -15,12 +15,12 @@ from components.step import run_step
 SAMPLE_RECORD = "sample.json"  # the generator's own record; a folder without it holds no synthetic corpus
 
 
-def download(settings: Settings, patience: Patience = PATIENCE) -> None:
+def download(settings: Settings, policy: RetryPolicy = RETRY_POLICY) -> None:
     """Bring the raw files of the configured actors, and only theirs, to `settings.layout.raw`.
 
     Args:
         settings: whose `params.dataset` says what and from where.
-        patience: how long to go on with a server in trouble.
+        policy: timeouts and retries.
 
     Raises:
         InputError: the source can't give what was published, or the disk is too small.
@@ -35,7 +35,7 @@ def download(settings: Settings, patience: Patience = PATIENCE) -> None:
         if settings.params.dataset.source == "local":
             _copy(settings, workspace)
         else:
-            _fetch(settings, workspace, patience)
+            _fetch(settings, workspace, policy)
 
 
 def _generate(settings: Settings, workspace: Workspace) -> None:
@@ -55,14 +55,14 @@ def _copy(settings: Settings, workspace: Workspace) -> None:
     copy_folder(settings.layout.root / dataset.path.expanduser(), dataset.actors, workspace)
 
 
-def _fetch(settings: Settings, workspace: Workspace, patience: Patience) -> None:
+def _fetch(settings: Settings, workspace: Workspace, policy: RetryPolicy) -> None:
     from cfnsr.corpus.download.archives import Source, fetch_archives
-    from cfnsr.corpus.download.s3 import Mirror
+    from cfnsr.corpus.download.s3 import S3Mirror
     from cfnsr.corpus.download.zenodo import Zenodo, wanted_archives
 
     dataset = settings.params.dataset
-    source: Source = Mirror(dataset, patience) if dataset.source == "s3" else Zenodo(dataset.zenodo_url, patience)
-    fetch_archives(source, wanted_archives(dataset), dataset.actors, workspace, dataset.parallel_downloads, patience)
+    source: Source = S3Mirror(dataset, policy) if dataset.source == "s3" else Zenodo(dataset.zenodo_url, policy)
+    fetch_archives(source, wanted_archives(dataset), dataset.actors, workspace, dataset.parallel_downloads)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from cfnsr.corpus.ravdess import (
     EMOTIONS,
     LANDMARK_SUFFIXES,
     VIDEO_SUFFIXES,
-    Modality,
+    FileModality,
     Take,
     file_kind,
     parse_name,
@@ -55,7 +55,7 @@ class _File:
     """A file with a RAVDESS name and what was found in it; `problem` is empty for a sound file."""
 
     path: str  # below the raw folder, POSIX
-    modality: Modality
+    modality: FileModality
     take: Take
     digest: str = ""
     content: MediaInfo = _NOTHING
@@ -173,13 +173,13 @@ def faults(manifest: pd.DataFrame) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def _read_name(path: str) -> tuple[Modality, Take]:
+def _read_name(path: str) -> tuple[FileModality, Take]:
     """Like `parse_name`, and the suffix must fit the modality."""
     if _printable(path) != path:
         raise ValueError("its path is not valid UTF-8; rename the file or the folder")
     modality, take = parse_name(path)
     suffix = PurePosixPath(path).suffix.lower()
-    expected = AUDIO_SUFFIXES if modality is Modality.AUDIO else VIDEO_SUFFIXES
+    expected = AUDIO_SUFFIXES if modality is FileModality.AUDIO else VIDEO_SUFFIXES
     if suffix not in LANDMARK_SUFFIXES | expected:
         allowed = " or ".join(sorted(expected))
         raise ValueError(f"{PurePosixPath(path).name!r}: a file of modality {modality:02d} must be {allowed}")
@@ -216,8 +216,8 @@ def _speech_rows(take: Take, files: Sequence[_File]) -> Iterator[dict[str, Any]]
         if first is not file:
             yield _file_row(file.path, take, file.problem or f"duplicate of {first.path}")
 
-    pictures = _present(slots, Modality.AUDIO_VIDEO, Modality.VIDEO)
-    sounds = _present(slots, Modality.AUDIO_VIDEO, Modality.AUDIO)
+    pictures = _present(slots, FileModality.AUDIO_VIDEO, FileModality.VIDEO)
+    sounds = _present(slots, FileModality.AUDIO_VIDEO, FileModality.AUDIO)
     video = next((file for file in pictures if file.content.video), None)
     audio = next((file for file in sounds if file.content.audio), None)
     video_reason = "" if video else _join(file.problem or f"{file.name} has no video track" for file in pictures)
@@ -248,7 +248,7 @@ def _song_rows(take: Take, files: Sequence[_File]) -> Iterator[dict[str, Any]]:
         yield _file_row(file.path, take, "song; only speech is used")
 
 
-def _present(slots: dict[str, _File], *modalities: Modality) -> list[_File]:
+def _present(slots: dict[str, _File], *modalities: FileModality) -> list[_File]:
     return [slots[modality.name] for modality in modalities if modality.name in slots]
 
 

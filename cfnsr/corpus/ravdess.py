@@ -29,7 +29,7 @@ LANDMARK_SUFFIXES = frozenset({".csv"})
 _NAME = re.compile(r"(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)", re.ASCII)
 
 
-class Modality(IntEnum):
+class FileModality(IntEnum):
     """First field of a file name."""
 
     AUDIO_VIDEO = 1
@@ -69,12 +69,12 @@ class Take:
         """Vocal channel 01; 02 is song."""
         return self.vocal == 1
 
-    def file_name(self, modality: Modality, suffix: str) -> str:
+    def file_name(self, modality: FileModality, suffix: str) -> str:
         """Name of this take's file of that modality, for example `01-01-05-02-01-01-12.mp4`."""
         return f"{modality:02d}-{self.clip_id}{suffix}"
 
 
-def parse_name(name: str | Path) -> tuple[Modality, Take]:
+def parse_name(name: str | Path) -> tuple[FileModality, Take]:
     """Read a RAVDESS file name, strictly.
 
     Returns:
@@ -102,7 +102,7 @@ def parse_name(name: str | Path) -> tuple[Modality, Take]:
             raise ValueError(f"{stem!r} has {field} {value:02d}, which must be 01 to {highest:02d}")
     if emotion == 1 and intensity == 2:
         raise ValueError(f"{stem!r} is a strong neutral, which RAVDESS does not have")
-    return Modality(modality), Take(actor, vocal, emotion, intensity, statement, repetition)
+    return FileModality(modality), Take(actor, vocal, emotion, intensity, statement, repetition)
 
 
 def file_kind(name: str | Path) -> Literal["video", "audio", "landmarks", ""]:

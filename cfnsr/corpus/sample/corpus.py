@@ -11,7 +11,7 @@ import av
 import numpy as np
 
 from cfnsr.config.corpus import SYNTHETIC, SampleSettings
-from cfnsr.corpus.ravdess import Modality, Take, actor_folder
+from cfnsr.corpus.ravdess import FileModality, Take, actor_folder
 from cfnsr.corpus.sample.face import render_face
 from cfnsr.corpus.sample.plan import takes_of
 from cfnsr.corpus.sample.voice import SAMPLE_RATE, render_voice
@@ -62,7 +62,7 @@ def generate(folder: Path, settings: SampleSettings, actors: Sequence[int], work
 
 def clip_path(folder: Path, take: Take) -> Path:
     """Where a take's clip lies."""
-    return folder / actor_folder(take.actor) / take.file_name(Modality.AUDIO_VIDEO, ".mp4")
+    return folder / actor_folder(take.actor) / take.file_name(FileModality.AUDIO_VIDEO, ".mp4")
 
 
 def write_clip(folder: Path, settings: SampleSettings, take: Take) -> None:
