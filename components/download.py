@@ -1,7 +1,7 @@
 """Fill `data/<profile>/raw` with the RAVDESS files of the configured actors, as published.
 
-From Zenodo, an S3 mirror, a folder, or made up (the synthetic sample corpus), as `dataset.source` in params.yaml says.
-It can be killed at any moment and goes on from there.
+`dataset.source` in params.yaml selects Zenodo, an S3 mirror, a local folder, or the synthetic sample corpus, which is
+generated. The step can be killed at any time; the next run continues its work.
 """
 
 from __future__ import annotations
@@ -12,25 +12,25 @@ from cfnsr.corpus.download.workspace import Workspace
 from cfnsr.parallel import default_workers
 from components.step import run_step
 
-SAMPLE_RECORD = "sample.json"  # the generator's own record; a folder without it holds no synthetic corpus
+SAMPLE_RECORD = "sample.json"  # written by the generator; only a folder with it holds a synthetic corpus
 
 
 def download(settings: Settings, policy: RetryPolicy = RETRY_POLICY) -> None:
-    """Bring the raw files of the configured actors, and only theirs, to `settings.layout.raw`.
+    """Fill `settings.layout.raw` with the raw files of the configured actors, and with nothing else.
 
     Args:
-        settings: whose `params.dataset` says what and from where.
+        settings: `params.dataset` selects source and actors.
         policy: timeouts and retries.
 
     Raises:
-        InputError: the source can't give what was published, or the disk is too small.
+        InputError: the source can't deliver the published files, or the disk is too small.
     """
     workspace = Workspace(settings.layout.data, settings.layout.raw)
     with workspace.locked():
-        if settings.params.dataset.source == "sample":
+        if settings.params.dataset.synthetic:
             _generate(settings, workspace)
             return
-        # What lies in `raw` from here on is no synthetic corpus any more, even if this run is killed half way.
+        # From here on, `raw` is not a synthetic corpus, even if this run is killed.
         (settings.layout.raw / SAMPLE_RECORD).unlink(missing_ok=True)
         if settings.params.dataset.source == "local":
             _copy(settings, workspace)
