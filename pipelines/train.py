@@ -15,7 +15,7 @@ from prefect.client.schemas.objects import State
 
 from cfnsr.config.load import Settings
 from cfnsr.corpus.folds import Fold
-from cfnsr.errors import InputError, sentence
+from cfnsr.errors import InputError, user_message
 from cfnsr.registry import ServerAwayError, server_needed
 from cfnsr.training.result import FoldResult
 from components import evaluate, train
@@ -122,7 +122,7 @@ def _train_all(settings: Settings, folds: list[Fold]) -> None:
             error = state.result(raise_on_failure=False)
             failures[fold.index] = error if isinstance(error, Exception) else RuntimeError(state.message)
     if failures:
-        said = [f"fold {index}: {sentence(error) or repr(error)}" for index, error in failures.items()]
+        said = [f"fold {index}: {user_message(error) or repr(error)}" for index, error in failures.items()]
         raise InputError(
             f"{len(failures)} of {len(folds)} folds failed: {' '.join(said)} The same command trains only these again."
         )

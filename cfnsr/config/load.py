@@ -46,8 +46,8 @@ class Settings:
         for section in sections:
             if getattr(before, section) != getattr(now, section):
                 raise InputError(
-                    f"{self.profile}.{section} in {self.params_file.name} was changed while this ran; the results are those "
-                    "of the earlier values: run the same command again for the new values, or restore the earlier ones."
+                    f"{self.profile}.{section} in {self.params_file.name} was changed while this ran; the results are "
+                    "those of the earlier values: run the same command again, or restore the earlier values."
                 )
 
 

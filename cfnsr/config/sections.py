@@ -54,8 +54,8 @@ class MfccSettings(Section):
     n_fft: PositiveInt = 2048  # samples
     hop: PositiveInt = 512  # samples
     n_mels: PositiveInt = 128
-    # For training with augment_audio, each clip is also stored at these speeds, which change pitch and tempo, and longer
-    # by `shift` on both sides; training cuts clips from it at random positions.
+    # For training with augment_audio, each clip is also stored at these speeds, which change pitch and tempo, and
+    # longer by `shift` on both sides; training cuts clips from it at random positions.
     speeds: tuple[PositiveFloat, ...] = (1.0, 0.9, 1.1, 0.8, 1.2)
     shift: float = Field(0.25, ge=0)  # s
     max_bad_share: float = Field(0.05, ge=0, le=1)

@@ -1,4 +1,4 @@
-"""RAVDESS: its file-name grammar, labels and actors.
+"""RAVDESS: file names, labels and actors.
 
 Livingstone and Russo, PLoS ONE 13(5), 2018, e0196391. A file is named
 `modality-vocal-emotion-intensity-statement-repetition-actor`, each field two digits. The 01 (audio and video),
@@ -19,12 +19,12 @@ EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "s
 
 ACTORS = tuple(range(1, 25))
 TAKES_PER_ACTOR = 60
-"""Speech takes an actor: 4 neutral (no strong intensity), 8 of every other emotion."""
+"""Speech takes per actor: 4 neutral (never strong) and 8 of each other emotion."""
 
 VIDEO_SUFFIXES = frozenset({".mp4"})
 AUDIO_SUFFIXES = frozenset({".wav", ".flac"})
 LANDMARK_SUFFIXES = frozenset({".csv"})
-"""Tables of OpenFace, one a clip, named as it."""
+"""OpenFace tables, one per clip and with its name."""
 
 _NAME = re.compile(r"(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)", re.ASCII)
 
@@ -39,7 +39,7 @@ class FileModality(IntEnum):
 
 @dataclass(frozen=True, order=True)
 class Take:
-    """One take: an actor says a statement with an emotion, once."""
+    """One take: an actor speaks a statement with an emotion, once."""
 
     actor: int
     vocal: int
@@ -75,13 +75,13 @@ class Take:
 
 
 def parse_name(name: str | Path) -> tuple[FileModality, Take]:
-    """Read a RAVDESS file name, strictly.
+    """Parse a RAVDESS file name strictly.
 
     Returns:
         The modality and the take.
 
     Raises:
-        ValueError: the name breaks the grammar; the message says which field.
+        ValueError: the name is invalid; the message names the field.
     """
     stem = Path(name).stem
     match = _NAME.fullmatch(stem)
@@ -106,9 +106,9 @@ def parse_name(name: str | Path) -> tuple[FileModality, Take]:
 
 
 def file_kind(name: str | Path) -> Literal["video", "audio", "landmarks", ""]:
-    """What kind of file it is, by its suffix; empty if it is none that counts.
+    """Kind of a file by its suffix; empty if it is none of these.
 
-    Video and sound of any format count, not only the published ones: such a file is likely a clip gone astray.
+    Video and audio of any format are recognized, not only the published ones, because such files are likely clips.
     """
     suffix = Path(name).suffix.lower()
     guess = (mimetypes.guess_type(f"file{suffix}")[0] or "").partition("/")[0]

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from cfnsr.errors import InputError, sentence
+from cfnsr.errors import InputError, user_message
 
 # No usage statistics, and time enough for Prefect's own API to start on a slow machine.
 os.environ.setdefault("DO_NOT_TRACK", "1")
@@ -18,7 +18,7 @@ os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
 def _without_traceback(record: logging.LogRecord) -> bool:
     """Bad input is said in a sentence; the stack behind it helps nobody. Bugs keep theirs."""
     error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
-    said = sentence(error) if isinstance(error, Exception) else None
+    said = user_message(error) if isinstance(error, Exception) else None
     if said is not None:
         record.exc_info = None
         record.msg, record.args = said, ()
