@@ -4,7 +4,7 @@ The face has one of four expressions and the voice one of four manners; each emo
 modality alone, the best guess is the more frequent emotion of each group: 16 of 30 takes, 53 %. Two cues would reveal
 more and are therefore excluded:
 
-* The lips move with the speech, so the rhythm of speech does not depend on the manner (`speech.py` ignores the emotion).
+* The lips move with the speech, so the rhythm of speech does not depend on the manner: `speech.py` ignores emotions.
 * There is no strong neutral, so in the two groups that contain neutral, a stronger take would reveal the other emotion
   (calm, disgust). In these groups the strength does not follow the intensity: strong calm is stronger only in the
   voice, strong disgust only in the face.
