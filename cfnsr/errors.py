@@ -1,4 +1,4 @@
-"""Errors a user can act on: one sentence, no traceback."""
+"""Errors that a user can act on, shown as one line without a traceback."""
 
 from __future__ import annotations
 
@@ -10,45 +10,45 @@ from contextlib import contextmanager
 
 
 class InputError(ValueError):
-    """Bad input. The message is one sentence that says what is wrong and what to do."""
+    """Invalid input. The message says in one sentence what is wrong and what to do."""
 
 
 class ClipError(InputError):
-    """One clip can't be used. The message is the reason that goes into the manifest; the others go on."""
+    """One clip is unusable. The message is its reason in the manifest; the other clips are processed."""
 
 
 @contextmanager
 def exit_with_sentence() -> Iterator[None]:
-    """Turn errors that a user can act on into a line on stderr and exit code 2; let bugs keep their traceback."""
+    """Turn errors that a user can act on into one line on stderr and exit code 2; bugs keep their traceback."""
     try:
         yield
     except KeyboardInterrupt:
-        print("\nstopped: run the same command again, it goes on from there.", file=sys.stderr)
+        print("\nstopped: run the same command again to continue.", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
-        said = sentence(error)
-        if said is None:
+        message = user_message(error)
+        if message is None:
             raise
-        print(f"error: {said}", file=sys.stderr)
+        print(f"error: {message}", file=sys.stderr)
         sys.exit(2)
 
 
-def sentence(error: Exception) -> str | None:
-    """What to tell a user who can act on it; None for a bug."""
+def user_message(error: Exception) -> str | None:
+    """Message for a user who can act on the error; None for a bug."""
     if isinstance(error, InputError):
         return str(error)
     if disk_is_full(error):
-        # A copy names two files; what was to be written is the second one.
+        # The error of a copy names two files, of which the second is the target.
         filename = getattr(error, "filename2", None) or getattr(error, "filename", None)
         where = f" while writing {filename}" if filename else ""
-        return f"the disk is full{where}: free some space and run the same command again, it goes on from there."
+        return f"the disk is full{where}: free some space and run the same command again to continue."
     if isinstance(error, OSError) and error.filename and error.strerror:
-        return f"{error.filename} can't be used ({error.strerror}): check that it is there and its permissions."
+        return f"{error.filename} can't be used ({error.strerror}): check that it exists, and its permissions."
     return None
 
 
 def disk_is_full(error: Exception) -> bool:
-    """Whether it says so, of whichever disk."""
-    # Some libraries wrap the system's error in one of their own (safetensors, SQLite), hence the search by text.
+    """Whether an error reports a full disk or an exceeded quota."""
+    # Some libraries (safetensors, SQLite) wrap the system's error in their own, hence the search in the text.
     texts = (os.strerror(errno.ENOSPC), "database or disk is full")
     return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or any(text in str(error) for text in texts)

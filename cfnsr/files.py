@@ -1,4 +1,4 @@
-"""Writing files so that a killed process never leaves half of one under its final name."""
+"""File utilities: atomic writing, locks, traversal and digests."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ PARTIAL = ".part"
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it is flushed to disk and renamed, on failure removed.
 
-    The name is stable (`<name>.part`), so what a SIGKILL leaves behind is overwritten by the next run instead of piling
-    up.
+    The temporary name is fixed (`<name>.part`), so the next run overwrites what a killed process left behind.
 
     Raises:
-        OSError: as the block does; one that says that the disk is full names `path`, if it names no file.
+        OSError: raised by the block. If the disk is full and the error names no file, `path` is added.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + PARTIAL)
@@ -34,16 +33,16 @@ def atomic_path(path: Path) -> Iterator[Path]:
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None:
-            error.filename = str(path)  # a write to an open file does not say which one it is
+            error.filename = str(path)  # errors of writes to an open file do not name it
         raise
 
 
 @contextmanager
 def locked(path: Path, busy: str) -> Iterator[None]:
-    """Hold a lock file, which the system lets go when this process ends, however it does.
+    """Hold a lock file while the block runs; the system releases it when the process ends, even if it is killed.
 
     Raises:
-        InputError: another process holds it; its sentence is `busy`.
+        InputError: another process holds it; the message is `busy`.
     """
     from filelock import FileLock, Timeout
 
@@ -62,17 +61,17 @@ def write_text(path: Path, text: str) -> None:
 
 
 def visible_files(folder: Path) -> Iterator[Path]:
-    """All files below a folder but hidden ones and those in hidden folders; broken symbolic links are among them.
+    """All files below a folder, including broken symbolic links, but not hidden files or files in hidden folders.
 
-    Linked folders are followed, but each folder is entered only once, so that links in circles end.
+    Links to folders are followed, but each folder is visited only once, so circular links end.
 
     Raises:
-        InputError: one of the folders can't be read; its files would be missed in silence.
+        InputError: a folder can't be read; its files would be missed silently.
     """
 
     def refuse(error: OSError) -> None:
         if isinstance(error, FileNotFoundError | NotADirectoryError):
-            return  # there are no files in what is not there
+            return  # a folder that does not exist has no files
         raise InputError(
             f"the folder {error.filename} can't be read ({error.strerror}): change its permissions, or move it away."
         ) from error
@@ -88,16 +87,16 @@ def visible_files(folder: Path) -> Iterator[Path]:
 
 
 def file_digest(path: Path, algorithm: str = "md5") -> str:
-    """Hex digest of a file's content, read in blocks (md5 because that is what Zenodo publishes)."""
+    """Hex digest of a file's content; md5 by default, which Zenodo publishes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 def code_digest(sources: Iterable[str]) -> str:
-    """Digest of Python sources, so that what older code made is not taken for what the present code makes.
+    """Digest of Python sources, which tells whether an output was made by the current version of the code.
 
     Args:
-        sources: files and folders of this package as dvc.yaml names them, for example `cfnsr/media`.
+        sources: files and folders of this project as named in dvc.yaml, for example `cfnsr/media`.
     """
     digest = hashlib.sha256()
     for source in sources:

@@ -1,4 +1,4 @@
-"""Work on many clips at once: all cores, a progress bar in clips/s, one bad clip never stops the others."""
+"""Parallel processing of clips in worker processes; one bad clip never stops the others."""
 
 from __future__ import annotations
 
@@ -22,11 +22,15 @@ Result = TypeVar("Result")
 
 
 def default_workers() -> int:
-    """Cores this process may use; `CFNSR_WORKERS` overrides it."""
+    """Number of cores that this process may use; the environment variable `CFNSR_WORKERS` overrides it.
+
+    Raises:
+        InputError: `CFNSR_WORKERS` is not a positive integer.
+    """
     override = os.environ.get("CFNSR_WORKERS", "")
     if override:
         if not override.isdigit() or int(override) < 1:
-            raise InputError(f"CFNSR_WORKERS is {override!r}; set it to a whole number from 1 on, or unset it.")
+            raise InputError(f"CFNSR_WORKERS is {override!r}; set it to a positive integer, or unset it.")
         return int(override)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -40,23 +44,22 @@ def map_clips(
     done: int = 0,
     unit: str = "clip",
 ) -> Generator[tuple[Task, Result | ClipError]]:
-    """Yield `(task, function(task))` in the order of completion, from `workers` processes.
+    """Yield `(task, function(task))` in order of completion, computed in `workers` processes.
 
-    A `ClipError` of a task is yielded in place of its result; errors of FFmpeg's and OpenCV's become one. A task whose
-    process dies (a decoder that crashes on a damaged file) is tried once more in a process of its own; if that one dies
-    too, its result is a `ClipError`.
+    If a task raises a `ClipError`, or an error of FFmpeg or OpenCV, a `ClipError` is yielded in place of its result. A
+    task whose process dies (a decoder that crashes on a damaged file) is repeated in a process of its own; if that
+    process dies, too, the result is a `ClipError`.
 
     Args:
-        function: importable (it is sent to other processes); raises ClipError for a clip that can't be used.
+        function: importable, since it is sent to other processes; raises ClipError for an unusable clip.
         tasks: picklable.
         workers: number of processes.
-        description: what the progress bar says.
-        done: clips finished by an earlier, interrupted run; the bar starts there.
-        unit: what the progress bar counts.
+        description: label of the progress bar.
+        done: number of clips finished by an earlier run, where the progress bar starts.
+        unit: unit of the progress bar.
 
     Raises:
-        InputError: a process was killed from outside (SIGKILL), which is what Linux does when memory runs out; that is
-            no clip's fault.
+        InputError: a process was killed from outside (SIGKILL), as Linux does when memory runs out.
     """
     with tqdm(total=done + len(tasks), initial=done, desc=description, unit=unit, smoothing=0.1) as bar:
         for outcome in _outcomes(function, tasks, workers):
@@ -69,8 +72,8 @@ def _outcomes(
 ) -> Generator[tuple[Task, Result | ClipError]]:
     waiting = deque(tasks)
     while waiting:
-        # Few in flight at a time: when a process dies, only these can be to blame, and when the caller stops early,
-        # only these are waited for.
+        # Only few tasks are in flight: when a process dies, only these can be the cause, and when the caller stops
+        # early, only these are waited for.
         in_flight: dict[Future[Result], Task] = {}
         processes = _Processes()
         pool = _pool(min(workers, len(waiting)), processes)
@@ -92,18 +95,18 @@ def _outcomes(
 
 
 def _alone(function: Callable[[Task], Result], task: Task) -> Result | ClipError:
-    """Run one task in a process of its own, to see whether it is the one that kills its process."""
+    """Run one task in a process of its own, to find out whether it crashes its process."""
     processes = _Processes()
     try:
         with _pool(1, processes) as pool:
             return _outcome(pool.submit(_work, function, task))
     except BrokenProcessPool:
         processes.check_not_killed()
-        return ClipError("the decoder crashed on this file; it is damaged in a way FFmpeg can't handle")
+        return ClipError("the decoder crashed on this file, which is damaged in a way that FFmpeg can't handle")
 
 
 def _work(function: Callable[[Task], Result], task: Task) -> Result:
-    """In a worker: what the decoders complain of is the clip's fault; anything else is a bug and ends all."""
+    """Run in a worker: errors of the decoders become a ClipError; any other error is a bug and stops the run."""
     import av
     import cv2
 
@@ -121,9 +124,9 @@ def _outcome(future: Future[Result]) -> Result | ClipError:
 
 
 class _Processes(SpawnContext):
-    """Starts the processes of one pool and remembers them: the pool itself doesn't tell how they ended.
+    """Starts the processes of one pool and keeps them, because the pool does not expose their exit codes.
 
-    Not fork: the parent may hold threads (PyAV, OpenMP) whose locks a forked child would inherit locked.
+    Processes are spawned, not forked: a forked child would inherit locks held by threads of PyAV or OpenMP.
     """
 
     def __init__(self) -> None:
@@ -136,12 +139,12 @@ class _Processes(SpawnContext):
         return process
 
     def check_not_killed(self) -> None:
-        """Call it once the pool has shut down: only then every process has its exit code.
+        """Check the exit codes; call it after the shutdown of the pool, when every process has one.
 
         Raises:
-            InputError: one was killed.
+            InputError: a process was killed.
         """
-        # Of a pool whose one process died, the others are ended with SIGTERM; SIGKILL comes from outside.
+        # When a process dies, the pool ends the others with SIGTERM; SIGKILL always comes from outside.
         if any(process.exitcode == -signal.SIGKILL for process in self._started):
             workers = len(self._started)
             remedy = f"set CFNSR_WORKERS lower than {workers}" if workers > 1 else "free some memory"
@@ -155,11 +158,11 @@ def _pool(workers: int, processes: _Processes) -> ProcessPoolExecutor:
 
 
 def end_with_parent() -> None:
-    """Make this worker process end when the process that started it ends, however that happens.
+    """Make this worker process end with its parent, even if the parent is killed.
 
-    What is killed would otherwise leave workers behind that go on writing for nobody, beside those of its next start.
+    Otherwise, orphaned workers would keep writing beside those of the next run.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends its workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and ends its workers
     parent = multiprocessing.parent_process()
 
     def watch() -> None:
@@ -172,8 +175,8 @@ def end_with_parent() -> None:
 
 def _start_worker() -> None:
     end_with_parent()
-    # One process a core already: threads inside OpenCV, BLAS and Torch would only fight over the same cores.
-    # The variables are for libraries loaded from now on, `threadpool_limits` for those that came with the main module.
+    # There is one process per core, so threads inside OpenCV, BLAS and Torch would only compete for the cores. The
+    # variables limit libraries that are loaded from now on, `threadpool_limits` those that are already loaded.
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[variable] = "1"
     import cv2

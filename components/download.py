@@ -7,35 +7,35 @@ params.yaml says. The stage can be killed at any moment and continues from there
 from __future__ import annotations
 
 from cfnsr.config.load import Settings
-from cfnsr.corpus.download.transfer import PATIENCE, Patience
+from cfnsr.corpus.download.transfer import RETRY_POLICY, RetryPolicy
 from cfnsr.corpus.download.workspace import Workspace
 from cfnsr.parallel import default_workers
 from components.step import run_step
 
-SAMPLE_RECORD = "sample.json"  # written by the generator; a folder without it holds no synthetic corpus
+SAMPLE_RECORD = "sample.json"  # written by the generator; only a folder with it holds a synthetic corpus
 
 
-def download(settings: Settings, patience: Patience = PATIENCE) -> None:
-    """Bring the raw files of the configured actors, and no others, to `settings.layout.raw`.
+def download(settings: Settings, policy: RetryPolicy = RETRY_POLICY) -> None:
+    """Fill `settings.layout.raw` with the raw files of the configured actors, and with nothing else.
 
     Args:
-        settings: `params.dataset` says what to fetch, and from where.
-        patience: how long to go on with a server in trouble.
+        settings: `params.dataset` selects source and actors.
+        policy: timeouts and retries.
 
     Raises:
-        InputError: the source does not provide the published files, or the disk is too small.
+        InputError: the source can't deliver the published files, or the disk is too small.
     """
     workspace = Workspace(settings.layout.data, settings.layout.raw)
     with workspace.locked():
-        if settings.params.dataset.source == "sample":
+        if settings.params.dataset.synthetic:
             _generate(settings, workspace)
             return
-        # From here on, `raw` is no synthetic corpus any more, even if this run is killed.
+        # From here on, `raw` is not a synthetic corpus, even if this run is killed.
         (settings.layout.raw / SAMPLE_RECORD).unlink(missing_ok=True)
         if settings.params.dataset.source == "local":
             _copy(settings, workspace)
         else:
-            _fetch(settings, workspace, patience)
+            _fetch(settings, workspace, policy)
 
 
 def _generate(settings: Settings, workspace: Workspace) -> None:
@@ -55,14 +55,14 @@ def _copy(settings: Settings, workspace: Workspace) -> None:
     copy_folder(settings.layout.root / dataset.path.expanduser(), dataset.actors, workspace)
 
 
-def _fetch(settings: Settings, workspace: Workspace, patience: Patience) -> None:
+def _fetch(settings: Settings, workspace: Workspace, policy: RetryPolicy) -> None:
     from cfnsr.corpus.download.archives import Source, fetch_archives
-    from cfnsr.corpus.download.s3 import Mirror
+    from cfnsr.corpus.download.s3 import S3Mirror
     from cfnsr.corpus.download.zenodo import Zenodo, wanted_archives
 
     dataset = settings.params.dataset
-    source: Source = Mirror(dataset, patience) if dataset.source == "s3" else Zenodo(dataset.zenodo_url, patience)
-    fetch_archives(source, wanted_archives(dataset), dataset.actors, workspace, dataset.parallel_downloads, patience)
+    source: Source = S3Mirror(dataset, policy) if dataset.source == "s3" else Zenodo(dataset.zenodo_url, policy)
+    fetch_archives(source, wanted_archives(dataset), dataset.actors, workspace, dataset.parallel_downloads)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cfnsr.config.load import Settings, load_settings
-from cfnsr.config.sections import is_idle
+from cfnsr.config.sections import is_unused
 from cfnsr.errors import InputError
 
 SECTIONS = ("model", "train")  # of a profile; the others define the data, which all runs of the profile share
@@ -58,7 +58,7 @@ def requested_settings(
     changed = load_settings(params_file, profile, wanted)
     modality = changed.params.model.modality
     for key in wanted:
-        if is_idle(key, modality):
+        if is_unused(key, modality):
             raise InputError(f"overrides: {key} has no effect on a network of model.modality {modality}; omit it.")
     if changed.params == plain.params:
         return plain

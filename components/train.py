@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from cfnsr.config.load import Settings
 from cfnsr.corpus.folds import Fold
 from cfnsr.corpus.manifest import dataset_digest
-from cfnsr.errors import InputError, sentence
+from cfnsr.errors import InputError, user_message
 from cfnsr.files import locked, write_text
 from cfnsr.parallel import default_workers, end_with_parent
 from cfnsr.training.result import FoldResult
@@ -103,7 +103,7 @@ def train_folds(run: Run, wanted: Collection[int] | None = None, train_one: Fold
             fold.index: outcome for fold, outcome in zip(folds, outcomes, strict=True) if isinstance(outcome, Exception)
         }
         if failed:
-            reasons = [f"fold {index}: {sentence(error) or repr(error)}" for index, error in failed.items()]
+            reasons = [f"fold {index}: {user_message(error) or repr(error)}" for index, error in failed.items()]
             raise InputError(
                 f"{len(failed)} of {len(folds)} folds failed: {' '.join(reasons)} The same command trains only these "
                 "again."

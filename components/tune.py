@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from cfnsr.config.load import Settings
 from cfnsr.config.search import Choice, Range
-from cfnsr.config.sections import is_idle
+from cfnsr.config.sections import is_unused
 from cfnsr.errors import InputError
 from cfnsr.files import write_text
 from cfnsr.registry import ServerAwayError, server_needed
@@ -115,7 +115,7 @@ def check_space(settings: Settings) -> None:
             tried.append(settings.changed({key: value}))
     modalities = {each.params.model.modality for each in tried}
     for key in tune.search:
-        if all(is_idle(key, modality) for modality in modalities):
+        if all(is_unused(key, modality) for modality in modalities):
             raise InputError(
                 f"{settings.profile}.tune.search: {key} has no effect on a network of model.modality "
                 f"{' or '.join(sorted(modalities))}; search other keys."

@@ -54,9 +54,9 @@ def sample(
 @app.command()
 def mirror(params: ParamsOption = Path("params.yaml"), profile: ProfileOption = None) -> None:
     """Copy the archives from Zenodo to the S3 bucket of the settings."""
-    from cfnsr.corpus.download.mirror import mirror as fill
+    from cfnsr.corpus.download.mirror import fill_mirror
 
-    done = fill(load_settings(params, profile))
+    done = fill_mirror(load_settings(params, profile))
     typer.echo(f"mirror: {len(done.uploaded)} archives uploaded, {len(done.present)} already present")
 
 

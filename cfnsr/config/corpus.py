@@ -1,4 +1,4 @@
-"""Settings of stage `download`: where the clips come from."""
+"""Settings of stage `download`: the source of the clips."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ ACTORS = tuple(range(1, 25))
 """Actors of RAVDESS."""
 
 SYNTHETIC = "synthetic sample, not RAVDESS"
-"""What the clips of the synthetic corpus say of themselves."""
+"""Title and comment in every file of the synthetic corpus."""
 
 
 class SampleSettings(Section):
     """The synthetic corpus (`dataset.source: sample`)."""
 
     seed: int = Field(7, ge=0)
-    repetitions: Literal[1, 2] = 1  # repetitions of each statement: 30 or 60 takes an actor
+    repetitions: Literal[1, 2] = 1  # of each statement: 30 or 60 takes per actor
     width: int = Field(320, ge=160, multiple_of=16)  # pixels
     height: int = Field(240, ge=120, multiple_of=16)  # pixels
     fps: PositiveInt = 25
@@ -28,18 +28,18 @@ class SampleSettings(Section):
 
 
 class DatasetSettings(Section):
-    """Stage `download`: where the clips come from."""
+    """Stage `download`: the source of the clips."""
 
     source: Literal["sample", "local", "zenodo", "s3"]
     actors: tuple[int, ...] = ACTORS
     sample: SampleSettings = SampleSettings()
-    path: Path | None = None  # source local: a folder of RAVDESS files, searched with its subfolders
+    path: Path | None = None  # source local: folder of RAVDESS files, searched recursively
     zenodo_url: str = "https://zenodo.org"
     audio_zip: bool = False  # also fetch Audio_Speech_Actors_01-24.zip
     landmarks_zip: bool = False  # also fetch FacialTracking_Actors_01-24.zip (OpenFace landmarks)
-    s3_bucket: str = ""  # sources s3 and `cfnsr mirror`
+    s3_bucket: str = ""  # for source s3 and `cfnsr mirror`
     s3_prefix: str = ""
-    s3_endpoint: str | None = None  # None: AWS; credentials come from where boto3 finds them
+    s3_endpoint: str | None = None  # None: AWS. boto3 finds the credentials
     parallel_downloads: PositiveInt = 3
 
     @property

@@ -1,4 +1,4 @@
-"""Where a profile's files lie, below the project's root."""
+"""Paths of a profile's files below the project's root."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a profile's files lie, below the project's root."""
+    """Paths of a profile's files below the project's root."""
 
     root: Path
     profile: str
     variant: str = ""
-    """Of the profile's settings; it shares the profile's data and has runs, figures and plots of its own."""
+    """Name of a variant of the profile; it shares the profile's data and has its own run, metrics and plots."""
     data_name: str = ""
-    """Of the folder below `data`; empty for the profile's."""
+    """Name of the folder below `data`; empty: the profile's name."""
     mfcc_name: str = "mfcc.parquet"
-    """A variant with another section `mfcc` needs a file of its own."""
+    """Name of the MFCC file; a variant with another `mfcc` section needs its own."""
 
     @property
     def data(self) -> Path:
@@ -31,32 +31,32 @@ class Layout:
 
     @property
     def manifest(self) -> Path:
-        """One row a take."""
+        """Manifest, with one row per take."""
         return self.data / "clips.csv"
 
     @property
     def faces(self) -> Path:
-        """Folder of `Actor_NN.parquet`, a row group a clip."""
+        """Folder of `Actor_NN.parquet` files with one row group per clip."""
         return self.data / "faces"
 
     @property
     def mfcc(self) -> Path:
-        """One Parquet file, a row a clip."""
+        """Parquet file with one row per clip."""
         return self.data / self.mfcc_name
 
     @property
     def run(self) -> Path:
-        """Checkpoints and predictions of the training run."""
+        """Folder of the run's checkpoints and predictions."""
         return self.root / "runs" / self._run_name
 
     @property
     def metrics(self) -> Path:
-        """The run's figures."""
+        """JSON file of the run's metrics."""
         return self.root / "metrics" / f"{self._run_name}.json"
 
     @property
     def plots(self) -> Path:
-        """The run's plots."""
+        """Folder of the run's plots."""
         return self.root / "plots" / self._run_name
 
     @property

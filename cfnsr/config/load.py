@@ -1,4 +1,4 @@
-"""Reading `params.yaml`: `profile: NAME` first, then the training presets and one whole section per profile."""
+"""Reading `params.yaml`: the name of the default profile, the training presets, and one section per profile."""
 
 from __future__ import annotations
 
@@ -18,37 +18,36 @@ from cfnsr.errors import InputError
 
 @dataclass(frozen=True)
 class Settings:
-    """A checked profile and where its files lie."""
+    """A validated profile and the paths of its files."""
 
     profile: str
     params: ProfileSettings
     layout: Layout
     params_file: Path
-    """The file they were read from."""
+    """The file that the settings were read from."""
     content: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    """What was in it then."""
+    """Content of that file at the time."""
 
     def changed(self, overrides: Mapping[str, Any], variant: str = "") -> Settings:
-        """The profile, as the file was when these settings were read, with other values; see `load_settings`.
+        """Return these settings with some values replaced, see `load_settings`; the file is not read again.
 
         Raises:
-            InputError: a key is misspelt or a value impossible.
+            InputError: a key is misspelt or a value invalid.
         """
         return _settings(self.params_file, self.content, self.profile, overrides, variant)
 
     def check_file(self, sections: Iterable[str]) -> None:
-        """Look whether the file still holds what it did, as far as some of the profile's sections go.
+        """Check that some of the profile's sections were not edited since the file was read.
 
         Raises:
-            InputError: it does not; what was done with these settings would be taken for the work of the new ones.
+            InputError: they were; the results would be attributed to the new settings.
         """
         before, now = self.changed({}).params, load_settings(self.params_file, self.profile).params
         for section in sections:
             if getattr(before, section) != getattr(now, section):
                 raise InputError(
-                    f"{self.profile}.{section} in {self.params_file.name} was changed while this ran, and what was "
-                    "made is of the earlier values; run the same command again for the new ones, or bring the earlier "
-                    "ones back first."
+                    f"{self.profile}.{section} in {self.params_file.name} was changed while this ran; the results are "
+                    "those of the earlier values: run the same command again, or restore the earlier values."
                 )
 
 
@@ -58,32 +57,32 @@ def load_settings(
     overrides: Mapping[str, Any] | None = None,
     variant: str = "",
 ) -> Settings:
-    """Read and check one profile of `params.yaml`.
+    """Read and validate one profile of `params.yaml`.
 
     Args:
-        params_file: the file; the folder it lies in is the project's root.
-        profile: name of the profile; None takes the one that the file's `profile:` names.
-        overrides: values in place of the file's, by dotted key below the profile: `{"train.fusion.lr": 3e-4}`.
-        variant: name of what the overrides make of the profile, see `Layout`.
+        params_file: the file; its folder is the project's root.
+        profile: name of the profile; None: the one named by `profile:` in the file.
+        overrides: values that replace those of the file, by dotted key below the profile: `{"train.fusion.lr": 3e-4}`.
+        variant: name of the overridden profile, see `Layout`.
 
     Raises:
-        InputError: the file is missing or not YAML, there is no such profile, a key is misspelt or a value impossible.
+        InputError: the file is missing or not YAML, the profile does not exist, a key is misspelt or a value invalid.
     """
     try:
         content = yaml.safe_load(params_file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(
-            f"{params_file} is not here: run the command in the project's folder or name the file with --params."
+            f"{params_file} does not exist: run the command in the project's folder or name the file with --params."
         ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{params_file} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
-        raise InputError(f"{params_file} must begin with `profile: NAME` and hold a section of that name.")
+        raise InputError(f"{params_file} must start with `profile: NAME` and have a section of that name.")
     name = str(profile or content.get("profile"))
     sections = sorted(set(content) - {"profile", "presets"})
     if name not in sections:
         raise InputError(
-            f"{params_file}: there is no profile {name!r}, only {', '.join(sections)}; set `profile:` to one."
+            f"{params_file}: there is no profile {name!r}, only {', '.join(sections)}; set `profile:` to one of them."
         )
     return _settings(params_file, content, name, overrides or {}, variant)
 
@@ -106,7 +105,10 @@ def _overridden(section: Any, overrides: Mapping[str, Any]) -> Any:
 
 
 def _with_value(content: Any, path: Sequence[str], value: Any) -> Any:
-    """A copy along the path; what a YAML alias repeats elsewhere stays as it is. Unknown names are refused later."""
+    """Copy of `content` with one value replaced. Only the path is copied, as YAML aliases share the rest.
+
+    Unknown keys are refused later, by the validation.
+    """
     if not path:
         return value
     inner = content if isinstance(content, dict) else {}
@@ -114,7 +116,7 @@ def _with_value(content: Any, path: Sequence[str], value: Any) -> Any:
 
 
 def _with_preset(section: Any, presets: Mapping[str, Any]) -> Any:
-    """The profile with the values of its training preset where it has none of its own."""
+    """The profile, completed with the values of its training preset."""
     train = section.get("train") if isinstance(section, dict) else None
     preset = train.get("preset") if isinstance(train, dict) else None
     if preset is None:

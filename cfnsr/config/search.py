@@ -1,4 +1,4 @@
-"""Settings of what is done with trainings: search for better ones, and promote them."""
+"""Settings of the hyperparameter search and of promotion."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from cfnsr.config.base import Section
 
 
 class FloatRange(Section):
-    """A real number of the search space."""
+    """Range of a real number in the search space."""
 
     kind: Literal["float"]
     low: float
     high: float
-    log: bool = False  # even over orders of magnitude
+    log: bool = False  # sample uniformly in the logarithm
 
     @model_validator(mode="after")
     def _ordered(self) -> FloatRange:
@@ -24,7 +24,7 @@ class FloatRange(Section):
 
 
 class IntRange(Section):
-    """A whole number of the search space."""
+    """Range of an integer in the search space."""
 
     kind: Literal["int"]
     low: int
@@ -38,7 +38,7 @@ class IntRange(Section):
 
 
 class Choice(Section):
-    """One of several values."""
+    """List of values in the search space."""
 
     kind: Literal["categorical"]
     choices: tuple[bool | int | float | str, ...] = Field(min_length=1)
@@ -48,24 +48,26 @@ Range = Annotated[FloatRange | IntRange | Choice, Field(discriminator="kind")]
 
 
 class TuneSettings(Section):
-    """Flow `tune-cfnsr`: what is searched, and for how long."""
+    """Flow `tune-cfnsr`: search space and budget."""
 
     trials: PositiveInt = 20
     seed: int = Field(0, ge=0)
-    startup_trials: PositiveInt = 5  # drawn at random, and never pruned, before the search learns from them
-    warmup_epochs: int = Field(5, ge=0)  # of a fold's last phase, in which nothing is pruned
-    search: dict[str, Range] = Field({})  # by dotted key below the profile
+    startup_trials: PositiveInt = 5  # sampled at random and never pruned, before the sampler uses the results
+    warmup_epochs: int = Field(5, ge=0)  # of a fold's last phase, during which no trial is pruned
+    search: dict[str, Range] = Field({})  # range by dotted key below the profile
 
 
 class PromoteSettings(Section):
-    """Flow `promote-cfnsr`: when a version may replace the champion."""
+    """Flow `promote-cfnsr`: conditions for replacing the champion."""
 
-    margin: float = Field(0.0, ge=0, lt=1)  # accuracy by which it must be better
-    confidence: float = Field(0.95, gt=0.5, lt=1)  # certainty that it is better, see `cfnsr.evaluation.metrics.compare`
+    margin: float = Field(0.0, ge=0, lt=1)  # by which the accuracy must be higher
+    confidence: float = Field(
+        0.95, gt=0.5, lt=1
+    )  # required confidence that it is higher, see `cfnsr.evaluation.metrics.compare`
 
 
 def _check_order(low: float, high: float, log: bool) -> None:
     if not low < high:
         raise ValueError(f"low ({low}) must be less than high ({high})")
     if log and low <= 0:
-        raise ValueError(f"low ({low}) must be above 0 where log is true")
+        raise ValueError(f"low ({low}) must be above 0 if log is true")

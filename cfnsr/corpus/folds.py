@@ -1,4 +1,4 @@
-"""Who is trained on and who is tested: folds by actor, so that no voice or face is ever on both sides."""
+"""Cross-validation folds by actor: no face or voice is in both the training and the test set."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from cfnsr.config.sections import TrainSettings
 from cfnsr.errors import InputError
 
 SELECTION = {"honest": "validation actors", "published": "test actors"}
-"""Who chooses the epoch under each protocol."""
+"""Actors whose accuracy selects the epoch, by protocol."""
 
 CLAIM = {
     "honest": "test actors neither trained on nor used to choose the epoch",
     "published": "best test epoch: chosen on the test actors, so optimistic",
 }
-"""What figures of each protocol are, to stand beside them wherever they are shown."""
+"""What the results of each protocol mean; shown beside them everywhere."""
 UNKNOWN = "; begun with weights that may have been trained on them"
 TUNED = "; settings searched on validation actors, who are tested in other folds"
-"""Both are added to a claim where they are so."""
+"""Both are appended to a claim where they apply."""
 
 
 @dataclass(frozen=True)
 class Fold:
-    """Actors of one fold; the three groups share nobody."""
+    """Actors of one fold; the three groups are disjoint."""
 
     index: int
     train: tuple[int, ...]
@@ -32,26 +32,26 @@ class Fold:
 
     @property
     def selection(self) -> tuple[int, ...]:
-        """Actors that choose the epoch: the validation actors, or, as published, the test actors themselves."""
+        """Actors that select the epoch: the validation actors or, under protocol `published`, the test actors."""
         return self.validation or self.test
 
     def seed(self, run: int) -> int:
-        """Of the first weights and of what training draws, by the run's seed: no two folds of runs share it."""
+        """Seed of initialization and training, from the run's seed; unique among runs with up to 101 folds."""
         return run * 101 + self.index
 
 
 def actor_folds(actors: Sequence[int], settings: TrainSettings) -> list[Fold]:
     """Split actors into folds of consecutive test actors.
 
-    Protocol `honest`: the actors that follow the test actors (cyclically) are the validation set. Protocol `published`:
-    there is none, and the epoch is chosen on the test actors.
+    Under protocol `honest`, the actors that follow the test actors (cyclically) are the validation set. Under protocol
+    `published` there is none, and the epoch is selected on the test actors.
 
     Args:
-        actors: everyone with usable clips, in order.
+        actors: all actors with usable clips, in order.
         settings: `folds`, `actors_per_fold`, `validation_actors` and `protocol` are used.
 
     Raises:
-        InputError: too few actors for these folds, or nobody left to train on.
+        InputError: there are too few actors for these folds, or none left to train on.
     """
     folds, size = settings.folds, settings.actors_per_fold
     held_out = settings.validation_actors if settings.protocol == "honest" else 0

@@ -1,20 +1,20 @@
-"""The manifest: one row a take, and one for every file that can't be used, so that none is silently dropped.
+"""The manifest: one row per take and one per unusable file, so that no file is silently dropped.
 
 Columns of `clips.csv`:
 
-- `clip_id` (`Take.clip_id`; empty where the file name can't be read), `actor`, `sex`, `vocal` (1 speech, 2 song),
+- `clip_id` (`Take.clip_id`; empty if the file name is invalid), `actor`, `sex`, `vocal` (1 speech, 2 song),
   `emotion` (word), `label` (0 to 7), `intensity` (1 normal, 2 strong), `statement`, `repetition`;
-- `has_video`, `has_audio`: what a stage may use; `video_path`, `audio_path`, `landmarks_path`: where it is, below the
-  raw folder; `video_digest`, `audio_digest`, `landmarks_digest`: md5 of those files; `duration` in seconds;
+- `has_video`, `has_audio`: what the take offers; `video_path`, `audio_path`, `landmarks_path`: its files, relative to
+  the raw folder; `video_digest`, `audio_digest`, `landmarks_digest`: their md5; `duration` in seconds;
 - `video_reason`, `audio_reason`: why a take has no video or no audio although there is a file for it;
-- `reason`: why the whole row is left out; empty means that the take is usable.
+- `reason`: why the row is excluded; empty for a usable take.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -26,7 +26,7 @@ from cfnsr.corpus.ravdess import (
     EMOTIONS,
     LANDMARK_SUFFIXES,
     VIDEO_SUFFIXES,
-    Modality,
+    FileModality,
     Take,
     file_kind,
     parse_name,
@@ -52,10 +52,10 @@ _NOTHING = MediaInfo(video=0, audio=0)
 
 @dataclass(frozen=True)
 class _File:
-    """A file with a RAVDESS name and what was found in it; `problem` is empty for a sound file."""
+    """A file with a valid RAVDESS name, and its content; `problem` is empty if it is usable."""
 
-    path: str  # below the raw folder, POSIX
-    modality: Modality
+    path: str  # relative to the raw folder, POSIX
+    modality: FileModality
     take: Take
     digest: str = ""
     content: MediaInfo = _NOTHING
@@ -67,26 +67,26 @@ class _File:
 
     @property
     def slot(self) -> str:
-        """Its part in the take; two files of the same slot are duplicates."""
+        """Role of the file in its take; two files in the same slot are duplicates."""
         return "landmarks" if file_kind(self.path) == "landmarks" else self.modality.name
 
 
 def build_manifest(raw: Path, workers: int) -> pd.DataFrame:
-    """Look at every media file below `raw` and join the files of a take.
+    """Examine every media file below `raw` and group the files by take.
 
-    Video comes from the take's 01 file, else its 02 file; audio from the 01 file's sound track, else from the 03 file
-    (a 02 file's sound track is silence by definition). Landmark tables of OpenFace join by name. Other kinds of files,
-    hidden ones and unfinished downloads are not looked at.
+    Video comes from the take's 01 file, else its 02 file; audio from the 01 file, else from the 03 file (a 02 file is
+    silent by definition). OpenFace landmark tables are matched by name. Other kinds of files, hidden files and
+    unfinished downloads are ignored.
 
     Args:
-        raw: folder of RAVDESS files, searched with its subfolders.
+        raw: folder of RAVDESS files, searched recursively.
         workers: number of processes.
 
     Returns:
-        The columns of this module's docstring: takes in the order of their clip ids, then files without one.
+        Table with the columns listed at the top of this module: takes by clip id, then files without one.
 
     Raises:
-        InputError: `raw` is missing or has no media file in it.
+        InputError: `raw` is missing or contains no media file.
     """
     if not raw.is_dir():
         raise InputError(
@@ -107,14 +107,17 @@ def build_manifest(raw: Path, workers: int) -> pd.DataFrame:
         except ValueError as error:
             rows.append(_file_row(_printable(path), None, str(error)))
             continue
-        (speech if file.take.is_speech else takes.setdefault(file.take, [])).append(file)
+        if file.take.is_speech:
+            speech.append(file)
+        else:
+            rows.append(_file_row(path, file.take, "song; only speech is used"))
     examine = partial(_examine, raw)
     for file, outcome in map_clips(examine, speech, workers=workers, description="manifest", unit="file"):
         if isinstance(outcome, ClipError):
-            outcome = _File(file.path, file.modality, file.take, problem=str(outcome))
+            outcome = replace(file, problem=str(outcome))
         takes.setdefault(file.take, []).append(outcome)
     for take, files in takes.items():
-        rows.extend(_speech_rows(take, files) if take.is_speech else _song_rows(take, files))
+        rows.extend(_take_rows(take, files))
     rows.sort(key=lambda row: (not row["clip_id"], row["clip_id"], bool(row["reason"]), _path(row)))
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(_DTYPES)
 
@@ -144,7 +147,7 @@ def read_manifest(path: Path) -> pd.DataFrame:
 
 
 def dataset_digest(manifest: pd.DataFrame) -> str:
-    """Digest (sha256) of the usable clips and their files' content; the order and place of files don't matter."""
+    """Digest (sha256) of the usable clips and the content of their files, independent of order and paths."""
     usable = manifest[manifest["reason"] == ""]
     columns = ["clip_id", "video_digest", "audio_digest", "landmarks_digest"]
     lines = sorted(" ".join(row) for row in usable[columns].itertuples(index=False))
@@ -152,19 +155,19 @@ def dataset_digest(manifest: pd.DataFrame) -> str:
 
 
 def row_name(row: Any) -> str:
-    """How messages call a row (of `DataFrame.itertuples`): its file if it stands for one, else its clip id."""
+    """Name of a row (of `DataFrame.itertuples`) in messages: the file of an excluded row, else the clip id."""
     return (row.reason and (row.video_path or row.audio_path or row.landmarks_path)) or row.clip_id
 
 
 def without_songs(manifest: pd.DataFrame) -> pd.DataFrame:
-    """All rows but songs: those are sound files of another kind, no fault."""
+    """All rows except songs, which are intact files and not a fault."""
     return manifest[manifest["vocal"].fillna(0) != 2]
 
 
 def faults(manifest: pd.DataFrame) -> dict[str, str]:
-    """What is wrong with each take or file, by its `row_name`, in the order of the names; songs are no fault.
+    """Reason per faulty take or file, by `row_name` and sorted by it; songs are not faults.
 
-    A usable take is among them when a file of it can't be used (`video_reason`, `audio_reason`).
+    A usable take is included if one of its files is unusable (`video_reason`, `audio_reason`).
     """
     found = {}
     for row in without_songs(manifest).itertuples():
@@ -173,13 +176,13 @@ def faults(manifest: pd.DataFrame) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def _read_name(path: str) -> tuple[Modality, Take]:
-    """Like `parse_name`, and the suffix must fit the modality."""
+def _read_name(path: str) -> tuple[FileModality, Take]:
+    """Like `parse_name`, but the suffix must match the modality as well."""
     if _printable(path) != path:
         raise ValueError("its path is not valid UTF-8; rename the file or the folder")
     modality, take = parse_name(path)
     suffix = PurePosixPath(path).suffix.lower()
-    expected = AUDIO_SUFFIXES if modality is Modality.AUDIO else VIDEO_SUFFIXES
+    expected = AUDIO_SUFFIXES if modality is FileModality.AUDIO else VIDEO_SUFFIXES
     if suffix not in LANDMARK_SUFFIXES | expected:
         allowed = " or ".join(sorted(expected))
         raise ValueError(f"{PurePosixPath(path).name!r}: a file of modality {modality:02d} must be {allowed}")
@@ -187,7 +190,7 @@ def _read_name(path: str) -> tuple[Modality, Take]:
 
 
 def _examine(raw: Path, file: _File) -> _File:
-    """Digest a file and look whether it is whole. The digest comes first, so the packets are read from memory."""
+    """Compute the digest of a file and check its content, which is then in the page cache."""
     path = raw / file.path
     try:
         digest = file_digest(path)
@@ -198,26 +201,26 @@ def _examine(raw: Path, file: _File) -> _File:
             content = probe_media(path)
     except OSError as error:
         raise ClipError(f"{path.name} can't be read ({error.strerror or error})") from None
-    return _File(file.path, file.modality, file.take, digest, content)
+    return replace(file, digest=digest, content=content)
 
 
 def _check_landmarks(path: Path) -> None:
     with path.open("rb") as file:
         header = file.readline(100_000).decode("utf-8", "replace")
     if not {"x_0", "y_67"} <= {column.strip() for column in header.split(",")}:
-        raise ClipError(f"{path.name} is not a landmark table of OpenFace (no columns x_0 to y_67)")
+        raise ClipError(f"{path.name} is not a landmark table of OpenFace (columns x_0 to y_67 are missing)")
 
 
-def _speech_rows(take: Take, files: Sequence[_File]) -> Iterator[dict[str, Any]]:
-    """The take's row, then one for each duplicate and each broken file that another one of the take stands in for."""
+def _take_rows(take: Take, files: Sequence[_File]) -> Iterator[dict[str, Any]]:
+    """The row of a take, and one for each of its duplicates and broken files that another file replaces."""
     slots: dict[str, _File] = {}
     for file in sorted(files, key=lambda file: (bool(file.problem), file.path)):
         first = slots.setdefault(file.slot, file)
         if first is not file:
             yield _file_row(file.path, take, file.problem or f"duplicate of {first.path}")
 
-    pictures = _present(slots, Modality.AUDIO_VIDEO, Modality.VIDEO)
-    sounds = _present(slots, Modality.AUDIO_VIDEO, Modality.AUDIO)
+    pictures = _present(slots, FileModality.AUDIO_VIDEO, FileModality.VIDEO)
+    sounds = _present(slots, FileModality.AUDIO_VIDEO, FileModality.AUDIO)
     video = next((file for file in pictures if file.content.video), None)
     audio = next((file for file in sounds if file.content.audio), None)
     video_reason = "" if video else _join(file.problem or f"{file.name} has no video track" for file in pictures)
@@ -243,12 +246,7 @@ def _speech_rows(take: Take, files: Sequence[_File]) -> Iterator[dict[str, Any]]
             yield _file_row(file.path, take, file.problem)
 
 
-def _song_rows(take: Take, files: Sequence[_File]) -> Iterator[dict[str, Any]]:
-    for file in files:
-        yield _file_row(file.path, take, "song; only speech is used")
-
-
-def _present(slots: dict[str, _File], *modalities: Modality) -> list[_File]:
+def _present(slots: dict[str, _File], *modalities: FileModality) -> list[_File]:
     return [slots[modality.name] for modality in modalities if modality.name in slots]
 
 

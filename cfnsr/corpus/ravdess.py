@@ -1,4 +1,4 @@
-"""RAVDESS: its file-name grammar, labels and actors.
+"""RAVDESS: file names, labels and actors.
 
 Livingstone and Russo, PLoS ONE 13(5), 2018, e0196391. A file is named
 `modality-vocal-emotion-intensity-statement-repetition-actor`, each field two digits. The 01 (audio and video),
@@ -20,17 +20,17 @@ EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "s
 """The eight labels; the index is the file name's third field minus one."""
 
 TAKES_PER_ACTOR = 60
-"""Speech takes an actor: 4 neutral (no strong intensity), 8 of every other emotion."""
+"""Speech takes per actor: 4 neutral (never strong) and 8 of each other emotion."""
 
 VIDEO_SUFFIXES = frozenset({".mp4"})
 AUDIO_SUFFIXES = frozenset({".wav", ".flac"})
 LANDMARK_SUFFIXES = frozenset({".csv"})
-"""Tables of OpenFace, one a clip, named as it."""
+"""OpenFace tables, one per clip and with its name."""
 
 _NAME = re.compile(r"(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)", re.ASCII)
 
 
-class Modality(IntEnum):
+class FileModality(IntEnum):
     """First field of a file name."""
 
     AUDIO_VIDEO = 1
@@ -40,7 +40,7 @@ class Modality(IntEnum):
 
 @dataclass(frozen=True, order=True)
 class Take:
-    """One take: an actor says a statement with an emotion, once."""
+    """One take: an actor speaks a statement with an emotion, once."""
 
     actor: int
     vocal: int
@@ -70,19 +70,19 @@ class Take:
         """Vocal channel 01; 02 is song."""
         return self.vocal == 1
 
-    def file_name(self, modality: Modality, suffix: str) -> str:
+    def file_name(self, modality: FileModality, suffix: str) -> str:
         """Name of this take's file of that modality, for example `01-01-05-02-01-01-12.mp4`."""
         return f"{modality:02d}-{self.clip_id}{suffix}"
 
 
-def parse_name(name: str | Path) -> tuple[Modality, Take]:
-    """Read a RAVDESS file name, strictly.
+def parse_name(name: str | Path) -> tuple[FileModality, Take]:
+    """Parse a RAVDESS file name strictly.
 
     Returns:
         The modality and the take.
 
     Raises:
-        ValueError: the name breaks the grammar; the message says which field.
+        ValueError: the name is invalid; the message names the field.
     """
     stem = Path(name).stem
     match = _NAME.fullmatch(stem)
@@ -103,13 +103,13 @@ def parse_name(name: str | Path) -> tuple[Modality, Take]:
             raise ValueError(f"{stem!r} has {field} {value:02d}, which must be 01 to {highest:02d}")
     if emotion == 1 and intensity == 2:
         raise ValueError(f"{stem!r} is a strong neutral, which RAVDESS does not have")
-    return Modality(modality), Take(actor, vocal, emotion, intensity, statement, repetition)
+    return FileModality(modality), Take(actor, vocal, emotion, intensity, statement, repetition)
 
 
 def file_kind(name: str | Path) -> Literal["video", "audio", "landmarks", ""]:
-    """What kind of file it is, by its suffix; empty if it is none that counts.
+    """Kind of a file by its suffix; empty if it is none of these.
 
-    Video and sound of any format count, not only the published ones: such a file is likely a clip gone astray.
+    Video and audio of any format are recognized, not only the published ones, because such files are likely clips.
     """
     suffix = Path(name).suffix.lower()
     guess = (mimetypes.guess_type(f"file{suffix}")[0] or "").partition("/")[0]

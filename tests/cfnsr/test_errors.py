@@ -11,14 +11,14 @@ from cfnsr.files import write_text
 
 
 def outcome_of(error, capsys):
-    """Exit code and what stands on stderr when a command raises `error`."""
+    """Exit code and stderr of a command that raises `error`."""
     with pytest.raises(SystemExit) as end, exit_with_sentence():
         raise error
     return end.value.code, capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", [InputError, ClipError])
-def test_bad_input_is_a_line_and_exit_code_2(capsys, kind):
+def test_invalid_input_is_one_line_and_exit_code_2(capsys, kind):
     assert outcome_of(kind("there is no clip; add one."), capsys) == (2, "error: there is no clip; add one.\n")
 
 
@@ -35,7 +35,7 @@ def test_a_full_disk(capsys, error):
     code, text = outcome_of(error, capsys)
     assert code == 2
     assert text.startswith("error: the disk is full")
-    assert text.endswith("free some space and run the same command again, it goes on from there.\n")
+    assert text.endswith("free some space and run the same command again to continue.\n")
     assert text.count("\n") == 1
 
 
@@ -59,10 +59,10 @@ def test_an_output_that_is_in_the_way_of_a_folder(tmp_path, capsys):
     assert capsys.readouterr().err.startswith(f"error: {tmp_path / 'data'} can't be used (File exists)")
 
 
-def test_ctrl_c_says_how_to_go_on(capsys):
+def test_ctrl_c_says_how_to_continue(capsys):
     assert outcome_of(KeyboardInterrupt(), capsys) == (
         130,
-        "\nstopped: run the same command again, it goes on from there.\n",
+        "\nstopped: run the same command again to continue.\n",
     )
 
 

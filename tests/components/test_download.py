@@ -17,7 +17,7 @@ from helpers.ravdess_zips import HASTY, all_actors_zip, files_below, make_zip, n
 from helpers.servers import Fault, FileServer, file_server
 
 from cfnsr.config.load import Settings
-from cfnsr.corpus.ravdess import Modality
+from cfnsr.corpus.ravdess import FileModality
 from cfnsr.errors import InputError
 from components.download import SAMPLE_RECORD, download
 
@@ -31,8 +31,8 @@ def zenodo() -> Iterator[FileServer]:
     """Three actors' clips, and the sound tracks and landmarks of all."""
     with file_server() as server:
         clips = {name: video_zip(actor) for actor, name in enumerate((VIDEO_1, VIDEO_2, VIDEO_3), start=1)}
-        server.publish(1188976, clips | {AUDIO: all_actors_zip([1, 2, 3], Modality.AUDIO, ".wav")})
-        server.publish(3255102, {LANDMARKS: all_actors_zip([1, 2, 3], Modality.AUDIO_VIDEO, ".csv")})
+        server.publish(1188976, clips | {AUDIO: all_actors_zip([1, 2, 3], FileModality.AUDIO, ".wav")})
+        server.publish(3255102, {LANDMARKS: all_actors_zip([1, 2, 3], FileModality.AUDIO_VIDEO, ".csv")})
         yield server
 
 
@@ -41,8 +41,8 @@ def settings(root: Path, server: FileServer, **dataset: Any) -> Settings:
 
 
 def expected(actors: list[int], *, audio: bool = False, landmarks: bool = False) -> dict[str, bytes]:
-    kinds = [(Modality.AUDIO_VIDEO, ".mp4", 100_000)]
-    kinds += [(Modality.AUDIO, ".wav", 2000)] * audio + [(Modality.AUDIO_VIDEO, ".csv", 2000)] * landmarks
+    kinds = [(FileModality.AUDIO_VIDEO, ".mp4", 100_000)]
+    kinds += [(FileModality.AUDIO, ".wav", 2000)] * audio + [(FileModality.AUDIO_VIDEO, ".csv", 2000)] * landmarks
     names = [
         (actor, take.file_name(modality, suffix), size)
         for actor in actors
@@ -58,7 +58,7 @@ def leftovers(root: Path) -> list[str]:
     )
 
 
-def test_zips_are_fetched_unpacked_and_thrown_away(tmp_path: Path, zenodo: FileServer) -> None:
+def test_zips_are_fetched_unpacked_and_deleted(tmp_path: Path, zenodo: FileServer) -> None:
     wanted = settings(tmp_path, zenodo)
     download(wanted, HASTY)
     assert files_below(wanted.layout.raw) == expected([1, 2])
@@ -66,13 +66,13 @@ def test_zips_are_fetched_unpacked_and_thrown_away(tmp_path: Path, zenodo: FileS
     assert not zenodo.to(AUDIO)
 
 
-def test_audio_and_landmarks_come_when_asked_for(tmp_path: Path, zenodo: FileServer) -> None:
+def test_audio_and_landmarks_are_fetched_on_request(tmp_path: Path, zenodo: FileServer) -> None:
     wanted = settings(tmp_path, zenodo, audio_zip=True, landmarks_zip=True)
     download(wanted, HASTY)
     assert files_below(wanted.layout.raw) == expected([1, 2], audio=True, landmarks=True)
 
 
-def test_a_second_run_asks_for_nothing(tmp_path: Path, zenodo: FileServer) -> None:
+def test_a_second_run_requests_nothing(tmp_path: Path, zenodo: FileServer) -> None:
     wanted = settings(tmp_path, zenodo, audio_zip=True)
     download(wanted, HASTY)
     asked = len(zenodo.requests)
@@ -81,7 +81,7 @@ def test_a_second_run_asks_for_nothing(tmp_path: Path, zenodo: FileServer) -> No
 
 
 @pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_bytes(b"short")], ids=["deleted", "truncated"])
-def test_a_file_harmed_by_hand_is_noticed(tmp_path: Path, zenodo: FileServer, harm: Any) -> None:
+def test_a_missing_or_truncated_file_is_fetched_again(tmp_path: Path, zenodo: FileServer, harm: Any) -> None:
     wanted = settings(tmp_path, zenodo)
     download(wanted, HASTY)
     harm(next((wanted.layout.raw / "Actor_02").iterdir()))
@@ -91,7 +91,7 @@ def test_a_file_harmed_by_hand_is_noticed(tmp_path: Path, zenodo: FileServer, ha
     assert len(zenodo.to(VIDEO_2)) == 2
 
 
-def test_other_settings_change_only_what_they_must(
+def test_other_settings_fetch_only_what_is_missing(
     tmp_path: Path, zenodo: FileServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     raw = settings(tmp_path, zenodo).layout.raw
@@ -99,7 +99,7 @@ def test_other_settings_change_only_what_they_must(
     capsys.readouterr()
     download(settings(tmp_path, zenodo, actors=[2], audio_zip=True), HASTY)
     assert files_below(raw) == expected([2], audio=True)
-    assert "removed 6 files of other settings" in capsys.readouterr().out
+    assert "removed 6 files of earlier settings" in capsys.readouterr().out
     download(settings(tmp_path, zenodo, actors=[2]), HASTY)
     assert files_below(raw) == expected([2])
     download(settings(tmp_path, zenodo, actors=[2, 3]), HASTY)
@@ -138,7 +138,7 @@ def test_one_archive_that_fails_does_not_lose_the_others(tmp_path: Path, zenodo:
     assert len(zenodo.to(VIDEO_3)) == 1
 
 
-def test_names_that_don_t_belong_are_left_out_and_counted(
+def test_unexpected_names_are_excluded_and_counted(
     tmp_path: Path, zenodo: FileServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = ["Actor_01/01-01-02-01-01-01-01.mp4", "../../../evil.mp4", "notes.txt", "01-01-02-01-01-01-02.mp4"]
@@ -147,8 +147,8 @@ def test_names_that_don_t_belong_are_left_out_and_counted(
     download(wanted, HASTY)
     assert files_below(wanted.layout.raw) == {"Actor_01/01-01-02-01-01-01-01.mp4": b"clip"}
     assert not list(tmp_path.rglob("evil*"))
-    said = capsys.readouterr().out
-    assert f"1 files from {VIDEO_1}, 1 left out (other actor), 1 left out (unexpected name), 1 left out (unsafe" in said
+    out = capsys.readouterr().out
+    assert f"1 files from {VIDEO_1}, 1 excluded (other actor), 1 excluded (unexpected name), 1 excluded (unsafe" in out
 
 
 def test_too_small_a_disk_is_noticed_beforehand(tmp_path: Path, zenodo: FileServer) -> None:
@@ -171,7 +171,7 @@ def test_the_sample_corpus_and_real_files_are_never_mixed(
     assert SAMPLE_RECORD in made_up
     assert sum(name.endswith(".mp4") for name in made_up) == 30
     assert not set(made_up.values()) & set(expected([1]).values())
-    assert "removed 3 files of other settings" in capsys.readouterr().out
+    assert "removed 3 files of earlier settings" in capsys.readouterr().out
     download(sample, HASTY)
     assert files_below(sample.layout.raw) == made_up
     download(real, HASTY)
@@ -187,7 +187,7 @@ def test_a_run_at_the_same_time_is_refused(tmp_path: Path, zenodo: FileServer) -
     assert second.stderr.count("\n") == 1
 
 
-def test_killed_in_mid_download_it_goes_on_from_the_last_byte(tmp_path: Path, zenodo: FileServer) -> None:
+def test_killed_in_mid_download_it_resumes_at_the_last_byte(tmp_path: Path, zenodo: FileServer) -> None:
     with step(tmp_path, zenodo, stall_after=150_000):
         wait_for(partial(tmp_path), 150_000)
     assert not files_below(tmp_path / "data/test/raw")

@@ -208,7 +208,7 @@ def test_bad_input_is_a_sentence(project, tmp_path):
     with pytest.raises(InputError, match="it is the champion already"):
         promote(folder / "params.yaml", int(only))
     code, said = command(tmp_path, "--version", "1")
-    assert "params.yaml is not here" in said
+    assert "params.yaml does not exist" in said
 
 
 def test_an_empty_registry_says_how_to_fill_it(tmp_path, monkeypatch):

@@ -12,20 +12,20 @@ from cfnsr.config.corpus import DatasetSettings
 from cfnsr.config.layout import Layout
 from cfnsr.config.load import Settings
 from cfnsr.config.sections import ProfileSettings
-from cfnsr.corpus.download.transfer import Patience
-from cfnsr.corpus.ravdess import Modality, Take
+from cfnsr.corpus.download.transfer import RetryPolicy
+from cfnsr.corpus.ravdess import FileModality, Take
 
-HASTY = Patience(
+HASTY = RetryPolicy(
     attempts=3,
-    first_wait=0.01,
-    longest_wait=0.05,
+    first_delay=0.01,
+    longest_delay=0.05,
     longest_retry_after=0.05,
     connect_timeout=2.0,
-    stall_timeout=20.0,
+    read_timeout=20.0,
 )
-IMPATIENT = replace(HASTY, stall_timeout=0.4)
+IMPATIENT = replace(HASTY, read_timeout=0.4)
 """For servers that stall; others may be slow on a busy machine."""
-STEADY = replace(HASTY, stall_timeout=3.0)
+STEADY = replace(HASTY, read_timeout=3.0)
 """For servers that stall once: this machine must not stall as long in between."""
 
 
@@ -47,11 +47,11 @@ def make_zip(entries: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -
 
 def video_zip(actor: int, size: int = 100_000, count: int = 3) -> bytes:
     """`Video_Speech_Actor_NN.zip` with `count` files of `size` bytes."""
-    names = [take.file_name(Modality.AUDIO_VIDEO, ".mp4") for take in takes(actor, count)]
+    names = [take.file_name(FileModality.AUDIO_VIDEO, ".mp4") for take in takes(actor, count)]
     return make_zip({f"Actor_{actor:02d}/{name}": noise(name, size) for name in names})
 
 
-def all_actors_zip(actors: list[int], modality: Modality, suffix: str, size: int = 2000) -> bytes:
+def all_actors_zip(actors: list[int], modality: FileModality, suffix: str, size: int = 2000) -> bytes:
     """An archive of all actors, such as the sound tracks or the landmarks."""
     names = {take.file_name(modality, suffix): take.actor for actor in actors for take in takes(actor)}
     return make_zip({f"Actor_{actor:02d}/{name}": noise(name, size) for name, actor in names.items()})

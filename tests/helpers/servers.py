@@ -1,4 +1,4 @@
-"""Real servers on the loopback: one that serves files and misbehaves on request, a cutting TCP proxy, and S3."""
+"""Real servers on the loopback: one that serves files and misbehaves on request, and S3."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import socket
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Fault:
-    """What goes wrong with one answer; a path's faults are used up one a request."""
+    """What goes wrong with one answer; each request uses up one of its path's faults."""
 
     status: int = 200  # another one: no content
     headers: tuple[tuple[str, str], ...] = ()
@@ -27,7 +27,6 @@ class Fault:
     corrupt: bool = False  # the body's last byte is wrong
     ignore_range: bool = False
     garbage: bytes | None = None  # sent instead of the body, with status 200
-    etag: str | None = None
     meet: threading.Barrier | None = None  # wait for other requests
 
 
@@ -71,13 +70,16 @@ class FileServer:
 
 @contextmanager
 def file_server() -> Iterator[FileServer]:
-    """A file server on a free port, with Range, If-Range and ETag."""
+    """A file server on a free port, with ranges."""
     state = FileServer()
     closing = threading.Event()
     lock = threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+
+        def do_HEAD(self) -> None:
+            self._head(200, len(state.files[self.path]), {})
 
         def do_GET(self) -> None:
             request = Request(self.path, dict(self.headers))
@@ -95,9 +97,8 @@ def file_server() -> Iterator[FileServer]:
                 self._head(fault.status, 0, dict(fault.headers))
                 return
             content = state.files[self.path] if fault.garbage is None else fault.garbage
-            etag = fault.etag or f'"{hashlib.md5(content).hexdigest()}"'
             asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-            start = int(asked[1]) if asked and self.headers.get("If-Range", etag) == etag else 0
+            start = int(asked[1]) if asked else 0
             if fault.ignore_range or fault.garbage is not None:
                 start = 0
             if start and start >= len(content):
@@ -105,7 +106,7 @@ def file_server() -> Iterator[FileServer]:
                 return
             length = len(content) - start
             span = {"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"} if start else {}
-            self._head(206 if start else 200, length, {"ETag": etag, **span})
+            self._head(206 if start else 200, length, span)
             body = content[start:]
             if fault.corrupt:
                 body = body[:-1] + bytes([body[-1] ^ 0xFF])
@@ -151,63 +152,6 @@ def file_server() -> Iterator[FileServer]:
         server.shutdown()
         server.server_close()
         thread.join()
-
-
-@dataclass
-class Proxy:
-    """A TCP proxy; the next connections are cut after so many bytes of answer."""
-
-    url: str = ""
-    cuts: list[int] = field(default_factory=list)
-    passed: int = 0  # bytes of answers
-
-
-@contextmanager
-def cutting_proxy(target: str) -> Iterator[Proxy]:
-    """A TCP proxy in front of a server, to break transfers of a protocol that the server speaks too well."""
-    host, port = target.removeprefix("http://").split(":")
-    state = Proxy()
-    listener = socket.create_server(("127.0.0.1", 0))
-    state.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-
-    def forward(source: socket.socket, sink: socket.socket, answer: bool) -> None:
-        limit: float = float("inf")
-        try:
-            while data := source.recv(1 << 14):
-                if answer and len(data) > 4096 and limit == float("inf") and state.cuts:
-                    limit = state.cuts.pop(0)  # only answers with a body are worth cutting
-                if answer:
-                    data = data[: int(min(len(data), limit))]
-                    limit -= len(data)
-                    state.passed += len(data)
-                sink.sendall(data)
-                if limit <= 0:
-                    break
-        except OSError:
-            pass
-        for end in (source, sink):
-            shut(end)
-
-    def shut(end: socket.socket) -> None:
-        with suppress(OSError):
-            end.shutdown(socket.SHUT_RDWR)
-
-    def accept() -> None:
-        while True:
-            try:
-                client, _ = listener.accept()
-            except OSError:
-                return
-            server = socket.create_connection((host, int(port)))
-            for source, sink, answer in ((client, server, False), (server, client, True)):
-                threading.Thread(target=forward, args=(source, sink, answer), daemon=True).start()
-
-    threading.Thread(target=accept, daemon=True).start()
-    try:
-        yield state
-    finally:
-        shut(listener)
-        listener.close()
 
 
 @contextmanager

@@ -57,7 +57,7 @@ def test_every_section_of_the_settings_belongs_to_a_stage():
 
 @pytest.mark.parametrize("profile", ["sample", "ravdess"])
 def test_every_setting_is_spelled_out(profile):
-    """But for the download sources that a profile does not use, and what its training preset says."""
+    """Except for download sources that the profile does not use, and values from its training preset."""
     spelled = {name: section for name, section in PARAMS[profile].items() if name != "dataset"}
     settings = load_settings(PROJECT / "params.yaml", profile).params.model_dump(mode="json", exclude={"dataset"})
     recipe = PARAMS["presets"][spelled["train"]["preset"]]

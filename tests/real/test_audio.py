@@ -9,7 +9,7 @@ from helpers.real_ravdess import PROJECT, RAVDESS, needs_ravdess
 
 from cfnsr.config.load import load_settings
 from cfnsr.corpus.manifest import read_manifest
-from cfnsr.corpus.ravdess import ACTORS, TAKES_PER_ACTOR, Modality, parse_name
+from cfnsr.corpus.ravdess import ACTORS, TAKES_PER_ACTOR, FileModality, parse_name
 from cfnsr.features.mfcc import mfcc_of_file, read_mfcc
 from cfnsr.media.audio import read_audio
 from components.manifest import manifest
@@ -37,7 +37,7 @@ def settings(tmp_path_factory):
 
 def test_all_1440_names_are_read():
     names = [parse_name(path) for path in RAVDESS.rglob("*.flac")]
-    assert {modality for modality, _ in names} == {Modality.AUDIO}
+    assert {modality for modality, _ in names} == {FileModality.AUDIO}
     takes = {take for _, take in names}
     assert len(takes) == len(ACTORS) * TAKES_PER_ACTOR == 1440
     assert all(take.is_speech for take in takes)

@@ -1,1 +1,1 @@
-"""Getting RAVDESS: from Zenodo, from an S3 mirror, from a folder; interrupted at any moment, it goes on from there."""
+"""Downloading RAVDESS from Zenodo, an S3 mirror or a local folder; an interrupted download can be resumed."""

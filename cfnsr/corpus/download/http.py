@@ -1,127 +1,187 @@
-"""HTTP: opening a file at an offset, and small JSON answers."""
+"""HTTP: downloads that resume where they stopped, and small JSON answers."""
 
 from __future__ import annotations
 
-import re
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
+from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
+from tqdm import tqdm
+
 from cfnsr import __version__
-from cfnsr.corpus.download.transfer import CHUNK, Patience, Stream, Transient
+from cfnsr.corpus.download.transfer import RETRY_POLICY, Interrupted, Published, RetryPolicy, mismatch, progress_bar
 from cfnsr.errors import InputError
+from cfnsr.files import PARTIAL
 
 if TYPE_CHECKING:
     import requests
 
-# Zenodo asks clients to name themselves; unnamed ones are the first to be throttled.
+logger = logging.getLogger(__name__)
+
+# Zenodo asks clients to identify themselves; those that do not are the first to be throttled.
 USER_AGENT = f"cfnsr/{__version__}"
+CHUNK = 1 << 18  # bytes; upper limit of one read
+FULL_TRANSFERS = 2  # of a file that arrives complete but with the wrong content
 
-_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
+_RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
-@contextmanager
-def open_url(url: str, patience: Patience, offset: int, etag: str | None) -> Iterator[Stream]:
-    """Open a file at an offset.
+class _TransientError(Exception):
+    """A transfer failed in a way that a retry may cure."""
+
+    def __init__(self, reason: str, retry_after: float | None = None) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after  # s, as the server asks for
+
+
+def fetch(
+    file: Published, url: str, target: Path, policy: RetryPolicy = RETRY_POLICY, stop: Event | None = None
+) -> None:
+    """Download a file to `target`, which exists only once size and md5 are verified.
+
+    Received bytes are kept in `<name>.part` beside it, and a later call resumes from there.
+
+    Args:
+        file: name, size and md5 of the file.
+        url: where it is published.
+        target: where it goes; the folder exists.
+        policy: timeouts and retries.
+        stop: when set, the transfer ends with `Interrupted`.
 
     Raises:
-        Transient: timeouts, broken connections, 408, 429 and 5xx; also while the stream is read inside the block.
-        InputError: any other refusal, or a malformed URL.
+        InputError: the server refuses the request, keeps failing, or sends something other than the published file.
     """
-    import requests
+    if target.exists():
+        if mismatch(file, target) is None:
+            return
+        target.unlink()
+    part = target.with_name(target.name + PARTIAL)
+    difference: str | None = None
+    with progress_bar(file, initial=_size(part)) as bar:
+        for _ in range(FULL_TRANSFERS):
+            _receive_all(file, url, part, bar, policy, stop or Event())
+            difference = mismatch(file, part)
+            if difference is None:
+                part.replace(target)
+                return
+            part.unlink()
+            bar.reset()
+            logger.warning("%s: the download has %s and was discarded.", file.name, difference)
+    raise InputError(f"{file.name} has {difference}, {FULL_TRANSFERS} times: {url} is not the published file.")
 
-    headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
-    if offset:
-        headers["Range"] = f"bytes={offset}-"
-        if etag:
-            headers["If-Range"] = etag  # another version since then: the server sends it whole, with status 200
-    timeout = (patience.connect_timeout, patience.stall_timeout)
-    with (
-        _transient_errors(url, patience),
-        requests.get(url, headers=headers, stream=True, timeout=timeout) as response,
-    ):
-        _check_status(response)
-        yield _stream(response, offset)
 
-
-def get_json(url: str, patience: Patience) -> Any:
-    """Answer of a JSON API, after retries.
+def get_json(url: str, policy: RetryPolicy) -> Any:
+    """Return the answer of a JSON API, after retries.
 
     Raises:
-        InputError: the server can't be reached at all.
-        LookupError: it can, but gives no usable answer; the message says why.
+        InputError: the server can't be reached.
+        LookupError: the server gives no usable answer; the message says why.
     """
     import requests
     from requests.adapters import HTTPAdapter
-    from urllib3.exceptions import NewConnectionError
     from urllib3.util import Retry
 
     retry = Retry(
-        total=patience.attempts,
-        connect=2,  # who has no network should hear of it soon
-        backoff_factor=patience.first_wait,
-        backoff_max=patience.longest_wait,
-        backoff_jitter=patience.first_wait,
-        status_forcelist=_PASSING,
-        retry_after_max=int(patience.longest_retry_after),
+        total=policy.attempts,
+        connect=2,  # a machine without a network should be told so soon
+        backoff_factor=policy.first_delay,
+        backoff_max=policy.longest_delay,
+        backoff_jitter=policy.first_delay,
+        status_forcelist=_RETRYABLE,
+        raise_on_status=False,
+        retry_after_max=int(policy.longest_retry_after),
     )
-    timeout = (patience.connect_timeout, patience.stall_timeout)
     with requests.Session() as session:
         for scheme in ("http://", "https://"):
             session.mount(scheme, HTTPAdapter(max_retries=retry))
         try:
             with _malformed_urls(url):
-                response = session.get(url, headers={"User-Agent": USER_AGENT}, timeout=timeout)
+                response = session.get(url, headers={"User-Agent": USER_AGENT}, timeout=_timeouts(policy))
             if not response.ok:
                 raise LookupError(f"it answered {response.status_code} {response.reason}")
             return response.json()
-        except requests.ConnectionError as error:
-            if isinstance(error, requests.ConnectTimeout) or isinstance(_root(error), NewConnectionError):
-                raise InputError(
-                    f"{url} can't be reached ({_words(error)}): check the network and try again."
-                ) from None
-            raise LookupError(_words(error)) from None
         except requests.JSONDecodeError:
             raise LookupError("the answer is not JSON") from None
         except requests.RequestException as error:
-            raise LookupError(_words(error)) from None
+            raise InputError(f"{url} can't be reached ({_reason(error)}): check the network and try again.") from None
 
 
-def _stream(response: requests.Response, offset: int) -> Stream:
-    etag = response.headers.get("ETag", "")
-    total: int | None
-    if response.status_code == 206:
-        match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
-        if not match or int(match[1]) != offset:
-            raise Transient("the server sent another range than the one asked for", start_over=True)
-        total = None if match[2] == "*" else int(match[2])
-    else:
-        offset = 0
+def _receive_all(file: Published, url: str, part: Path, bar: tqdm, policy: RetryPolicy, stop: Event) -> None:
+    """Append to the partial file until it has the size of the published one."""
+    failures = 0
+    furthest = _size(part)
+    while _size(part) < file.size:
+        try:
+            _receive(file, url, part, bar, policy, stop)
+        except _TransientError as error:
+            # Compared with the furthest point: a server that always restarts at zero and always fails must end, too.
+            failures = 1 if _size(part) > furthest else failures + 1
+            furthest = max(furthest, _size(part))
+            kept = f"{_size(part)} of {file.size} bytes"
+            if failures >= policy.attempts:
+                raise InputError(
+                    f"{file.name}: {error}, {failures} times in a row; {kept} are kept: "
+                    "run the same command again later to resume."
+                ) from None
+            delay = policy.delay(failures, error.retry_after)
+            logger.warning("%s: %s at %s; retrying in %.1f s.", file.name, error, kept, delay)
+            if stop.wait(delay):
+                raise Interrupted from None
+
+
+def _receive(file: Published, url: str, part: Path, bar: tqdm, policy: RetryPolicy, stop: Event) -> None:
+    """Make one request for the rest of the file."""
+    import requests
+
+    offset = _size(part)
+    headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
+    if offset:
+        headers["Range"] = f"bytes={offset}-"
+    with (
+        _transient_errors(url, policy),
+        requests.get(url, headers=headers, stream=True, timeout=_timeouts(policy)) as response,
+    ):
+        if response.status_code == 416:  # the server's file is shorter than what is here
+            part.unlink()
+            bar.reset()
+        _check_status(response)
+        if response.status_code == 200:  # the whole file, also where a range was asked for
+            offset = 0
         length = response.headers.get("Content-Length", "")
-        total = int(length) if length.isdigit() else None
-    # read1 gives what has arrived instead of waiting for a full chunk, so a stall loses nothing.
-    read = partial(response.raw.read1, CHUNK, decode_content=False)
-    return Stream(offset, total, etag if etag.startswith('"') else None, read)  # a weak ETag promises no equal bytes
+        if length.isdigit() and offset + int(length) != file.size:
+            # Often an error page with status 200. What has arrived before is kept.
+            raise _TransientError(f"the server offers {offset + int(length)} bytes instead of {file.size}")
+        if not offset:
+            bar.reset()
+        with part.open("ab" if offset else "wb") as out:
+            # read1 returns what has arrived instead of waiting for a full chunk, so a stall loses nothing.
+            while (chunk := response.raw.read1(CHUNK, decode_content=False)) and out.tell() <= file.size:
+                out.write(chunk)
+                out.flush()  # a SIGKILL loses nothing that has arrived
+                bar.update(len(chunk))
+                if stop.is_set():
+                    raise Interrupted
+    if _size(part) < file.size:
+        raise _TransientError("the connection was closed early")
 
 
 def _check_status(response: requests.Response) -> None:
     status = response.status_code
     if status in (200, 206):
         return
-    said = f"the server answered {status} {response.reason or ''}".rstrip()
-    if status == 416:
-        raise Transient("the server has nothing from here on (416)", start_over=True)
-    if status in _PASSING:
-        raise Transient(said, retry_after=_retry_after(response.headers.get("Retry-After")))
+    answer = f"the server answered {status} {response.reason or ''}".rstrip()
+    if status in _RETRYABLE or status == 416:
+        raise _TransientError(answer, _retry_after(response.headers.get("Retry-After")))
     hints = {
-        401: "it wants a login",
+        401: "it requires a login",
         403: "access is denied; wait a while, or use another network or an S3 mirror",
         404: "there is no such file; check dataset.zenodo_url",
         410: "the file was withdrawn",
     }
-    raise InputError(f"{response.url}: {said} ({hints.get(status, 'the request can not be answered')}).")
+    raise InputError(f"{response.url}: {answer} ({hints.get(status, 'the request was refused')}).")
 
 
 def _retry_after(header: str | None) -> float | None:
@@ -135,7 +195,7 @@ def _retry_after(header: str | None) -> float | None:
 
 
 @contextmanager
-def _transient_errors(url: str, patience: Patience) -> Iterator[None]:
+def _transient_errors(url: str, policy: RetryPolicy) -> Iterator[None]:
     import requests
     from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
 
@@ -143,11 +203,11 @@ def _transient_errors(url: str, patience: Patience) -> Iterator[None]:
         try:
             yield
         except (requests.ReadTimeout, ReadTimeoutError):
-            raise Transient(f"no byte came for {patience.stall_timeout:g} s") from None
+            raise _TransientError(f"no data for {policy.read_timeout:g} s") from None
         except ProtocolError:
-            raise Transient("the connection was closed early") from None
+            raise _TransientError("the connection was closed early") from None
         except (requests.ConnectionError, requests.Timeout, HTTPError) as error:
-            raise Transient(f"the connection failed ({_words(error)})") from None
+            raise _TransientError(f"the connection failed ({_reason(error)})") from None
 
 
 @contextmanager
@@ -160,13 +220,17 @@ def _malformed_urls(url: str) -> Iterator[None]:
         raise InputError(f"{url} is not a usable address ({error}): correct dataset.zenodo_url.") from None
 
 
-def _root(error: BaseException) -> BaseException:
-    """What lies below the wrappers of requests and urllib3."""
+def _timeouts(policy: RetryPolicy) -> tuple[float, float]:
+    return policy.connect_timeout, policy.read_timeout
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _reason(error: BaseException) -> str:
+    """Readable part of an error of requests or urllib3, without its wrappers and object addresses."""
     inner = getattr(error, "reason", None) or next((arg for arg in error.args if isinstance(arg, BaseException)), None)
-    return _root(inner) if isinstance(inner, BaseException) else error
-
-
-def _words(error: BaseException) -> str:
-    """The part of an error's text that a person can use: without object addresses and nested reprs."""
-    root = _root(error)
-    return str(root).rsplit(": ", 1)[-1] or type(root).__name__
+    if isinstance(inner, BaseException):
+        return _reason(inner)
+    return str(error).rsplit(": ", 1)[-1] or type(error).__name__

@@ -1,4 +1,4 @@
-"""A folder of RAVDESS files as the source, in whatever folders they lie."""
+"""A local folder of RAVDESS files as the source, whatever its subfolders."""
 
 from __future__ import annotations
 
@@ -17,28 +17,30 @@ from cfnsr.errors import InputError
 from cfnsr.files import atomic_path, file_digest, visible_files
 from cfnsr.parallel import default_workers
 
-UNPLACED = "unplaced"  # media whose name says no actor
-DUPLICATES = "duplicates"  # files whose place another one has taken
+UNPLACED = "unplaced"  # media files whose actor is unknown
+DUPLICATES = "duplicates"  # different files of the same name
 
 _ACTOR_FOLDER = re.compile(r"Actor_(\d\d)")
 
 
 def copy_folder(folder: Path, actors: Collection[int], workspace: Workspace) -> None:
-    """Make the raw folder hold the RAVDESS files of these actors from `folder` and its subfolders, and nothing else.
+    """Fill the raw folder with the RAVDESS files of these actors from `folder` and its subfolders, and nothing else.
 
-    Media files with broken names come along (to the actor whose folder they lie in, else to `unplaced`), and so does a
-    second, different file of the same name (to `duplicates`): the manifest records them. A file that is there already
+    Media files with invalid names are copied to the actor in whose folder they are, else to `unplaced`; a second,
+    different file of the same name is copied to `duplicates`. The manifest records both. A file that is already there
     with the same content is not copied again.
 
     Raises:
-        InputError: the folder is missing, holds no RAVDESS file of these actors, can't be read or lies around the raw
-            folder, or the disk is too small.
+        InputError: the folder is missing, unreadable, overlaps the raw folder or holds no RAVDESS file of these actors,
+            or the disk is too small.
     """
     source, raw = folder.resolve(), workspace.raw.resolve()
     if not source.is_dir():
         raise InputError(f"{folder} is not a folder: set dataset.path to the folder that holds the RAVDESS files.")
     if raw.is_relative_to(source) or source.is_relative_to(raw):
-        raise InputError(f"dataset.path is {folder}, which overlaps the stage's own output {raw}: choose another one.")
+        raise InputError(
+            f"dataset.path is {folder}, which overlaps the stage's own output {raw}: choose another folder."
+        )
     plan = _plan(source, actors)
     targets = {relative: raw / relative for relative in plan}
     missing = [path for relative, path in plan.items() if not _same_size(path, targets[relative])]
@@ -51,13 +53,13 @@ def copy_folder(folder: Path, actors: Collection[int], workspace: Workspace) -> 
 
         for_each(work, list(plan), default_workers())
     workspace.keep_only(plan)
-    tqdm.write(f"download: {len(plan)} files of {source}")
+    tqdm.write(f"download: {len(plan)} files from {source}")
 
 
 def _plan(source: Path, actors: Collection[int]) -> dict[str, Path]:
-    """Where each file goes: path below the raw folder -> file. In the order of the names, whatever the disk's is."""
+    """Path below the raw folder -> source file, in the order of the names."""
     plan: dict[str, Path] = {}
-    named = foreign = equal = 0
+    named = other_actors = copies = 0
     for path in sorted(visible_files(source)):
         kind = file_kind(path)
         if not kind or not path.is_file():
@@ -66,36 +68,36 @@ def _plan(source: Path, actors: Collection[int]) -> dict[str, Path]:
             actor = parse_name(path)[1].actor
         except ValueError:
             if kind == "landmarks":
-                continue  # any table may lie about; only media are suspected to be clips
-            place = _folder_of_unnamed(path)
-            if place is not None and place not in actors:
+                continue  # a table of another kind; only media files count as clips with a broken name
+            folder_actor = _actor_of_folder(path)
+            if folder_actor is not None and folder_actor not in actors:
                 continue
-            relative = f"{UNPLACED if place is None else actor_folder(place)}/{path.name}"
+            relative = f"{UNPLACED if folder_actor is None else actor_folder(folder_actor)}/{path.name}"
         else:
             if actor not in actors:
-                foreign += 1
+                other_actors += 1
                 continue
             named += 1
             relative = f"{actor_folder(actor)}/{path.name}"
         if relative in plan:
             if _same_content(path, plan[relative]):
-                equal += 1
+                copies += 1
                 continue
             relative = f"{DUPLICATES}/{path.relative_to(source).as_posix()}"
         plan[relative] = path
     if not named:
-        others = f", only {foreign} of actors that dataset.actors leaves out" if foreign else ""
+        others = f", only {other_actors} of other actors" if other_actors else ""
         raise InputError(
-            f"{source} holds no RAVDESS file of the configured actors{others}: set dataset.path to a folder with files "
-            "such as 01-01-05-02-01-01-12.mp4 in it or its subfolders, unpacked."
+            f"{source} holds no RAVDESS file of the configured actors{others}: set dataset.path to a folder that "
+            "contains, itself or in subfolders, unpacked files such as 01-01-05-02-01-01-12.mp4."
         )
-    if equal:
-        tqdm.write(f"download: {equal} files are exact copies of others in {source}; each is taken once")
+    if copies:
+        tqdm.write(f"download: {copies} files in {source} are exact copies of others; each is copied once")
     return plan
 
 
-def _folder_of_unnamed(path: Path) -> int | None:
-    """Actor whose folder a file lies in, the nearest one."""
+def _actor_of_folder(path: Path) -> int | None:
+    """Actor of the innermost `Actor_NN` folder that a file is in."""
     matches = (_ACTOR_FOLDER.fullmatch(parent.name) for parent in path.parents)
     return next((int(match[1]) for match in matches if match), None)
 
@@ -107,7 +109,7 @@ def _copy(source: Path, target: Path) -> None:
         with atomic_path(target) as temporary:
             shutil.copyfile(source, temporary)
     except PermissionError as error:
-        raise InputError(f"{error.filename} may not be read or written: change its permissions.") from None
+        raise InputError(f"{error.filename} can't be read or written: change its permissions.") from None
 
 
 def _same_content(one: Path, other: Path) -> bool:

@@ -8,29 +8,29 @@ from threading import Event
 from tqdm import tqdm
 
 from cfnsr.config.load import Settings
-from cfnsr.corpus.download.s3 import Mirror
+from cfnsr.corpus.download.s3 import S3Mirror
 from cfnsr.corpus.download.threads import for_each
-from cfnsr.corpus.download.transfer import PATIENCE, Patience, fetch
+from cfnsr.corpus.download.transfer import RETRY_POLICY, RetryPolicy
 from cfnsr.corpus.download.workspace import Workspace
 from cfnsr.corpus.download.zenodo import Archive, Zenodo, wanted_archives
 
 
 @dataclass(frozen=True)
-class Mirrored:
-    """What filling a mirror did; names of archives."""
+class MirrorResult:
+    """What filling a mirror did, as names of archives."""
 
     uploaded: tuple[str, ...]
-    present: tuple[str, ...]  # there before, with the right size and md5
+    present: tuple[str, ...]  # already there, with the right size and md5
 
 
-def mirror(settings: Settings, patience: Patience = PATIENCE) -> Mirrored:
-    """Bring the archives that the dataset section names from Zenodo into its S3 bucket.
+def fill_mirror(settings: Settings, policy: RetryPolicy = RETRY_POLICY) -> MirrorResult:
+    """Copy the archives that the dataset section names from Zenodo to its S3 bucket.
 
-    Each is downloaded, checked, uploaded and removed again, `parallel_downloads` at a time, so no more than that many
-    lie on the disk. Those already in the bucket with the right size and md5 are left alone.
+    Each is downloaded, verified, uploaded and deleted, `parallel_downloads` at a time, so the disk never holds more
+    than that many. Archives already in the bucket with the right size and md5 are not copied again.
 
     Returns:
-        What was uploaded and what was there.
+        Which archives were uploaded and which were already there.
 
     Raises:
         InputError: Zenodo or the bucket can't be used, or the disk is too small.
@@ -39,21 +39,21 @@ def mirror(settings: Settings, patience: Patience = PATIENCE) -> Mirrored:
     archives = wanted_archives(dataset)
     workspace = Workspace(settings.layout.data, settings.layout.raw)
     with workspace.locked():
-        bucket = Mirror(dataset, patience)
-        zenodo = Zenodo(dataset.zenodo_url, patience)
+        bucket = S3Mirror(dataset, policy)
+        zenodo = Zenodo(dataset.zenodo_url, policy)
         published = zenodo.published(archives)
-        pending = [archive for archive in archives if bucket.held(archive) != published[archive.name]]
+        pending = [archive for archive in archives if bucket.stored(archive) != published[archive.name]]
         sizes = sorted(published[archive.name].size for archive in pending)
         workspace.require_space(sum(sizes[-dataset.parallel_downloads :]))
 
         def work(archive: Archive, stop: Event) -> None:
             target = workspace.folder / archive.name
-            fetch(published[archive.name], zenodo.opener(archive), target, patience, stop)
-            bucket.upload(archive, published[archive.name], target)
+            zenodo.fetch(archive, published[archive.name], target, stop)
+            bucket.upload(archive, published[archive.name], target, stop)
             target.unlink()
             tqdm.write(f"mirror: {archive.name} is in the bucket")
 
         for_each(work, pending, dataset.parallel_downloads)
     names = {archive.name for archive in pending}
     present = tuple(archive.name for archive in archives if archive.name not in names)
-    return Mirrored(tuple(archive.name for archive in pending), present)
+    return MirrorResult(tuple(archive.name for archive in pending), present)

@@ -1,4 +1,4 @@
-"""Taking RAVDESS files out of a zip, trusting nothing that the zip says."""
+"""Extracting RAVDESS files from a zip archive, which is not trusted."""
 
 from __future__ import annotations
 
@@ -22,108 +22,107 @@ MIB = 1 << 20
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What no archive of RAVDESS comes near: its largest has 2452 files, its largest file some 10 MiB."""
+class ArchiveLimits:
+    """Far above any archive of RAVDESS: the largest has 2452 files, the largest file has about 10 MiB."""
 
     entries: int = 10_000
     entry_bytes: int = 256 * MIB
     total_bytes: int = 8192 * MIB
-    ratio: float = 100.0  # unpacked over packed; of entries over a MiB, since a few equal bytes pack well
-    packed_well: int = MIB
+    ratio: float = 100.0  # unpacked over packed size, for entries above 1 MiB: small uniform ones compress better
 
 
-LIMITS = Limits()
+ARCHIVE_LIMITS = ArchiveLimits()
 
 
 @dataclass(frozen=True)
 class Unpacked:
-    """What came out of a zip."""
+    """Result of `unpack_archive`."""
 
     files: dict[str, int]  # path below the raw folder -> bytes
-    skipped: Counter[str]  # reason -> entries left in the zip
+    excluded: Counter[str]  # reason -> number of entries
 
 
-class _Skip(Exception):  # noqa: N818 - an ordinary answer
+class _Excluded(Exception):  # noqa: N818 - an expected outcome, not an error
     pass
 
 
-def unpack(
-    archive: Path, raw: Path, actors: Collection[int], suffixes: Collection[str], limits: Limits = LIMITS
+def unpack_archive(
+    archive: Path, raw: Path, actors: Collection[int], suffixes: Collection[str], limits: ArchiveLimits = ARCHIVE_LIMITS
 ) -> Unpacked:
-    """Unpack the speech files of some actors to `raw/Actor_NN/<published name>`, each written completely or not at all.
+    """Extract the speech files of some actors to `raw/Actor_NN/<published name>`, each completely or not at all.
 
-    Every target is put together from the checked file name, so no path in the zip can lead out of `raw`.
+    Every target path is built from the validated file name, so no path in the zip can lead out of `raw`.
 
     Args:
         archive: the zip.
         raw: folder of the `Actor_NN` folders.
-        actors: whose files to take.
-        suffixes: which kinds of file to take.
-        limits: what an honest zip doesn't exceed.
+        actors: whose files to extract.
+        suffixes: file-name suffixes to extract.
+        limits: an archive that exceeds them is refused.
 
     Raises:
         InputError: the zip is damaged, encrypted, claims absurd sizes, or holds none of these files.
     """
     files: dict[str, int] = {}
-    skipped: Counter[str] = Counter()
-    with _sentences(archive.name), ZipFile(archive) as zipped:
+    excluded: Counter[str] = Counter()
+    with _input_errors(archive.name), ZipFile(archive) as zipped:
         entries = [entry for entry in zipped.infolist() if not entry.is_dir()]
-        _refuse_absurd(archive.name, entries, limits)
+        _check_limits(archive.name, entries, limits)
         for entry in entries:
             try:
                 relative = _destination(entry, actors, suffixes)
                 if relative in files:
-                    raise _Skip("second file of the same name")
-            except _Skip as reason:
-                skipped[str(reason)] += 1
+                    raise _Excluded("second file of the same name")
+            except _Excluded as reason:
+                excluded[str(reason)] += 1
                 continue
             with zipped.open(entry) as packed, atomic_path(raw / relative) as temporary, temporary.open("wb") as out:
                 shutil.copyfileobj(packed, out, MIB)
             files[relative] = entry.file_size
     if not files:
         raise InputError(f"{archive.name} holds no RAVDESS file of the configured actors.")
-    return Unpacked(files, skipped)
+    return Unpacked(files, excluded)
 
 
 def _destination(entry: ZipInfo, actors: Collection[int], suffixes: Collection[str]) -> str:
-    """Path of an entry below the raw folder."""
+    """Path of an entry below the raw folder; raises `_Excluded` with the reason if it is not wanted."""
     path = PurePosixPath(entry.filename)
     kind = stat.S_IFMT(entry.external_attr >> 16)  # 0 where the zip was made without Unix modes
     if path.is_absolute() or ".." in path.parts or "\\" in entry.filename or kind not in (0, stat.S_IFREG):
-        raise _Skip("unsafe path or kind")
+        raise _Excluded("unsafe path or kind")
     try:
         _, take = parse_name(path.name)
     except ValueError:
-        raise _Skip("unexpected name") from None
+        raise _Excluded("unexpected name") from None
     if path.suffix not in suffixes:
-        raise _Skip("unexpected kind of file")
+        raise _Excluded("unexpected kind of file")
     if not take.is_speech:
-        raise _Skip("song")
+        raise _Excluded("song")
     if take.actor not in actors:
-        raise _Skip("other actor")
+        raise _Excluded("other actor")
     return f"{actor_folder(take.actor)}/{path.name}"
 
 
-def _refuse_absurd(name: str, entries: list[ZipInfo], limits: Limits) -> None:
+def _check_limits(name: str, entries: list[ZipInfo], limits: ArchiveLimits) -> None:
     if len(entries) > limits.entries:
         raise InputError(
-            f"{name} claims {len(entries)} files, more than {limits.entries}: it is not what it should be."
+            f"{name} claims {len(entries)} files, more than {limits.entries}: it is refused as a zip bomb."
         )
     for entry in entries:
         if entry.file_size > limits.entry_bytes:
             claim = f"{entry.file_size / MIB:.0f} MiB"
-        elif entry.file_size > limits.packed_well and entry.file_size > limits.ratio * entry.compress_size:
+        elif entry.file_size > MIB and entry.file_size > limits.ratio * entry.compress_size:
             claim = f"{entry.file_size / MIB:.0f} MiB from {entry.compress_size} bytes"
         else:
             continue
         raise InputError(f"{name} claims {claim} for {entry.filename!r}: it is refused as a zip bomb.")
     total = sum(entry.file_size for entry in entries)
     if total > limits.total_bytes:
-        raise InputError(f"{name} claims {total / MIB:.0f} MiB in all: it is refused as a zip bomb.")
+        raise InputError(f"{name} claims {total / MIB:.0f} MiB in total: it is refused as a zip bomb.")
 
 
 @contextmanager
-def _sentences(name: str) -> Iterator[None]:
+def _input_errors(name: str) -> Iterator[None]:
     try:
         yield
     except InputError:

@@ -1,4 +1,4 @@
-"""The working folder beside `raw`: archives on their way, and what is already finished."""
+"""The working folder beside `raw`: archives in transfer, and receipts of those that are unpacked."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from cfnsr.corpus.download.transfer import ETAG
 from cfnsr.corpus.ravdess import actor_folder
 from cfnsr.errors import InputError
 from cfnsr.files import PARTIAL, locked, write_text
 
 GIB = 1 << 30
-LEFTOVERS = (".zip", f".zip{PARTIAL}", f".zip{ETAG}")
+ARCHIVE_SUFFIXES = (".zip", f".zip{PARTIAL}")
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """Says that an archive is unpacked, and into which files."""
+    """Records that an archive was unpacked, and into which files."""
 
     md5: str
     actors: list[int]
@@ -43,22 +42,22 @@ class Workspace:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Create the folders and keep other processes out of them.
+        """Create the folders and keep other processes out of them while the block runs.
 
         Raises:
-            InputError: another process is at work there.
+            InputError: another process holds the lock.
         """
-        busy = f"Another download is running in {self.folder}: wait for it, or end it."
+        busy = f"Another download is running in {self.folder}: wait for it, or stop it."
         with locked(self.folder / "lock", busy):
             self.raw.mkdir(exist_ok=True)
             yield
 
     def receipt(self, archive: str, actors: Collection[int]) -> Receipt | None:
-        """What is left of an archive that was unpacked.
+        """Receipt of an archive, reduced to the files of these actors.
 
         Returns:
-            Its receipt with the files of these actors only; None if they were never all unpacked, or if one of them is
-            no longer in `raw` with its size.
+            The receipt; None if not all of these actors' files were unpacked, or if one is missing from `raw` or has
+            another size there.
         """
         try:
             receipt = Receipt(**json.loads(self._receipt_path(archive).read_text(encoding="utf-8")))
@@ -70,13 +69,13 @@ class Workspace:
         return replace(receipt, files=files) if complete and set(actors) <= set(receipt.actors) else None
 
     def write_receipt(self, archive: str, receipt: Receipt) -> None:
-        """Remember that an archive is unpacked."""
+        """Record that an archive is unpacked."""
         write_text(self._receipt_path(archive), json.dumps(asdict(receipt), indent=1))
 
     def keep_only(self, paths: Collection[str]) -> None:
-        """Remove every file of `raw` that is not among `paths` (relative to it), and folders left empty; say so.
+        """Remove every file of `raw` that is not among `paths` (relative to it), and empty folders.
 
-        The stage's output outlives its runs (`persist: true` in dvc.yaml), so files of former settings are there.
+        DVC keeps the output between runs (`persist: true` in dvc.yaml), so files of earlier settings may be there.
         """
         kept = {self.raw / path for path in paths}
         others = [path for path in self.raw.rglob("*") if not path.is_dir() and path not in kept]
@@ -86,22 +85,22 @@ class Workspace:
             if not any(folder.iterdir()):
                 folder.rmdir()
         if others:
-            tqdm.write(f"download: removed {len(others)} files of other settings from {self.raw}")
+            tqdm.write(f"download: removed {len(others)} files of earlier settings from {self.raw}")
 
     def clear(self) -> None:
-        """Remove what is left of archives: partial ones of former settings. Receipts stay."""
+        """Remove all archives, also partial ones of earlier settings. Receipts stay."""
         for path in self.folder.iterdir():
-            if path.name.endswith(LEFTOVERS):
+            if path.name.endswith(ARCHIVE_SUFFIXES):
                 path.unlink()
 
     def require_space(self, needed: float) -> None:
-        """Check that the disk has room.
+        """Check the free disk space.
 
         Args:
             needed: bytes.
 
         Raises:
-            InputError: there is too little.
+            InputError: there is less than needed.
         """
         free = shutil.disk_usage(self.folder).free
         if needed > free:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from pathlib import Path
+from threading import Event
 
 from cfnsr.config.corpus import DatasetSettings
-from cfnsr.corpus.download.http import get_json, open_url
-from cfnsr.corpus.download.transfer import Opener, Patience, Published
+from cfnsr.corpus.download.http import fetch, get_json
+from cfnsr.corpus.download.transfer import Published, RetryPolicy
 from cfnsr.corpus.ravdess import ACTORS, AUDIO_SUFFIXES, LANDMARK_SUFFIXES, VIDEO_SUFFIXES
 
 logger = logging.getLogger(__name__)
@@ -22,11 +23,11 @@ LANDMARKS_RECORD = 3255102
 class Archive:
     """A published zip file."""
 
-    published: Published  # as known when this was written; the record's API has the last word
+    published: Published  # as of this writing; the record's API takes precedence
     record: int
     actors: tuple[int, ...]  # whose files it holds
     suffixes: frozenset[str]  # of the files it holds
-    unpacked: float  # bytes unpacked over bytes packed, generously, to know beforehand whether the disk is large enough
+    unpacked: float  # upper estimate of unpacked over packed bytes, for the check of the disk space
 
     @property
     def name(self) -> str:
@@ -84,7 +85,7 @@ _LANDMARKS = Archive(
 
 
 def wanted_archives(dataset: DatasetSettings) -> list[Archive]:
-    """The archives that the settings name: a video zip an actor, and the others if asked for."""
+    """The archives that the settings name: one video zip per actor, and the others if requested."""
     videos = [_VIDEO[actor] for actor in sorted(dataset.actors)]
     return videos + [_AUDIO] * dataset.audio_zip + [_LANDMARKS] * dataset.landmarks_zip
 
@@ -94,15 +95,15 @@ class Zenodo:
 
     Args:
         url: the site, for example `https://zenodo.org`.
-        patience: waits and limits.
+        policy: timeouts and retries.
     """
 
-    def __init__(self, url: str, patience: Patience) -> None:
+    def __init__(self, url: str, policy: RetryPolicy) -> None:
         self._url = url.rstrip("/")
-        self._patience = patience
+        self._policy = policy
 
     def published(self, archives: Sequence[Archive]) -> dict[str, Published]:
-        """Size and md5 of the archives by name: from the records' API, else from this module's table.
+        """Size and md5 of the archives by name: from the records' API, else from the table in this module.
 
         Raises:
             InputError: the site can't be reached.
@@ -112,19 +113,19 @@ class Zenodo:
             try:
                 listed |= self._listing(record)
             except LookupError as error:
-                logger.warning("The API of Zenodo record %d does not help (%s).", record, error)
+                logger.warning("The API of Zenodo record %d gives no usable list of files (%s).", record, error)
         missing = [archive.name for archive in archives if archive.name not in listed]
         if missing:
             logger.warning("Size and md5 of %s come from the built-in table.", ", ".join(missing))
         return {archive.name: listed.get(archive.name, archive.published) for archive in archives}
 
-    def opener(self, archive: Archive) -> Opener:
-        """Opens the archive at an offset."""
+    def fetch(self, archive: Archive, file: Published, target: Path, stop: Event) -> None:
+        """Download an archive to `target`, see `http.fetch`."""
         url = f"{self._url}/api/records/{archive.record}/files/{archive.name}/content"
-        return partial(open_url, url, self._patience)
+        fetch(file, url, target, self._policy, stop)
 
     def _listing(self, record: int) -> dict[str, Published]:
-        answer = get_json(f"{self._url}/api/records/{record}", self._patience)
+        answer = get_json(f"{self._url}/api/records/{record}", self._policy)
         try:
             files = {}
             for file in answer["files"]:
@@ -133,4 +134,4 @@ class Zenodo:
                     files[file["key"]] = Published(file["key"], int(file["size"]), digest.lower())
             return files
         except (KeyError, TypeError, ValueError, AttributeError):
-            raise LookupError("its list of files is not in the known form") from None
+            raise LookupError("its list of files has an unknown format") from None

@@ -1,6 +1,6 @@
-"""A synthetic corpus in RAVDESS's layout whose emotions can only be told by looking *and* listening.
+"""A synthetic corpus in the layout of RAVDESS, whose emotions can only be told from face *and* voice together.
 
-`plan.py` says which face and which voice an emotion has, `face.py` draws, `voice.py` speaks, `corpus.py` writes the
+`plan.py` assigns face and voice to emotions, `face.py` draws, `voice.py` synthesizes speech, and `corpus.py` writes the
 files.
 """
 

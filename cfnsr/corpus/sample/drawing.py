@@ -23,7 +23,7 @@ _FRACTION_BITS = 4
 
 @dataclass(frozen=True)
 class Pen:
-    """Draws on an image (H, W, 3 or 4) uint8 in place.
+    """Draws in place on an image (H, W, 3 or 4) uint8.
 
     Args:
         image: three channels; or four, the colour multiplied by its opacity and the opacity.
@@ -36,11 +36,11 @@ class Pen:
     scale: float
 
     def blank(self) -> Pen:
-        """A pen on a transparent layer over the same place."""
+        """A pen on a new transparent layer of the same size and origin."""
         return replace(self, image=np.zeros((*self.image.shape[:2], 4), np.uint8))
 
     def lay(self, layer: Pen) -> None:
-        """Lay a transparent layer over the image."""
+        """Blend a transparent layer over the image."""
         through = 1 - layer.image[..., 3:] / np.float32(255)
         self.image[:] = np.rint(self.image * through + layer.image[..., : self.image.shape[2]])
 
@@ -59,7 +59,7 @@ class Pen:
         self.fill(ellipse(center, radius, radius), color)
 
     def soft(self, points: Points, color: Color, opacity: float, blur: float) -> None:
-        """Blend a closed outline in with edges blurred over `blur` u; transparency stays as it is."""
+        """Blend in a closed outline with edges blurred over `blur` u; the alpha channel is unchanged."""
         reach = 3 * blur + 1
         region = self._region(points.min(axis=0) - reach, points.max(axis=0) + reach)
         if region is None:
@@ -70,7 +70,7 @@ class Pen:
         self._blend(patch, color, cv2.GaussianBlur(mask, (0, 0), max(blur * self.scale, 0.1)), opacity)
 
     def soft_line(self, points: Points, color: Color, width: float, opacity: float, blur: float) -> None:
-        """Blend an open line in with edges blurred over `blur` u; transparency stays as it is."""
+        """Blend in an open line with edges blurred over `blur` u; the alpha channel is unchanged."""
         reach = 3 * blur + width
         region = self._region(points.min(axis=0) - reach, points.max(axis=0) + reach)
         if region is None:
@@ -90,7 +90,7 @@ class Pen:
         return (*color, 255.0) if self.image.shape[2] == 4 else color
 
     def _region(self, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, tuple[int, int]] | None:
-        """The part of the image between two points in u, as a view, and its top left pixel; None when outside."""
+        """View of the image between two points in u, and its top left pixel; None if outside the image."""
         height, width = self.image.shape[:2]
         left, top = np.clip(np.floor(low * self.scale + self.origin).astype(int), 0, (width, height))
         right, bottom = np.clip(np.ceil(high * self.scale + self.origin).astype(int), 0, (width, height))
@@ -109,13 +109,13 @@ class Pen:
 
 
 def ellipse(center: Sequence[float], x_radius: float, y_radius: float, points: int = 32) -> Points:
-    """Outline of an upright ellipse."""
+    """Outline of an axis-aligned ellipse."""
     angle = np.linspace(0, 2 * np.pi, points, endpoint=False)
     return np.stack([center[0] + x_radius * np.cos(angle), center[1] + y_radius * np.sin(angle)], axis=1)
 
 
 def curve(*points: Sequence[float], steps: int = 8) -> Points:
-    """Smooth line through points (a Catmull-Rom spline), `steps` points for each part."""
+    """Smooth line through points (a Catmull-Rom spline), `steps` points per segment."""
     knots = np.array(points, dtype=float)
     knots = np.concatenate([[2 * knots[0] - knots[1]], knots, [2 * knots[-1] - knots[-2]]])
     t = np.linspace(0, 1, steps, endpoint=False)[:, None]
@@ -127,17 +127,17 @@ def curve(*points: Sequence[float], steps: int = 8) -> Points:
 
 
 def mirrored(points: Points) -> Points:
-    """The same on the other side of the face."""
+    """The points mirrored to the other side of the face."""
     return points * (-1, 1)
 
 
 def shade(color: Color, factor: float) -> Color:
-    """Darker (below 1) or brighter (above 1)."""
+    """The colour darkened (factor below 1) or brightened (above 1)."""
     red, green, blue = (min(255.0, channel * factor) for channel in color)
     return red, green, blue
 
 
 def mix(color: Color, other: Color, share: float) -> Color:
-    """`share` of the other colour in the first."""
+    """Mix of two colours with `share` of the second."""
     red, green, blue = (a + share * (b - a) for a, b in zip(color, other, strict=True))
     return red, green, blue

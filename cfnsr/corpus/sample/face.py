@@ -1,4 +1,4 @@
-"""A drawn face that acts: brows, eyes and mouth over a portrait, with head motion, blinks, gaze and camera noise.
+"""An animated face: brows, eyes and mouth over a portrait, with head motion, blinks, gaze and camera noise.
 
 Shapes: T frames of H x W pixels. Lengths are in u, see `drawing.py`.
 """
@@ -17,19 +17,19 @@ from cfnsr.corpus.sample.plan import Expression, face_half, random_for
 from cfnsr.corpus.sample.portrait import Looks, paint_head, paint_scene
 from cfnsr.corpus.sample.speech import articulate
 
-_HEAD_SIZE = (176, 208)  # u, width and height of the layer that moves
-_HEAD_ORIGIN = (88, 96)  # u, the origin on it
-_DETAIL = 2  # the head is drawn twice as large as it is shown: fine lines and smooth motion
-_NOISE = 1.6  # standard deviation of the camera's noise, of 255
+_HEAD_SIZE = (176, 208)  # u, width and height of the moving layer
+_HEAD_ORIGIN = (88, 96)  # u, position of the origin in it
+_DETAIL = 2  # the head is drawn at twice the size, for fine lines and smooth motion
+_NOISE = 1.6  # standard deviation of the camera noise, on a scale of 255
 
 
 class Pose(NamedTuple):
-    """Positions of the features, in u from a calm face unless said."""
+    """Positions of the features: offsets in u from a calm face unless stated otherwise."""
 
     brow_inner: float = 0.0  # raised
     brow_outer: float = 0.0  # raised
     brow_pinch: float = 0.0  # drawn together
-    eye: float = 0.0  # opened wider, share of the calm height
+    eye: float = 0.0  # opened wider, as a share of the calm height
     lid_slope: float = 0.0  # inner end of the upper lid raised, outer end lowered
     lower_lid: float = 0.0  # raised
     corner: float = 0.0  # of the mouth, raised
@@ -60,7 +60,7 @@ _POSES = {
 
 
 def render_face(take: Take, seed: int, width: int, height: int, fps: int, seconds: float) -> np.ndarray:
-    """Pictures of a take: (T, H, W, 3) uint8 RGB, T = fps x seconds, a pure function of the arguments."""
+    """Frames of a take, (T, H, W, 3) uint8 RGB with T = fps x seconds; deterministic."""
     looks = Looks.of(take.actor, seed)
     scene, head = (layer.copy() for layer in _portrait(take.actor, seed, width, height))
     random = random_for("face", seed, take)
@@ -115,7 +115,7 @@ def _portrait(actor: int, seed: int, width: int, height: int) -> tuple[np.ndarra
 
 
 def _unit(width: int, height: int) -> float:
-    """Pixels a u."""
+    """Pixels per u."""
     return min(height / 240, width / 200)
 
 
@@ -124,14 +124,14 @@ def _origin(width: int, height: int) -> tuple[float, float]:
 
 
 def _wander(times: np.ndarray, random: np.random.Generator, speed: float, size: float) -> np.ndarray:
-    """Smooth aimless motion (T) around zero, about `speed` Hz, rarely beyond `size`."""
+    """Smooth random motion (T) around zero at about `speed` Hz, rarely beyond `size`."""
     frequency = speed * random.uniform(0.4, 1.4, 3)
     waves = np.sin(2 * np.pi * (times[:, None] * frequency + random.uniform(size=3)))
     return size * waves.mean(axis=1) * 1.3
 
 
 def _blinks(times: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """How far the lids are closed (T): a blink of a fifth of a second every few seconds."""
+    """Closure of the lids (T), 0 to 1: a blink of 0.2 s every few seconds."""
     closed = np.zeros(len(times))
     moment = random.uniform(0.1, 2.5)
     while moment < times[-1]:
@@ -160,13 +160,13 @@ def _head_motion(times: np.ndarray, random: np.random.Generator, width: int, hei
 
 
 def _noise(random: np.random.Generator, width: int, height: int) -> np.ndarray:
-    """A sheet of camera noise (2H, 2W, 3) int16, grey, to cut a different picture's worth from for every frame."""
+    """Grey camera noise (2H, 2W, 3) int16, from which each frame takes a different crop."""
     small = random.normal(0, _NOISE, (height, width)).astype(np.int16)
     return np.repeat(np.tile(small, (2, 2))[..., None], 3, axis=2)
 
 
 def _paint_folds(pen: Pen, looks: Looks, pose: Pose) -> None:
-    """Lines and shadows in the skin that last for the whole take."""
+    """Lines and shadows of the skin that do not change during a take."""
     for side in (-1, 1):
         if pose.cheek > 0:
             full = ellipse((side * 29, 24), 12, 8)
@@ -234,13 +234,13 @@ def _draw_eyes(pen: Pen, looks: Looks, pose: Pose, openness: float, gaze: np.nda
 
 
 def _draw_mouth(pen: Pen, looks: Looks, pose: Pose, speech: float) -> None:
-    """Lips, opening, teeth and tongue; every edge is a function of t, -1 at the left corner to 1 at the right."""
+    """Lips, opening, teeth and tongue; each edge is a function of t, from -1 (left corner) to 1 (right corner)."""
     t = np.linspace(-1, 1, 25)
     half = looks.mouth_width + pose.stretch - 2.5 * speech
     x = half * t
     arch = 1 - t**2
     square = 1 - t**4 if pose.snarl > 0.5 else arch
-    spoken = speech * max(8 - 0.5 * pose.gape, 4)  # a mouth that is open already opens less
+    spoken = speech * max(8 - 0.5 * pose.gape, 4)  # an open mouth opens less when speaking
     middle = looks.mouth_y + pose.corner * (0.2 - t**2)
     upper = middle - (0.25 * pose.gape + 0.2 * spoken) * arch - pose.snarl * square
     lower = middle + (0.75 * pose.gape + spoken) * arch**0.7

@@ -1,13 +1,13 @@
-"""What the corpus contains, and which half of an emotion its face and its voice show.
+"""Contents of the corpus, and which half of an emotion the face and the voice express.
 
-The face shows one of four expressions and the voice speaks in one of four manners; every emotion is a pair of its own.
-Who only sees or only hears can't do better than the larger emotion of each group: 16 of 30 takes, 53 %. Two things
-would give more away and are therefore kept apart here:
+The face has one of four expressions and the voice one of four manners; each emotion is a unique pair of them. From one
+modality alone, the best guess is the more frequent emotion of each group: 16 of 30 takes, 53 %. Two cues would reveal
+more and are therefore excluded:
 
-* The lips move with the speech, so the rhythm of speech must not depend on the manner (`speech.py` knows no emotion).
-* There is no strong neutral, so in neutral's two groups a stronger take would betray its partner (calm, disgust). In
-  those groups the strength does not follow the intensity: strong calm is stronger in its voice only, strong disgust in
-  its face only.
+* The lips move with the speech, so the rhythm of speech does not depend on the manner: `speech.py` ignores emotions.
+* There is no strong neutral, so in the two groups that contain neutral, a stronger take would reveal the other emotion
+  (calm, disgust). In these groups the strength does not follow the intensity: strong calm is stronger only in the
+  voice, strong disgust only in the face.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from cfnsr.corpus.ravdess import EMOTIONS, Take
 
 
 class Expression(StrEnum):
-    """The face's half of an emotion."""
+    """Half of an emotion that the face expresses."""
 
     RELAXED = "relaxed"
     SMILING = "smiling"  # raised brows, open smile
@@ -30,7 +30,7 @@ class Expression(StrEnum):
 
 
 class Manner(StrEnum):
-    """The voice's half of an emotion."""
+    """Half of an emotion that the voice expresses."""
 
     SOFT = "soft"  # low, quiet, dull, falling
     FLAT = "flat"  # monotonous, pressed, creaky
@@ -48,13 +48,13 @@ HALVES: dict[str, tuple[Expression, Manner]] = {
     "disgust": (Expression.SCOWLING, Manner.FLAT),
     "surprised": (Expression.SMILING, Manner.TREMBLING),
 }
-"""Face and voice of every emotion."""
+"""Expression of the face and manner of the voice, by emotion."""
 
 _WITHOUT_STRONG = frozenset(HALVES["neutral"])
 
 
 def takes_of(actor: int, repetitions: int) -> list[Take]:
-    """All takes of an actor in the order of their names: 30 for each of `repetitions`."""
+    """All takes of an actor, sorted by name: 30 per repetition."""
     return [
         Take(actor, 1, emotion, intensity, statement, repetition)
         for emotion in range(1, len(EMOTIONS) + 1)
@@ -66,13 +66,13 @@ def takes_of(actor: int, repetitions: int) -> list[Take]:
 
 
 def face_half(take: Take) -> tuple[Expression, float]:
-    """Expression of a take's face and its strength."""
+    """Expression of the face in a take, and its strength."""
     expression = HALVES[EMOTIONS[take.label]][0]
     return expression, _strength(expression, take)
 
 
 def voice_half(take: Take) -> tuple[Manner, float]:
-    """Manner of a take's voice and its strength."""
+    """Manner of the voice in a take, and its strength."""
     manner = HALVES[EMOTIONS[take.label]][1]
     return manner, _strength(manner, take)
 
@@ -84,6 +84,6 @@ def _strength(group: Expression | Manner, take: Take) -> float:
 
 
 def random_for(purpose: str, seed: int, key: int | Take) -> np.random.Generator:
-    """Random numbers of one purpose (`"face"`, `"voice"`, …) for an actor or a take, the same on every call."""
+    """Random generator for one purpose (`"face"`, `"voice"`, …) and one actor or take, reproducible from the seed."""
     numbers = astuple(key) if isinstance(key, Take) else (key,)
     return np.random.default_rng([seed, *purpose.encode(), 0, *numbers])

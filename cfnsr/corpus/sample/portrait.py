@@ -1,4 +1,4 @@
-"""An actor's looks, and the parts of the picture that don't move by themselves: head, hair, shoulders, background."""
+"""Appearance of an actor, and the static parts of the picture: head, hair, shoulders, background."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _HAIR_OVER_NECK = ("long", "bob", "curls")
 
 @dataclass(frozen=True)
 class Looks:
-    """What is an actor's own; lengths in u (see `drawing.py`)."""
+    """Individual appearance of an actor; lengths in u, see `drawing.py`."""
 
     skin: Color
     hair: Color
@@ -41,10 +41,10 @@ class Looks:
     background: Color
     style: str
     lashes: bool
-    width: float  # half of the face's
-    chin: float  # its y
-    jaw: float  # 2: round, more: square
-    eye_distance: float  # from the middle
+    width: float  # half width of the face
+    chin: float  # y of the chin
+    jaw: float  # 2: round, above: square
+    eye_distance: float  # from the midline
     eye_width: float  # half
     eye_height: float
     brow_height: float  # above the eye
@@ -59,7 +59,7 @@ class Looks:
 
     @classmethod
     def of(cls, actor: int, seed: int) -> Looks:
-        """Looks of an actor; skins, hair and styles are dealt so that any few neighbours differ."""
+        """Looks of an actor; skin, hair and style differ between actors of neighbouring numbers."""
         random = random_for("looks", seed, actor)
         male = actor % 2 == 1
         deal = random_for("cast", seed, 0)
@@ -121,10 +121,10 @@ class Looks:
 class _Cut(NamedTuple):
     """Front hair of a style, in u."""
 
-    rise: float  # of its top over the eyes
-    volume: float  # how far it stands off the head
+    rise: float  # of the top above the eyes
+    volume: float  # thickness over the head
     bottom: float  # y where it ends at the sides
-    beyond: float  # how far it reaches past the face there
+    beyond: float  # how far it extends beyond the face there
     temples: tuple[tuple[float, float], tuple[float, float]]  # left and right: inset from the face's edge, y
     forehead: tuple[tuple[float, float], ...]  # the hairline between the temples
 
@@ -142,7 +142,7 @@ _CUTS = {
 
 
 def paint_scene(pen: Pen, looks: Looks) -> None:
-    """Background and shoulders, over the whole image."""
+    """Background and shoulders, which fill the image."""
     height, width = pen.image.shape[:2]
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     distance = np.hypot((x / width - 0.5 - 0.25 * looks.light), y / height - 0.35)[..., None]
@@ -162,9 +162,9 @@ def paint_scene(pen: Pen, looks: Looks) -> None:
 
 
 def paint_head(pen: Pen, looks: Looks) -> None:
-    """Head with ears, nose, hair and the shadows of a calm face; eyes, brows and mouth are drawn by `face.py`."""
+    """Head with ears, nose, hair and the shadows of a calm face; `face.py` draws eyes, brows and mouth."""
     _paint_hair_behind(pen, looks)
-    skin = pen.blank()  # a layer of its own, so that its soft shadows stay on the skin
+    skin = pen.blank()  # a separate layer, so that soft shadows stay on the skin
     if looks.style in _HAIR_OVER_NECK:
         _paint_neck(skin, looks)
     for side in (-1, 1):

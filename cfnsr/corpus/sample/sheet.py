@@ -1,6 +1,6 @@
-"""A picture of the corpus: `python -m cfnsr.corpus.sample.sheet FILE.png`.
+"""Overview picture of the corpus: `python -m cfnsr.corpus.sample.sheet FILE.png`.
 
-Faces of some actors for every emotion and, below them, what the voice does.
+It shows the faces of some actors for each emotion and, below them, spectrograms of the voice.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from cfnsr.corpus.sample.plan import HALVES, Expression, takes_of
 from cfnsr.corpus.sample.voice import SAMPLE_RATE, render_voice
 
 _ORDER = sorted(range(len(EMOTIONS)), key=lambda index: list(Expression).index(HALVES[EMOTIONS[index]][0]))
-_HEIGHT = 360  # pixels of the rendered frames
-_MOMENT = 14  # frame shown, at 25 fps
+_HEIGHT = 360  # pixels, of the rendered frames
+_MOMENT = 14  # index of the frame shown, at 25 fps
 _COLORS = {"soft": "#3b6fb6", "flat": "#6b6b6b", "energetic": "#c8502d", "trembling": "#7d4fa8"}
 
 
 def draw_sheet(path: Path, settings: SampleSettings, actors: tuple[int, ...]) -> None:
-    """Write the picture as PNG: a row an actor, a column an emotion, and the first actor's spectrograms."""
+    """Write the picture as PNG: one row per actor, one column per emotion, and spectrograms of the first actor."""
     from matplotlib.figure import Figure
 
     rows = len(actors) + 1

@@ -1,6 +1,6 @@
-"""The rhythm of RAVDESS's two statements: when each syllable sounds, and what mouth and tongue do.
+"""Timing and articulation of the two statements of RAVDESS.
 
-Voice and lips both follow it, so they are in step. It knows the actor and the take but no emotion: see `plan.py`.
+Voice and lips both follow it, so they are in sync. It depends on actor and take but not on the emotion, see `plan.py`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import numpy as np
 from cfnsr.corpus.ravdess import Take
 from cfnsr.corpus.sample.plan import random_for
 
-# Formants of a man's vowels in Hz, and how far the mouth opens. Formants: Peterson and Barney, JASA 24(2), 1952, Table
-# II; "uh" is the neutral tube's (odd multiples of 500 Hz), "ng" a nasal murmur.
+# Formants of male vowels in Hz, and opening of the mouth. Formants: Peterson and Barney, JASA 24(2), 1952, Table II;
+# "uh" is a neutral tube (odd multiples of 500 Hz), "ng" a nasal murmur.
 _VOWELS: dict[str, tuple[float, float, float, float]] = {
     "i": (390, 1990, 2550, 0.5),
     "a": (730, 1090, 2440, 1.0),
@@ -22,7 +22,7 @@ _VOWELS: dict[str, tuple[float, float, float, float]] = {
     "uh": (500, 1500, 2500, 0.4),
     "ng": (300, 1450, 2350, 0.2),
 }
-# Centre of a consonant's noise in Hz, its level, and its length as a share of the syllable.
+# Noise of consonants: centre in Hz, level, and length as a share of the syllable.
 _CONSONANTS: dict[str, tuple[float, float, float]] = {
     "": (1000, 0.0, 0.12),
     "k": (1900, 0.5, 0.22),
@@ -37,8 +37,8 @@ _CONSONANTS: dict[str, tuple[float, float, float]] = {
 @dataclass(frozen=True)
 class _Syllable:
     onset: str
-    start: str  # vowel it begins with
-    end: str  # vowel it ends with
+    start: str  # vowel at the start
+    end: str  # vowel at the end
     length: float  # relative
     stress: float  # 0 to 1
 
@@ -70,19 +70,19 @@ _STATEMENTS = {
 
 @dataclass(frozen=True)
 class Speech:
-    """Articulation of one take at given times, every array over those times (T)."""
+    """Articulation of one take at given times; the first axis of each array is time."""
 
-    position: np.ndarray  # (T) 0 at the statement's first moment, 1 at its last
+    position: np.ndarray  # (T) 0 at the start of the statement, 1 at its end
     opening: np.ndarray  # (T) of the mouth, 0 closed to 1
     voicing: np.ndarray  # (T) sonority of the current syllable, 0 to 1
     stress: np.ndarray  # (T) of the current syllable, 0 to 1, smooth
-    formants: np.ndarray  # (T, 3) Hz, of a man
-    noise: np.ndarray  # (T) level of the current consonant's noise
+    formants: np.ndarray  # (T, 3) Hz, of a male voice
+    noise: np.ndarray  # (T) noise level of the current consonant
     noise_centre: np.ndarray  # (T) Hz
 
 
 def articulate(take: Take, seed: int, seconds: float, times: np.ndarray) -> Speech:
-    """What a take's mouth does at `times` (T) in s, of a clip of `seconds`."""
+    """Articulation of a take at `times` (T) in s, in a clip of `seconds`."""
     syllables = _STATEMENTS[take.statement]
     rate = random_for("speaking rate", seed, take.actor).uniform(0.9, 1.1)
     random = random_for("speech", seed, take)

@@ -1,6 +1,6 @@
-"""A source-filter voice: glottal pulses and breath, shaped by the vocal tract's formants.
+"""A source-filter voice: glottal pulses and breath noise, filtered by the formants of the vocal tract.
 
-The filter works on short overlapping frames in the frequency domain, all frames of a clip at once.
+The filter is applied to short overlapping frames in the frequency domain, to all frames of a clip at once.
 
 Shapes: S samples, N frames, K frequencies.
 """
@@ -17,26 +17,29 @@ from cfnsr.corpus.sample.plan import Manner, random_for, voice_half
 from cfnsr.corpus.sample.speech import Speech, articulate
 
 SAMPLE_RATE = 48_000
-"""Hz, as RAVDESS."""
+"""Hz, as in RAVDESS."""
 
 _FRAME = 1024  # samples: 21 ms, a few periods of the voice
 _HOP = 256
-_N_FFT = 2048  # longer than the frame, so that the filters can ring
+_N_FFT = 2048  # longer than the frame, to leave room for the filters' ringing
 _FREQUENCIES = np.fft.rfftfreq(_N_FFT, 1 / SAMPLE_RATE)  # (K)
-_HIGHER_FORMANTS = (3500.0, 4500.0)  # Hz, a man's fourth and fifth: they say who speaks, not what
+_HIGHER_FORMANTS = (
+    3500.0,
+    4500.0,
+)  # Hz, fourth and fifth formant of a male voice, which characterize the speaker, not the vowel
 _BANDWIDTHS = (70.0, 90.0, 130.0, 200.0, 260.0)  # Hz
-_ROOM_NOISE = 10 ** (-64 / 20)  # full scale, standard deviation
+_ROOM_NOISE = 10 ** (-64 / 20)  # standard deviation relative to full scale
 
 
 @dataclass(frozen=True)
 class _Throat:
-    """What is an actor's own."""
+    """Voice of an actor."""
 
     pitch: float  # Hz
-    tract: float  # formants relative to a man's
-    brightness: float  # dB an octave
-    breath: float  # level of the breath's noise relative to the pulses
-    gain: float  # dB, the distance to the microphone
+    tract: float  # formants relative to a male voice
+    brightness: float  # dB per octave
+    breath: float  # level of the breath noise relative to the pulses
+    gain: float  # dB, differs with the distance to the microphone
 
     @classmethod
     def of(cls, actor: int, seed: int) -> _Throat:
@@ -53,17 +56,17 @@ class _Throat:
 
 @dataclass(frozen=True)
 class _Delivery:
-    """How a manner speaks; pitch in semitones around the actor's own."""
+    """Parameters of a manner; pitch in semitones relative to the actor's own."""
 
     level: float  # dB of the peak
     pitch: float  # shift
     glide: float  # rise over the statement
     melody: float  # rise on a stressed syllable
-    tilt: float  # dB an octave above 500 Hz, on top of the pulses' own -6
-    tremor: float  # depth, 0 to 1, of the trembling of loudness; pitch trembles with it
-    breath: float  # level of the breath's noise relative to the pulses
+    tilt: float  # dB per octave above 500 Hz, in addition to the -6 of the pulses
+    tremor: float  # depth of the loudness tremor, 0 to 1; the pitch follows it
+    breath: float  # level of the breath noise relative to the pulses
     creak: float  # share by which every second pulse is weaker
-    attack: float  # 1: syllables swell and fade evenly; above: they are short and punchy; below: they run together
+    attack: float  # 1: syllables swell and fade evenly; above: short and punchy; below: they run together
 
 
 _DELIVERIES = {
@@ -76,7 +79,7 @@ _ORDINARY = _Delivery(-8, 0.0, -1.0, 1.5, -1.5, 0.0, 0.02, 0.0, 1.0)
 
 
 def render_voice(take: Take, seed: int, seconds: float) -> np.ndarray:
-    """Sound of a take: (S,) float32 at 48 kHz, within -1 to 1, a pure function of the arguments.
+    """Sound of a take, (S,) float32 at 48 kHz in -1 to 1; deterministic.
 
     Loudness tells the manners apart, so clips are not normalised to the same peak.
     """
@@ -126,7 +129,7 @@ def _excite(
     phase = np.cumsum(pitch) / SAMPLE_RATE
     pulse = phase.astype(int)
     count = pulse[-1] + 1
-    jitter = random.normal(0, 0.008 + 0.02 * delivery.creak, count)  # of the pulse's moment, in periods
+    jitter = random.normal(0, 0.008 + 0.02 * delivery.creak, count)  # of the pulse times, in periods
     shimmer = 1 + random.normal(0, 0.05, count) - delivery.creak * (np.arange(count) % 2)
     loudness = np.interp(times, frame_times, speech.voicing**delivery.attack * (0.7 + 0.3 * speech.stress))
     loudness *= 1 - delivery.tremor * (0.5 + 0.5 * trembling)
@@ -136,7 +139,7 @@ def _excite(
 
 
 def _glottal_pulse(phase: np.ndarray) -> np.ndarray:
-    """Change of the glottal flow over a period's phase: Rosenberg's pulse C, JASA 49(2B), 1971."""
+    """Derivative of the glottal flow by phase: pulse C of Rosenberg, JASA 49(2B), 1971."""
     opening, closing = 0.4, 0.16
     rise = np.sin(np.pi * phase / opening) / opening
     fall = -np.sin(np.pi / 2 * (phase - opening) / closing) / closing
@@ -145,7 +148,7 @@ def _glottal_pulse(phase: np.ndarray) -> np.ndarray:
 
 def _tract(formants: np.ndarray, scale: float) -> np.ndarray:
     """Response of the vocal tract (N, K), a cascade of resonances, for the first three formants (N, 3) in Hz."""
-    # The formants above the fifth hold up what the five let fall.
+    # Compensates for the missing formants above the fifth.
     damping = _resonance(np.array(_HIGHER_FORMANTS) * scale, _BANDWIDTHS[3:]).prod(axis=0)  # (K)
     damping = (damping / (1 + (_FREQUENCIES / 3000) ** 2) ** 1.5).astype(np.complex64)
     for formant, bandwidth in zip(formants.T * scale, _BANDWIDTHS[:3], strict=True):
@@ -154,7 +157,7 @@ def _tract(formants: np.ndarray, scale: float) -> np.ndarray:
 
 
 def _resonance(formants: np.ndarray, bandwidth: float | Sequence[float]) -> np.ndarray:
-    """What a resonance at each of `formants` (F) in Hz divides by, (F, K); single precision because it is quick."""
+    """Denominators (F, K) of resonances at `formants` (F) in Hz; single precision for speed."""
     squared = (formants[:, None] ** 2).astype(np.float32)
     loss = np.multiply(np.reshape(bandwidth, (-1, 1)), _FREQUENCIES, dtype=np.float32)
     response = np.empty((len(formants), len(_FREQUENCIES)), np.complex64)
@@ -164,7 +167,7 @@ def _resonance(formants: np.ndarray, bandwidth: float | Sequence[float]) -> np.n
 
 
 def _consonant_filter(speech: Speech) -> np.ndarray:
-    """Level of the consonants' noise (N, K), a band around its centre."""
+    """Level of the consonant noise (N, K), a band around its centre."""
     octaves = np.log2(np.maximum(_FREQUENCIES, 1) / speech.noise_centre[:, None])
     return speech.noise[:, None] * np.exp(-0.5 * (octaves / 0.5) ** 2)
 

@@ -41,7 +41,7 @@ def rows_of(manifest, **values):
 
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory):
-    """A folder with every kind of take and of trouble; each emotion or repetition is one case."""
+    """A folder with every kind of take and of fault; each emotion or repetition is one case."""
     raw = tmp_path_factory.mktemp("raw")
     one, two = raw / "Actor_01", raw / "Actor_02"
     # actor 1: sound takes
@@ -165,14 +165,14 @@ class TestTakes:
         broken = rows_of(manifest, video_path=f"Actor_02/{name(1, emotion=8, actor=2)}")
         assert [("cut off" in row["reason"], row["has_video"]) for row in broken] == [(True, False)]
 
-    def test_a_bad_landmark_table_is_left_out_alone(self, manifest):
+    def test_a_bad_landmark_table_does_not_exclude_its_take(self, manifest):
         assert take(manifest, emotion=3, repetition=2, actor=2)["landmarks_path"] == ""
         path = f"Actor_02/{name(1, emotion=3, repetition=2, actor=2, suffix='.csv')}"
         (row,) = rows_of(manifest, landmarks_path=path)
         assert "not a landmark table" in row["reason"]
 
 
-class TestLeftOut:
+class TestExcluded:
     @pytest.mark.parametrize(
         ("emotion", "reason"),
         [
@@ -202,7 +202,7 @@ class TestLeftOut:
             (row,) = rows_of(manifest, audio_path=path)
             assert (row["reason"], row["clip_id"]) == (f"duplicate of {used}", clip_id(emotion=2))
 
-    def test_of_duplicates_the_sound_one_is_used(self, manifest):
+    def test_the_intact_one_of_several_duplicates_is_used(self, manifest):
         row = take(manifest, emotion=1, repetition=2, actor=2)
         assert row["audio_path"] == f"Actor_02/{name(3, emotion=1, repetition=2, actor=2, suffix='.wav')}"
         others = manifest[(manifest["clip_id"] == row["clip_id"]) & (manifest["reason"] != "")]
@@ -237,11 +237,11 @@ class TestFaults:
         assert "zero bytes" in found[clip_id(emotion=2, actor=2)]
         assert list(found) == sorted(found)
 
-    def test_a_lost_modality_of_a_usable_take_is_one(self, manifest):
+    def test_a_missing_modality_of_a_usable_take_is_a_fault(self, manifest):
         assert take(manifest, emotion=1, actor=2)["reason"] == ""
         assert faults(manifest)[clip_id(emotion=1, actor=2)] == f"{name(1, actor=2)} has no audio track"
 
-    def test_whole_takes_and_songs_are_none(self, manifest):
+    def test_intact_takes_and_songs_are_not_faults(self, manifest):
         found = faults(manifest)
         assert clip_id(emotion=1) not in found
         assert not any("song" in reason for reason in found.values())
@@ -273,7 +273,7 @@ def test_the_same_folder_gives_the_same_bytes(raw, manifest, tmp_path):
 
 
 class TestDigest:
-    def test_order_and_left_out_files_do_not_matter(self, manifest):
+    def test_order_and_excluded_files_do_not_matter(self, manifest):
         digest = dataset_digest(manifest)
         assert dataset_digest(manifest.sample(frac=1, random_state=0)) == digest
         assert dataset_digest(manifest[manifest["reason"] == ""]) == digest

@@ -4,16 +4,25 @@ from pathlib import Path
 
 import pytest
 
-from cfnsr.corpus.ravdess import ACTORS, EMOTIONS, TAKES_PER_ACTOR, Modality, Take, actor_folder, file_kind, parse_name
+from cfnsr.corpus.ravdess import (
+    ACTORS,
+    EMOTIONS,
+    TAKES_PER_ACTOR,
+    FileModality,
+    Take,
+    actor_folder,
+    file_kind,
+    parse_name,
+)
 
 
 def test_a_name_is_read():
     modality, take = parse_name(Path("Actor_12") / "02-01-06-01-02-01-12.mp4")
-    assert modality is Modality.VIDEO
+    assert modality is FileModality.VIDEO
     assert take == Take(actor=12, vocal=1, emotion=6, intensity=1, statement=2, repetition=1)
     assert (take.clip_id, take.label, EMOTIONS[take.label], take.sex) == ("01-06-01-02-01-12", 5, "fearful", "female")
     assert take.is_speech
-    assert take.file_name(Modality.AUDIO, ".wav") == "03-01-06-01-02-01-12.wav"
+    assert take.file_name(FileModality.AUDIO, ".wav") == "03-01-06-01-02-01-12.wav"
 
 
 def test_the_files_of_a_take_share_its_clip_id():
@@ -27,7 +36,7 @@ def test_the_grammar_gives_sixty_takes_an_actor_and_every_name_is_read_back():
         for actor, emotion, intensity, statement, repetition in product(ACTORS, range(1, 9), (1, 2), (1, 2), (1, 2))
         if (emotion, intensity) != (1, 2)
     ]
-    assert [parse_name(take.file_name(Modality.AUDIO, ".wav"))[1] for take in takes] == takes
+    assert [parse_name(take.file_name(FileModality.AUDIO, ".wav"))[1] for take in takes] == takes
     assert set(Counter(take.actor for take in takes).values()) == {TAKES_PER_ACTOR}
     assert len({take.clip_id for take in takes}) == len(takes) == 1440
 

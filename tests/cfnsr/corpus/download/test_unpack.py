@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from helpers.ravdess_zips import files_below, make_zip, noise, video_zip
 
-from cfnsr.corpus.download.unpack import LIMITS, unpack
+from cfnsr.corpus.download.unpack import ARCHIVE_LIMITS, unpack_archive
 from cfnsr.errors import InputError
 
 NAME = "01-01-05-02-01-01-01.mp4"
@@ -42,10 +42,10 @@ def entry(name: str, mode: int = 0, content: bytes = b"clip") -> bytes:
     [f"Actor_01/{NAME}", NAME, f"Video_Speech_Actor_01/Actor_01/{NAME}", f"./{NAME}", f"wrong_folder/{NAME}"],
 )
 def test_takes_published_names_from_any_folder(tmp_path: Path, raw: Path, name: str) -> None:
-    unpacked = unpack(write(tmp_path, entry(name)), raw, {1}, {".mp4"})
+    unpacked = unpack_archive(write(tmp_path, entry(name)), raw, {1}, {".mp4"})
     assert unpacked.files == {f"Actor_01/{ANOTHER}": 8, f"Actor_01/{NAME}": 4}
     assert files_below(raw) == {f"Actor_01/{ANOTHER}": b"harmless", f"Actor_01/{NAME}": b"clip"}
-    assert not unpacked.skipped
+    assert not unpacked.excluded
 
 
 @pytest.mark.parametrize(
@@ -70,9 +70,9 @@ def test_takes_published_names_from_any_folder(tmp_path: Path, raw: Path, name: 
         (f"again/{ANOTHER}", 0, "second file of the same name"),
     ],
 )
-def test_leaves_out_and_counts_the_rest(tmp_path: Path, raw: Path, name: str, mode: int, reason: str) -> None:
-    unpacked = unpack(write(tmp_path, entry(name, mode, b"/etc/passwd")), raw, {1}, {".mp4"})
-    assert unpacked.skipped == {reason: 1}
+def test_excludes_and_counts_the_rest(tmp_path: Path, raw: Path, name: str, mode: int, reason: str) -> None:
+    unpacked = unpack_archive(write(tmp_path, entry(name, mode, b"/etc/passwd")), raw, {1}, {".mp4"})
+    assert unpacked.excluded == {reason: 1}
     assert files_below(tmp_path).keys() == {"Video_Speech_Actor_01.zip", f"data/raw/Actor_01/{ANOTHER}"}
     assert files_below(raw) == {f"Actor_01/{ANOTHER}": b"harmless"}
 
@@ -94,7 +94,7 @@ DEFLATED = make_zip({NAME: b"clip" * 100}, zipfile.ZIP_DEFLATED)
 
 
 @pytest.mark.parametrize(
-    ("content", "sentence"),
+    ("content", "message"),
     [
         pytest.param(b"<html>not found</html>", "is damaged or not a zip", id="a page"),
         pytest.param(b"", "is damaged or not a zip", id="empty"),
@@ -108,9 +108,9 @@ DEFLATED = make_zip({NAME: b"clip" * 100}, zipfile.ZIP_DEFLATED)
         pytest.param(encrypted(STORED), "can't be unpacked .*encrypted", id="encrypted"),
     ],
 )
-def test_a_zip_that_is_none_gets_a_sentence(tmp_path: Path, raw: Path, content: bytes, sentence: str) -> None:
-    with pytest.raises(InputError, match=rf"^Video_Speech_Actor_01\.zip .*{sentence}"):
-        unpack(write(tmp_path, content), raw, {1}, {".mp4"})
+def test_an_unusable_zip_is_refused(tmp_path: Path, raw: Path, content: bytes, message: str) -> None:
+    with pytest.raises(InputError, match=rf"^Video_Speech_Actor_01\.zip .*{message}"):
+        unpack_archive(write(tmp_path, content), raw, {1}, {".mp4"})
     assert files_below(tmp_path).keys() == {"Video_Speech_Actor_01.zip"}
 
 
@@ -118,26 +118,26 @@ def test_a_zip_bomb_is_refused(tmp_path: Path, raw: Path) -> None:
     bomb = make_zip({f"Actor_01/{NAME}": bytes(20 << 20)}, zipfile.ZIP_DEFLATED)
     assert len(bomb) < 30_000
     with pytest.raises(InputError, match=r"claims 20 MiB from \d+ bytes for 'Actor_01/01-01-.*refused as a zip bomb"):
-        unpack(write(tmp_path, bomb), raw, {1}, {".mp4"})
+        unpack_archive(write(tmp_path, bomb), raw, {1}, {".mp4"})
     assert not raw.exists()
 
 
 @pytest.mark.parametrize(
-    ("limits", "sentence"),
+    ("limits", "message"),
     [
-        (replace(LIMITS, entry_bytes=1999), r"claims 0 MiB for '01-01-05-.*zip bomb"),
-        (replace(LIMITS, total_bytes=3999), r"claims 0 MiB in all.*zip bomb"),
-        (replace(LIMITS, entries=1), r"claims 2 files, more than 1"),
+        (replace(ARCHIVE_LIMITS, entry_bytes=1999), r"claims 0 MiB for '01-01-05-.*zip bomb"),
+        (replace(ARCHIVE_LIMITS, total_bytes=3999), r"claims 0 MiB in total.*zip bomb"),
+        (replace(ARCHIVE_LIMITS, entries=1), r"claims 2 files, more than 1"),
     ],
 )
 def test_absurd_claims_are_refused_before_anything_is_written(
-    tmp_path: Path, raw: Path, limits: object, sentence: str
+    tmp_path: Path, raw: Path, limits: object, message: str
 ) -> None:
     content = make_zip({NAME: noise(1, 2000), ANOTHER: noise(2, 2000)})
-    with pytest.raises(InputError, match=sentence):
-        unpack(write(tmp_path, content), raw, {1}, {".mp4"}, limits)
+    with pytest.raises(InputError, match=message):
+        unpack_archive(write(tmp_path, content), raw, {1}, {".mp4"}, limits)
     assert not raw.exists()
-    assert unpack(write(tmp_path, content), raw, {1}, {".mp4"}).files.keys() == {
+    assert unpack_archive(write(tmp_path, content), raw, {1}, {".mp4"}).files.keys() == {
         f"Actor_01/{NAME}",
         f"Actor_01/{ANOTHER}",
     }
@@ -147,7 +147,7 @@ def test_an_entry_that_lies_about_its_size_is_noticed(tmp_path: Path, raw: Path)
     content = make_zip({NAME: bytes(5000)}, zipfile.ZIP_DEFLATED)
     lying = damaged(content, (5000).to_bytes(4, "little"), (50).to_bytes(4, "little"))
     with pytest.raises(InputError, match="Bad CRC-32"):
-        unpack(write(tmp_path, lying), raw, {1}, {".mp4"})
+        unpack_archive(write(tmp_path, lying), raw, {1}, {".mp4"})
     assert files_below(tmp_path).keys() == {"Video_Speech_Actor_01.zip"}
 
 
@@ -156,6 +156,6 @@ def test_a_raw_file_that_is_a_link_into_a_cache_is_replaced_not_written_through(
     cached.write_bytes(b"cached")
     (raw / "Actor_01").mkdir(parents=True)
     (raw / "Actor_01" / NAME).symlink_to(cached)
-    unpack(write(tmp_path, STORED), raw, {1}, {".mp4"})
+    unpack_archive(write(tmp_path, STORED), raw, {1}, {".mp4"})
     assert cached.read_bytes() == b"cached"
     assert (raw / "Actor_01" / NAME).read_bytes() == b"clip" * 100

@@ -10,7 +10,7 @@ from helpers.paths import PROJECT
 from helpers.running_programs import kill, running, wait_for
 
 from cfnsr.config.corpus import SampleSettings
-from cfnsr.corpus.ravdess import ACTORS, Modality, parse_name
+from cfnsr.corpus.ravdess import ACTORS, FileModality, parse_name
 from cfnsr.corpus.sample import generate
 from cfnsr.corpus.sample.plan import takes_of
 from cfnsr.errors import InputError
@@ -33,7 +33,7 @@ def clips_in(folder: Path) -> dict[str, int]:
 def test_layout_is_ravdess(corpus: Path) -> None:
     paths = sorted(corpus.rglob("*.mp4"))
     assert [parse_name(path) for path in paths] == [
-        (Modality.AUDIO_VIDEO, take) for actor in (2, 5) for take in takes_of(actor, 1)
+        (FileModality.AUDIO_VIDEO, take) for actor in (2, 5) for take in takes_of(actor, 1)
     ]
     assert {path.parent.name for path in paths} == {"Actor_02", "Actor_05"}
     assert sorted(path.name for path in corpus.iterdir()) == ["Actor_02", "Actor_05", "README.txt", "sample.json"]

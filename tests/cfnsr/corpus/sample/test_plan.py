@@ -4,15 +4,15 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from cfnsr.corpus.ravdess import EMOTIONS, TAKES_PER_ACTOR, Modality, parse_name
+from cfnsr.corpus.ravdess import EMOTIONS, TAKES_PER_ACTOR, FileModality, parse_name
 from cfnsr.corpus.sample.plan import HALVES, face_half, random_for, takes_of, voice_half
 
 
 def test_takes_are_those_of_ravdess() -> None:
     takes = takes_of(12, 2)
     assert len(takes) == len(set(takes)) == TAKES_PER_ACTOR
-    assert [parse_name(take.file_name(Modality.AUDIO_VIDEO, ".mp4")) for take in takes] == [
-        (Modality.AUDIO_VIDEO, take) for take in sorted(takes)
+    assert [parse_name(take.file_name(FileModality.AUDIO_VIDEO, ".mp4")) for take in takes] == [
+        (FileModality.AUDIO_VIDEO, take) for take in sorted(takes)
     ]
     assert len(takes_of(12, 1)) == TAKES_PER_ACTOR / 2
 
