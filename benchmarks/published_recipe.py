@@ -170,7 +170,7 @@ def _runs() -> dict[int, Run]:
         FileNotFoundError: `make results` has not finished them here.
     """
     from cfnsr.features.mfcc import read_mfcc
-    from components.train import fold_folder
+    from components.run import fold_folder
     from pipelines.studies.experiments import experiments, settings_of
 
     found, name = {}, "audio-published"
@@ -191,7 +191,7 @@ def draws_of_run(
 ) -> tuple[nn.Sequential, Iterator[torch.Tensor]]:
     """See `Draws`: those of this project's run with these settings."""
     from cfnsr.corpus.folds import Fold
-    from cfnsr.model import CFNSR
+    from cfnsr.model.network import CFNSR
     from cfnsr.training.callbacks import epoch_seed
     from cfnsr.training.loaders import EpochSampler
 

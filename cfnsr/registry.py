@@ -6,11 +6,9 @@ import atexit
 import os
 import re
 import shutil
-import sqlite3
-import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from cfnsr.errors import InputError, disk_is_full
@@ -43,59 +41,6 @@ def database_uri(root: Path) -> str:
             "address; rename the folder, or set MLFLOW_TRACKING_URI to an MLflow server."
         )
     return f"sqlite:///{root.resolve() / DATABASE}"
-
-
-def follow_move(root: Path) -> None:
-    """Let the project's own `mlflow.db` look for its artifacts where the project's folder is now.
-
-    MLflow notes absolute places. Where the folder was moved, renamed or copied they would name what is not there, or
-    another copy's files, and the next training would write there.
-
-    Raises:
-        InputError: it was moved, and may not be written; or see `tracking_uri`.
-    """
-    database, artifacts = root.resolve() / DATABASE, root.resolve() / ARTIFACTS
-    if tracking_uri(root) != f"sqlite:///{database}" or not (database.exists() and artifacts.exists()):
-        return
-    with closing(sqlite3.connect(database, timeout=60)) as connection, connection:
-        try:
-            places = connection.execute("SELECT artifact_location FROM experiments").fetchall()
-        except sqlite3.OperationalError:
-            return  # no tables yet
-        now, mark = artifacts.as_uri(), f"/{ARTIFACTS}"
-        known = {place[: place.rindex(mark) + len(mark)] for (place,) in places if place and mark in place}
-        for before in {place for place in known if place.startswith("file:")} - {now}:
-            try:
-                _rename(connection, before, now)
-            except sqlite3.OperationalError as error:
-                if "readonly" not in str(error):
-                    raise
-                raise InputError(
-                    f"{database} may not be written, and names files where its folder was before; run this once as a "
-                    "user who may write there."
-                ) from None
-            print(f"{DATABASE} was in another folder; it now finds its files in {artifacts}", file=sys.stderr)
-
-
-def _rename(connection: sqlite3.Connection, before: str, now: str) -> None:
-    """Replace a place, and all that is below it."""
-    for table, column in _text_columns(connection):
-        connection.execute(
-            f'UPDATE "{table}" SET "{column}" = ? || substr("{column}", ?) '
-            f'WHERE "{column}" = ? OR substr("{column}", 1, ?) = ?',
-            (now, len(before) + 1, before, len(before) + 1, f"{before}/"),
-        )
-
-
-def _text_columns(connection: sqlite3.Connection) -> list[tuple[str, str]]:
-    """Table and column of all texts: which of them hold places is up to MLflow's version."""
-    tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-    return [
-        (table, name)
-        for table in tables
-        for _, name, kind, *_ in connection.execute(f'PRAGMA table_info("{table}")')
-        if "CHAR" in kind.upper() or "TEXT" in kind.upper()
-    ]
 
 
 class ServerAwayError(InputError):
@@ -192,7 +137,6 @@ def fetch_model(uri: str) -> Path:
     if not server.startswith("sqlite:"):
         folder = tempfile.mkdtemp(prefix="cfnsr-model-")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    follow_move(root)
     try:
         with server_needed(root):
             return _files_of(uri, server, folder)

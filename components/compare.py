@@ -1,14 +1,13 @@
-"""Compare two training runs: is A better than B, and how sure is that.
+"""Compare two training runs: is A better than B, and how certain is that?
 
-    python -m components.evaluate compare runs/A runs/B
+    python -m components.compare runs/A runs/B
 
-Takes the test predictions that the folds left; both runs must have tested the same clips in the same folds.
+Uses the test predictions of the folds; both runs must have tested the same clips in the same folds.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +22,7 @@ class Compared(NamedTuple):
     result: Comparison
     folds: int
     doubtful: tuple[Path, ...]
-    """Runs that began with weights that may have been trained on their own test actors."""
+    """Runs that started from weights which may have been trained on their own test actors."""
 
 
 def compare(run_a: Path, run_b: Path) -> Compared:
@@ -34,59 +33,55 @@ def compare(run_a: Path, run_b: Path) -> Compared:
         run_b: folder of another.
 
     Raises:
-        InputError: a folder has no finished folds, or the runs have not the same protocol, test clips or folds.
+        InputError: a folder has no trained folds, or the runs differ in protocol, test clips or folds.
     """
     from cfnsr.evaluation.report import compare_runs, final_network, read_predictions
 
     runs = {run: _finished(run) for run in (run_a, run_b)}
     if len({bool(fold.validation) for folds in runs.values() for fold in folds.values()}) > 1:
         raise InputError(
-            "one of the runs chose its epochs on the test actors (protocol `published`), the other did not: such "
-            "figures can't be compared; train both with the same protocol."
+            "one of the runs chose its epochs on the test actors (protocol `published`) and the other did not; train "
+            "both with the same protocol to compare them."
         )
     result = compare_runs(*(final_network(read_predictions(list(runs[run]))) for run in (run_a, run_b)))
     tested = [{fold.test for fold in folds.values()} for folds in (runs[run_a], runs[run_b])]
     if tested[0] != tested[1]:
         raise InputError(
-            "the runs have tested the same clips, but in other folds, so their networks were trained on other actors; "
+            "the runs tested the same clips in different folds, so their networks were trained on different actors; "
             "compare runs with the same folds."
         )
-    doubtful = tuple(run for run, folds in runs.items() if any(fold.unknown_ancestors for fold in folds.values()))
+    doubtful = tuple(run for run, folds in runs.items() if any(fold.unknown_provenance for fold in folds.values()))
     return Compared(result, len(tested[0]), doubtful)
 
 
 def _finished(run: Path) -> dict[Path, FoldResult]:
     folds = {path: result for path in sorted(run.glob("fold-*")) if (result := FoldResult.load(path))}
     if not folds:
-        raise InputError(f"{run} has no finished fold in it; name the folder of a training run, such as runs/sample.")
+        raise InputError(f"{run} has no trained fold; name the folder of a training run, such as runs/sample.")
     return folds
 
 
-def main(words: Sequence[str]) -> None:
-    """Command line: the words behind `compare`."""
-    parser = argparse.ArgumentParser(
-        "python -m components.evaluate compare",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run_a", type=Path)
     parser.add_argument("run_b", type=Path)
-    arguments = parser.parse_args(words)
+    arguments = parser.parse_args()
     with exit_with_sentence():
         result, folds, doubtful = compare(arguments.run_a, arguments.run_b)
         print(f"A {arguments.run_a}: {result.accuracy_a:.1%}")
         print(f"B {arguments.run_b}: {result.accuracy_b:.1%}")
         print(f"On {result.clips} clips of {result.actors} actors, {folds} fold{'s' * (folds > 1)}")
         if result.confidence is None:
-            print(
-                f"A - B: {result.difference:+.1%}; with fewer than {MIN_ACTORS} actors nobody can say how sure that is"
-            )
+            print(f"A - B: {result.difference:+.1%}; fewer than {MIN_ACTORS} actors are too few for an interval")
         else:
             interval = interval_in_words(result.interval, "+.1%")
             print(f"A - B: {result.difference:+.1%}, 95 % interval over actors {interval}")
-            print(f"That A is better is {result.confidence:.1%} sure (50 %: nothing speaks for either)")
+            print(f"Confidence that A is better: {result.confidence:.1%} (50 %: no evidence for either)")
         for run in doubtful:
-            print(
-                f"{run} was begun with weights that may have been trained on its test actors, so it may look too good"
-            )
-        print("This is of these trained networks; other seeds (`train.seed`) of the same settings give others.")
+            print(f"{run} started from weights that may have been trained on its test actors, so it may look too good")
+        print("This compares these trained networks; other seeds (`train.seed`) of the same settings give others.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,7 @@
-"""Fill `data/<profile>/raw` with the RAVDESS files of the configured actors, as published.
+"""Stage `download`: fill `data/<profile>/raw` with the RAVDESS files of the configured actors, as published.
 
-From Zenodo, an S3 mirror, a folder, or made up (the synthetic sample corpus), as `dataset.source` in params.yaml says.
-It can be killed at any moment and goes on from there.
+They come from Zenodo, an S3 mirror or a folder, or are generated (the synthetic sample corpus), as `dataset.source` in
+params.yaml says. The stage can be killed at any moment and continues from there.
 """
 
 from __future__ import annotations
@@ -12,25 +12,25 @@ from cfnsr.corpus.download.workspace import Workspace
 from cfnsr.parallel import default_workers
 from components.step import run_step
 
-SAMPLE_RECORD = "sample.json"  # the generator's own record; a folder without it holds no synthetic corpus
+SAMPLE_RECORD = "sample.json"  # written by the generator; a folder without it holds no synthetic corpus
 
 
 def download(settings: Settings, patience: Patience = PATIENCE) -> None:
-    """Bring the raw files of the configured actors, and only theirs, to `settings.layout.raw`.
+    """Bring the raw files of the configured actors, and no others, to `settings.layout.raw`.
 
     Args:
-        settings: whose `params.dataset` says what and from where.
+        settings: `params.dataset` says what to fetch, and from where.
         patience: how long to go on with a server in trouble.
 
     Raises:
-        InputError: the source can't give what was published, or the disk is too small.
+        InputError: the source does not provide the published files, or the disk is too small.
     """
     workspace = Workspace(settings.layout.data, settings.layout.raw)
     with workspace.locked():
         if settings.params.dataset.source == "sample":
             _generate(settings, workspace)
             return
-        # What lies in `raw` from here on is no synthetic corpus any more, even if this run is killed half way.
+        # From here on, `raw` is no synthetic corpus any more, even if this run is killed.
         (settings.layout.raw / SAMPLE_RECORD).unlink(missing_ok=True)
         if settings.params.dataset.source == "local":
             _copy(settings, workspace)
@@ -66,4 +66,4 @@ def _fetch(settings: Settings, workspace: Workspace, patience: Patience) -> None
 
 
 if __name__ == "__main__":
-    run_step(download, __doc__, ("dataset",))
+    run_step(download, __doc__)

@@ -1,12 +1,8 @@
-"""Step `evaluate`: from the folds' test predictions to metrics/<profile>.json and plots.
-
-`python -m components.evaluate compare RUN_A RUN_B` compares two runs, see `components.compare`.
-"""
+"""Step `evaluate`: from the folds' test predictions to metrics/<profile>.json and plots."""
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,16 +11,16 @@ import pandas as pd
 
 from cfnsr.config.load import Settings
 from cfnsr.corpus.folds import CLAIM, SELECTION, TUNED, UNKNOWN
-from cfnsr.errors import InputError
 from cfnsr.files import atomic_path, write_text
 from cfnsr.training.result import HISTORY, PHASES, SCORE, WEIGHTS, FoldResult
+from components.results import print_table
+from components.run import Run
 from components.step import run_step
-from components.train import check_current, corpus_name, describe_run, fold_folder, read_key
 
 FIGURES = ("accuracy", "uar", "f1", "ece")
 
 
-def evaluate(settings: Settings) -> dict[str, Any]:
+def evaluate(run: Run) -> dict[str, Any]:
     """Pool the test predictions of all folds and report on them.
 
     Returns:
@@ -38,57 +34,40 @@ def evaluate(settings: Settings) -> dict[str, Any]:
     """
     from cfnsr.evaluation.report import best_test_epoch, final_network, read_predictions, report
 
-    results = finished_folds(settings)
-    check_current(settings)
-    every = read_predictions([fold_folder(settings, result.fold) for result in results])
-    predictions = final_network(every)
-    network, inputs = predictions[["network", "inputs"]].iloc[0]
-    others = {key: report(group, results) for key, group in every.groupby(["network", "inputs"])}
-    history = _history(settings)
-    protocol = settings.params.train.protocol
-    content = {
-        "corpus": corpus_name(settings),
-        "profile": settings.profile,
-        "protocol": protocol,
-        "claim": _claim(settings, results),
-        "run": read_key(settings),
-        "parameters": results[0].parameters,
-        "seconds": sum(result.seconds for result in results),
-        "seed": settings.params.train.seed,
-        "network": network,
-        **others.pop((network, inputs)),
-        "best_test_epoch": best_test_epoch(history, network),
-        "inputs": {given: figures for (name, given), figures in others.items() if name == network},
-        "encoders": {name: figures for (name, _), figures in others.items() if name != network},
-    }
-    write_text(settings.layout.metrics, json.dumps(content, indent=2) + "\n")
-    _write_tables(settings, history, predictions)
-    _plot(settings, content, history, predictions)
-    _log(settings, content)
+    results, settings = run.results(), run.settings
+    with run.tracker.running(run.tracker.parent()):
+        every = read_predictions([run.fold_folder(result.fold) for result in results])
+        predictions = final_network(every)
+        network, inputs = predictions[["network", "inputs"]].iloc[0]
+        others = {key: report(group, results) for key, group in every.groupby(["network", "inputs"])}
+        history = _history(run)
+        content = {
+            "corpus": run.corpus,
+            "profile": settings.profile,
+            "protocol": settings.params.train.protocol,
+            "claim": _claim(run, results),
+            "run": run.key,
+            "parameters": results[0].parameters,
+            "seconds": sum(result.seconds for result in results),
+            "seed": settings.params.train.seed,
+            "network": network,
+            **others.pop((network, inputs)),
+            "best_test_epoch": best_test_epoch(history, network),
+            "inputs": {given: figures for (name, given), figures in others.items() if name == network},
+            "encoders": {name: figures for (name, _), figures in others.items() if name != network},
+        }
+        write_text(settings.layout.metrics, json.dumps(content, indent=2) + "\n")
+        _write_tables(settings, history, predictions)
+        _plot(run, results, content, history, predictions)
+        _log(run, content)
     return content
 
 
-def _claim(settings: Settings, results: Sequence[FoldResult]) -> str:
-    """What the figures are, to stand beside them."""
-    unknown = any(result.unknown_ancestors for result in results)
-    train = settings.params.train
+def _claim(run: Run, results: Sequence[FoldResult]) -> str:
+    """What the figures mean; it stands beside them wherever they are shown."""
+    unknown = any(result.unknown_provenance for result in results)
+    train = run.settings.params.train
     return CLAIM[train.protocol] + (UNKNOWN if unknown else "") + (TUNED if train.tuned else "")
-
-
-def finished_folds(settings: Settings) -> list[FoldResult]:
-    """The results of all folds.
-
-    Raises:
-        InputError: a fold is not finished.
-    """
-    results = []
-    for index in range(settings.params.train.folds):
-        folder = fold_folder(settings, index)
-        result = FoldResult.load(folder)
-        if result is None:
-            raise InputError(f"{folder} holds no finished fold; run `python -m components.train` first.")
-        results.append(result)
-    return results
 
 
 def _write_tables(settings: Settings, history: pd.DataFrame, predictions: pd.DataFrame) -> None:
@@ -100,56 +79,53 @@ def _write_tables(settings: Settings, history: pd.DataFrame, predictions: pd.Dat
             table.to_csv(temporary, index=False)
 
 
-def _history(settings: Settings) -> pd.DataFrame:
+def _history(run: Run) -> pd.DataFrame:
     """The epochs of all folds and phases."""
-    folds = range(settings.params.train.folds)
-    return pd.concat([pd.read_csv(fold_folder(settings, fold) / HISTORY).assign(fold=fold) for fold in folds])
+    tables = [pd.read_csv(run.fold_folder(fold.index) / HISTORY).assign(fold=fold.index) for fold in run.folds]
+    return pd.concat(tables)
 
 
-def _plot(settings: Settings, content: dict[str, Any], history: pd.DataFrame, predictions: pd.DataFrame) -> None:
+def _plot(
+    run: Run, results: Sequence[FoldResult], content: dict[str, Any], history: pd.DataFrame, predictions: pd.DataFrame
+) -> None:
     from cfnsr.evaluation.plots import plot_actors, plot_confusion, plot_curves, plot_reliability
     from cfnsr.evaluation.report import calibrated, probabilities
 
-    plots, protocol = settings.layout.plots, content["protocol"]
-    about = f"{content['corpus']}, {protocol} protocol, {settings.params.train.folds} folds by actor"
+    plots, protocol = run.settings.layout.plots, content["protocol"]
+    about = f"{content['corpus']}, {protocol} protocol, {len(run.folds)} folds by actor"
     if len(history):
         plot_curves(history, plots / "curves.png", f"Training on the {about}", SELECTION[protocol])
     title = f"{content['pooled']['accuracy']:.1%} of {content['clips']} clips: {about}\n{content['claim']}"
     plot_confusion(np.array(content["confusion"]), plots / "confusion.png", title)
     plot_actors(predictions, plots / "actors.png", f"Accuracy by test actor: {about}\n{content['claim']}")
-    said, scaled = {"as the network says": probabilities(predictions)}, calibrated(predictions)
+    outputs, scaled = {"network output": probabilities(predictions)}, calibrated(predictions)
     if scaled is not None:
-        said["after temperature scaling"] = scaled
+        outputs["after temperature scaling"] = scaled
     labels = predictions["label"].to_numpy()
-    plot_reliability(said, labels, plots / "reliability.png", f"Reliability: {about}\n{content['claim']}")
-    _plot_attention(settings, about)
+    plot_reliability(outputs, labels, plots / "reliability.png", f"Reliability: {about}\n{content['claim']}")
+    _plot_attention(run, results[0], about)
 
 
-def _plot_attention(settings: Settings, about: str) -> None:
+def _plot_attention(run: Run, first: FoldResult, about: str) -> None:
     from cfnsr.evaluation.attention import gazes
     from cfnsr.evaluation.plots import plot_attention
-    from cfnsr.features.cached import Features
 
-    first = finished_folds(settings)[0]
-    weights, actor = fold_folder(settings, first.fold) / WEIGHTS, first.test[0]
-    shown = gazes(weights, Features.load(settings.layout), actor)
-    path = settings.layout.plots / "attention.png"
+    actor, path = first.test[0], run.settings.layout.plots / "attention.png"
+    shown = gazes(run.fold_folder(first.fold) / WEIGHTS, run.features, actor)
     if shown:
-        plot_attention(shown, path, f"Where fold {first.fold} looks on its test actor {actor}\n{about}")
+        plot_attention(shown, path, f"Attention of fold {first.fold} on its test actor {actor}\n{about}")
     else:
         path.unlink(missing_ok=True)  # of an earlier run whose network had a cross-modal block
 
 
-def _log(settings: Settings, content: dict[str, Any]) -> None:
-    from cfnsr.features.cached import Features
-
-    tracker = describe_run(settings, Features.load(settings.layout))
+def _log(run: Run, content: dict[str, Any]) -> None:
+    tracker, layout = run.tracker, run.settings.layout
     run_id = tracker.parent()
     for fold in content["folds"]["each"]:
         for name in FIGURES:
             tracker.client.log_metric(tracker.fold(fold["fold"]), f"test/{name}", fold[name])
-    for path in (settings.layout.metrics, *sorted(settings.layout.plots.iterdir())):
-        tracker.client.log_artifact(run_id, str(path), "" if path == settings.layout.metrics else "plots")
+    for path in (layout.metrics, *sorted(layout.plots.iterdir())):
+        tracker.client.log_artifact(run_id, str(path), "" if path == layout.metrics else "plots")
     for name, value in _logged_figures(content).items():
         tracker.client.log_metric(run_id, name, value)
 
@@ -171,15 +147,8 @@ def _logged_figures(content: dict[str, Any]) -> dict[str, float]:
 
 def step(settings: Settings) -> None:
     """The step as the command line runs it."""
-    from components.results import print_table
-
-    print_table(evaluate(settings))
+    print_table(evaluate(Run.open(settings)))
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["compare"]:
-        from components import compare
-
-        compare.main(sys.argv[2:])
-    else:
-        run_step(step, __doc__)
+    run_step(step, __doc__)

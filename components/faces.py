@@ -1,4 +1,4 @@
-"""Stage `faces`: cut the face out of frames evenly over each clip and pack the crops, a file an actor."""
+"""Stage `faces`: crop the face from frames evenly spaced over each clip, and pack the crops in one file per actor."""
 
 from __future__ import annotations
 
@@ -13,28 +13,24 @@ from cfnsr.features.faces.detect import load_detector
 from cfnsr.features.faces.extract import FaceTask, extract_faces
 from cfnsr.features.faces.store import SCHEMA
 from cfnsr.features.packed import check_bad_share, excluded, extract_by_actor, files_by_actor
-from cfnsr.files import code_digest, file_digest
+from cfnsr.files import file_digest
 from cfnsr.parallel import default_workers
-from components.output_lock import making
-from components.step import run_step
-
-CODE = ("cfnsr/features/faces", "cfnsr/media")
-"""What decides about the crops besides settings and clips; dvc.yaml names the same."""
+from components.step import code_of, output_lock, run_step
 
 
 def faces(settings: Settings) -> None:
     """Write `data/<profile>/faces/Actor_NN.parquet` for all clips that have a video.
 
-    Finished actors of an earlier run with the same settings and clips are not redone.
+    Actors that an earlier run with the same settings and clips has finished are skipped.
 
     Raises:
-        InputError: the raw folder, the manifest or the detector's file is missing, another process is at it, or more
-            clips than `faces.max_bad_share` had to be left out (the files are written all the same).
+        InputError: the raw folder, the manifest or the detector's file is missing, another process is writing the same
+            files, or more clips than `faces.max_bad_share` had to be excluded (the files are written all the same).
     """
     layout = settings.layout
     if not layout.raw.is_dir():
         raise InputError(f"{layout.raw} is missing: run `dvc repro download` first.")
-    with making(settings, layout.faces):
+    with output_lock(settings, layout.faces):
         options = _options(settings)
         tasks = _tasks(settings, options)
         layout.faces.mkdir(parents=True, exist_ok=True)
@@ -49,12 +45,14 @@ def faces(settings: Settings) -> None:
         )
         reasons = excluded(paths)
     if not tasks:
-        print(f"faces: no clip of {layout.manifest} has a video; {layout.faces} stays empty, audio can be used alone")
+        print(
+            f"faces: no clip of {layout.manifest} has a video; {layout.faces} stays empty, and audio can be used alone"
+        )
     check_bad_share("faces", reasons, len(tasks), options.max_bad_share)
 
 
 def keys(settings: Settings) -> dict[Path, str]:
-    """The key of each file that the stage makes of the present settings, clips and code.
+    """The key of each file that the stage makes from the present settings, clips and code.
 
     Raises:
         InputError: the manifest or the detector's file is missing.
@@ -65,10 +63,10 @@ def keys(settings: Settings) -> dict[Path, str]:
 
 
 def _options(settings: Settings) -> FacesSettings:
-    """The section `faces` with the place of the detector's file."""
+    """The section `faces` with the full path of the detector's file."""
     options = settings.params.faces
     options = options.model_copy(update={"yunet": options.yunet and settings.layout.root / options.yunet})
-    load_detector(options.yunet)  # a file that can't be used is the stage's fault, not each clip's
+    load_detector(options.yunet)  # fail now, not once per clip
     return options
 
 
@@ -89,10 +87,10 @@ def _tasks(settings: Settings, options: FacesSettings) -> list[FaceTask]:
 
 
 def _dependencies(options: FacesSettings) -> dict[str, Any]:
-    """What the crops depend on besides the clips."""
+    """What the crops depend on, besides the clips."""
     chosen = options.model_dump(exclude={"max_bad_share", "yunet"})
-    return chosen | {"yunet": options.yunet and file_digest(Path(options.yunet)), "code": code_digest(CODE)}
+    return chosen | {"yunet": options.yunet and file_digest(Path(options.yunet)), "code": code_of("faces")}
 
 
 if __name__ == "__main__":
-    run_step(faces, __doc__, ("faces",))
+    run_step(faces, __doc__)

@@ -1,4 +1,4 @@
-"""Stage `manifest`: look at every raw file and write one row a take, with the reason for whatever is left out."""
+"""Stage `manifest`: examine every raw file and write one row per take, with the reason for every exclusion."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from cfnsr.corpus.manifest import build_manifest, faults, without_songs, write_m
 from cfnsr.errors import InputError
 from cfnsr.media.probe import is_synthetic
 from cfnsr.parallel import default_workers
-from components.output_lock import making
-from components.step import run_step
+from components.step import output_lock, run_step
 
 logger = logging.getLogger(__name__)
 
@@ -21,11 +20,11 @@ def manifest(settings: Settings) -> None:
     """Write `data/<profile>/clips.csv`.
 
     Raises:
-        InputError: the raw folder is missing or empty, another process is at it, there is no usable take, synthetic
-            clips are given out as others, or more rows than `manifest.max_bad_share` have a file that can't be used
-            (the table is written all the same).
+        InputError: the raw folder is missing or empty, another process is writing the same file, there is no usable
+            take, synthetic clips pass for real ones, or more rows than `manifest.max_bad_share` have a file that can't
+            be used (the table is written all the same).
     """
-    with making(settings, settings.layout.manifest):
+    with output_lock(settings, settings.layout.manifest):
         table = build_manifest(settings.layout.raw, default_workers())
         write_manifest(table, settings.layout.manifest)
     _report(table)
@@ -42,7 +41,7 @@ def _report(table: pd.DataFrame) -> None:
     )
     songs = len(table) - len(without_songs(table))
     if songs:
-        print(f"manifest: {songs} song files left out; only speech is used")
+        print(f"manifest: {songs} song files excluded; only speech is used")
     for name, fault in faults(table).items():
         logger.warning("manifest: %s: %s", name, fault)
 
@@ -54,15 +53,15 @@ def _check(table: pd.DataFrame, settings: Settings) -> None:
     if total and len(found) / total > limit:
         name, fault = next(iter(found.items()))
         raise InputError(
-            f"manifest: {len(found)} of {total} takes and files have something wrong ({name}: {fault}), more than "
-            f"the {limit:.0%} that manifest.max_bad_share allows; {path} names them all: mend them or raise the limit."
+            f"manifest: {len(found)} of {total} takes and files can't be used ({name}: {fault}), more than the "
+            f"{limit:.0%} that manifest.max_bad_share allows; {path} lists them all: repair them or raise the limit."
         )
     if not (table["reason"] == "").any():
         raise InputError(f"manifest: there is no usable take below {settings.layout.raw}; {path} says why.")
 
 
 def _check_origin(table: pd.DataFrame, settings: Settings) -> None:
-    """Synthetic clips come in by one door, so that every figure measured on them is called synthetic."""
+    """Synthetic clips are accepted from the source `sample` only, so that all figures on them are called synthetic."""
     if settings.params.dataset.source == "sample":
         return
     videos = table[(table["reason"] == "") & table["has_video"]]
@@ -75,4 +74,4 @@ def _check_origin(table: pd.DataFrame, settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    run_step(manifest, __doc__, ("manifest",))
+    run_step(manifest, __doc__)

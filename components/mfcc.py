@@ -12,18 +12,13 @@ from cfnsr.config.sections import MfccSettings
 from cfnsr.corpus.manifest import read_manifest
 from cfnsr.features.mfcc import SCHEMA, features_of_file
 from cfnsr.features.packed import check_bad_share, excluded, extract_by_actor, features_key, merge_packed, read_key
-from cfnsr.files import code_digest
 from cfnsr.parallel import default_workers
-from components.output_lock import making
-from components.step import run_step
-
-CODE = ("cfnsr/media", "cfnsr/features/mfcc.py", "cfnsr/features/pitch.py")
-"""What decides about the feature besides settings and clips; dvc.yaml names the same."""
+from components.step import code_of, output_lock, run_step
 
 
 @dataclass(frozen=True)
 class MfccTask:
-    """One clip and what its MFCC depends on."""
+    """One clip, and what its MFCC depends on."""
 
     clip_id: str
     actor: int
@@ -33,17 +28,17 @@ class MfccTask:
 
 
 def mfcc(settings: Settings) -> None:
-    """Write `data/<profile>/mfcc.parquet`; a run that was killed goes on after its last finished actor.
+    """Write `data/<profile>/mfcc.parquet`; an interrupted run continues after its last finished actor.
 
     Raises:
-        InputError: there is no manifest, another process is at it, or more clips than `mfcc.max_bad_share` can't be
-            used.
+        InputError: there is no manifest, another process is writing the same file, or more clips than
+            `mfcc.max_bad_share` can't be used.
     """
     params, layout = settings.params.mfcc, settings.layout
-    with making(settings, layout.mfcc):
+    with output_lock(settings, layout.mfcc):
         tasks, depends_on = _tasks(settings), _dependencies(params)
         key = features_key(depends_on, tasks)
-        folder = layout.mfcc.with_name(f".{layout.mfcc.stem}")  # finished actors of a run that is under way
+        folder = layout.mfcc.with_name(f".{layout.mfcc.stem}")  # finished actors of an unfinished run
         if read_key(layout.mfcc) != key:
             parts = extract_by_actor(
                 extract,
@@ -55,13 +50,13 @@ def mfcc(settings: Settings) -> None:
                 description="mfcc",
             )
             merge_packed(parts, layout.mfcc, SCHEMA, key)
-        shutil.rmtree(folder, ignore_errors=True)  # left by a run that was killed just after it had merged them
+        shutil.rmtree(folder, ignore_errors=True)  # left by a run that was killed after merging them
         reasons = excluded([layout.mfcc])
     check_bad_share("mfcc", reasons, len(tasks), params.max_bad_share)
 
 
 def keys(settings: Settings) -> dict[Path, str]:
-    """The key of the file that the stage makes of the present settings, clips and code.
+    """The key of the file that the stage makes from the present settings, clips and code.
 
     Raises:
         InputError: there is no manifest.
@@ -80,8 +75,8 @@ def _tasks(settings: Settings) -> list[MfccTask]:
 
 
 def _dependencies(params: MfccSettings) -> dict[str, Any]:
-    """What the features depend on besides the clips."""
-    return params.model_dump(exclude={"max_bad_share"}) | {"code": code_digest(CODE)}
+    """What the features depend on, besides the clips."""
+    return params.model_dump(exclude={"max_bad_share"}) | {"code": code_of("mfcc")}
 
 
 def extract(task: MfccTask) -> dict[str, Any]:
@@ -95,4 +90,4 @@ def extract(task: MfccTask) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    run_step(mfcc, __doc__, ("mfcc",))
+    run_step(mfcc, __doc__)

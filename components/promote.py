@@ -1,16 +1,13 @@
-"""Step `promote`: make a registered version the champion, if it is better than the one there is.
+"""Step `promote`: make a registered version the champion, if it is better than the present one.
 
-    python -m components.promote --version N                    the gate decides
-    python -m components.promote --version N --force --reason TEXT     a person does, and says why
-    python -m components.promote --rollback                     the champion before this one
+    python -m components.promote --version N                           the gate decides
+    python -m components.promote --version N --force --reason TEXT     a person decides, and says why
+    python -m components.promote --rollback                            back to the previous champion
 
 The gate compares test predictions of the same clips in the same folds by a paired bootstrap over actors; `promote` in
-params.yaml says how much better, and how surely, a version must be. Each version that it judges is one more look at the
-test actors, and it says how many there were. A version of the synthetic corpus never takes the place of one of RAVDESS.
-
-What is sure when several promote at once: on one machine they take turns. MLflow can't change an alias on a condition,
-so across machines the champion is read again right before it is changed, and right after; the alias always names one
-version that was judged against a champion, and a promotion or rollback that was overtaken ends with an error.
+params.yaml sets the required margin and confidence. Every version that it judges is one more look at the test actors,
+and it reports how many there were. A version of the synthetic corpus never replaces one of RAVDESS. Promotions on one
+machine take turns.
 """
 
 from __future__ import annotations
@@ -45,23 +42,22 @@ ALIAS = "champion"
 PREVIOUS = "previous_champion"
 """Tag of a champion: the version that it replaced."""
 JUDGED = "judged_against"
-"""Tag of a version: the champion with which the gate compared it last."""
+"""Tag of a version: the champion with which the gate last compared it."""
 REGISTRATION = "registration"
 """Tag that `components.register` sets last."""
 SYNTHETIC = "synthetic sample corpus"
 PREDICTIONS = "plots/predictions.csv"
 """Artifact of the run behind a version, see `cfnsr.evaluation.report.read_predictions`."""
-ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate says of a version."""
+    """The gate's decision about a version."""
 
     passed: bool
     reason: str
     compared: bool = False
-    """The test predictions decided."""
+    """Whether the test predictions decided."""
 
 
 def promote(params_file: Path, version: int, reason: str = "") -> str:
@@ -73,34 +69,29 @@ def promote(params_file: Path, version: int, reason: str = "") -> str:
         reason: promote without the gate, and record this; empty to let the gate decide.
 
     Returns:
-        A sentence that says what was done and why.
+        A sentence about what was done and why.
 
     Raises:
-        InputError: no such version, the gate refuses it, or another promotion came in between. The champion is then as
-            it was, or the other one's.
+        InputError: there is no such version, or the gate refuses it. The champion is then as it was.
     """
-    root = params_file.resolve().parent
-    with _registry(root) as client:
+    with _registry(params_file.resolve().parent) as client:
         candidate = _complete(_version(client, str(version)))
         limits = load_settings(params_file, candidate.tags.get("profile")).params.promote
-        for _ in range(ATTEMPTS):
-            champion = _champion(client)
-            verdict = judge(client, candidate, champion, limits, forced=bool(reason))
-            if verdict.compared:
-                client.set_model_version_tag(REGISTERED_MODEL, candidate.version, JUDGED, _number(champion))
-            if not verdict.passed:
-                raise InputError(f"version {version} does not become champion: {verdict.reason}.")
-            if _number(_champion(client)) == _number(champion):
-                _crown(client, candidate, champion, {"promotion": verdict.reason, "promotion_forced": reason})
-                return f"version {version} is champion: {verdict.reason}"
-        raise InputError("the champion changes all the time; try again when nobody else promotes.")
+        champion = _champion(client)
+        verdict = judge(client, candidate, champion, limits, forced=bool(reason))
+        if verdict.compared:
+            client.set_model_version_tag(REGISTERED_MODEL, candidate.version, JUDGED, _number(champion))
+        if not verdict.passed:
+            raise InputError(f"version {version} does not become champion: {verdict.reason}.")
+        _crown(client, candidate, champion, {"promotion": verdict.reason, "promotion_forced": reason})
+        return f"version {version} is champion: {verdict.reason}"
 
 
 def rollback(params_file: Path) -> str:
     """Make the version before the present champion the champion again.
 
     Returns:
-        A sentence that says what was done.
+        A sentence about what was done.
 
     Raises:
         InputError: there is no champion, or none before it.
@@ -110,13 +101,11 @@ def rollback(params_file: Path) -> str:
         if champion is None:
             raise InputError(f"{REGISTERED_MODEL} has no {ALIAS}, so there is nothing to roll back.")
         if PREVIOUS not in champion.tags:
-            raise InputError(f"nothing says which version was {ALIAS} before version {champion.version}.")
+            raise InputError(f"version {champion.version} does not record which version was {ALIAS} before it.")
         before = _version(client, champion.tags[PREVIOUS])
         if _synthetic(before) and not _synthetic(champion):
             raise InputError(f"version {before.version} is of the {SYNTHETIC} and can't replace one of RAVDESS.")
-        if _number(_champion(client)) != _number(champion):
-            raise InputError("somebody else changed the champion at the same moment; look at it, then roll back again.")
-        _move_alias(client, before)
+        client.set_registered_model_alias(REGISTERED_MODEL, ALIAS, before.version)
         client.set_model_version_tag(REGISTERED_MODEL, champion.version, "rolled_back_at", _now())
         return f"version {before.version} is champion again, in place of version {champion.version}"
 
@@ -131,7 +120,7 @@ def judge(
     """The gate: may a version replace the champion?
 
     Raises:
-        InputError: the two can't be compared, because they were not tested on the same clips in the same folds.
+        InputError: they can't be compared, because they were not tested on the same clips in the same folds.
     """
     if champion is None:
         return Verdict(True, "there was no champion before it")
@@ -148,23 +137,23 @@ def judge(
     if _may_know_its_test(candidate) and not _may_know_its_test(champion):
         return Verdict(
             False,
-            "it was begun with weights that may have been trained on the very actors it was tested on, so its figures "
-            "may be too good; use --force and say why",
+            "it was started from weights that may have been trained on its own test actors, so its figures may be too "
+            "high; use --force and give a reason",
         )
     result = _compare(client, candidate, champion)
     if result.confidence is None:
         return Verdict(
             False,
-            f"it was tested on {result.actors} actors, too few to say how sure it is that it is better "
-            f"({result.difference:+.1%}); use --force and say why",
+            f"it was tested on {result.actors} actors, too few to be confident of the difference "
+            f"({result.difference:+.1%}); use --force and give a reason",
         )
     passed = result.difference > limits.margin and result.confidence >= limits.confidence
     interval = interval_in_words(result.interval, "+.1%")
     return Verdict(
         passed,
         f"its accuracy is {result.accuracy_a:.1%}, version {champion.version}'s {result.accuracy_b:.1%} "
-        f"({result.difference:+.1%}, 95 % interval {interval}, {result.confidence:.1%} sure to be better); asked for "
-        f"are more than {limits.margin:+.1%} and at least {limits.confidence:.1%} sure"
+        f"({result.difference:+.1%}, 95 % interval {interval}, confidence {result.confidence:.1%}); required are more "
+        f"than {limits.margin:+.1%} with at least {limits.confidence:.1%} confidence"
         f"{_claims(candidate, champion)}{_looks(client, candidate)}",
         compared=True,
     )
@@ -185,8 +174,8 @@ def _compare(client: MlflowClient, candidate: ModelVersion, champion: ModelVersi
 
 def _incomparable(candidate: ModelVersion, champion: ModelVersion, what: str) -> str:
     return (
-        f"versions {candidate.version} and {champion.version} have not the same {what}, so their figures can't be "
-        "compared: train both on the same, or use --force and say why."
+        f"versions {candidate.version} and {champion.version} differ in their {what}, so their figures can't be "
+        "compared: train both on the same, or use --force and give a reason."
     )
 
 
@@ -202,27 +191,19 @@ def _predictions(client: MlflowClient, version: ModelVersion) -> pd.DataFrame:
         except (MlflowException, OSError) as error:
             raise InputError(
                 f"{PREDICTIONS} of the run of version {version.version} can't be read ({error}), so it can't be "
-                "compared; try again, or, if it is gone for good, use --force and say why."
+                "compared; try again, or, if it is lost, use --force and give a reason."
             ) from None
 
 
 def _crown(client: MlflowClient, version: ModelVersion, previous: ModelVersion | None, record: dict[str, str]) -> None:
-    """Record why, then move the alias, and see that it stayed where it was put."""
+    """Record why, then move the alias: a kill in between leaves the champion as it was."""
     tags = {**record, "promoted_at": _now(), PREVIOUS: _number(previous), "rolled_back_at": None}
     for name, value in tags.items():
         if value:
             client.set_model_version_tag(REGISTERED_MODEL, version.version, name, value)
         elif name in version.tags:  # of an earlier promotion
             client.delete_model_version_tag(REGISTERED_MODEL, version.version, name)
-    _move_alias(client, version)
-
-
-def _move_alias(client: MlflowClient, version: ModelVersion) -> None:
-    """Make a version the champion, and see that it stays so."""
     client.set_registered_model_alias(REGISTERED_MODEL, ALIAS, version.version)
-    now = _number(_champion(client))
-    if now != _number(version):
-        raise InputError(f"somebody else made version {now} the champion at the same moment; try again if you must.")
 
 
 @contextmanager
@@ -230,7 +211,7 @@ def _registry(root: Path) -> Iterator[MlflowClient]:
     """The registry, for one promotion at a time on this machine.
 
     Raises:
-        InputError: there is none, or nothing is in it.
+        InputError: there is no registry, or it has no such model.
     """
     from mlflow.exceptions import MlflowException
 
@@ -266,7 +247,7 @@ def _version(client: MlflowClient, number: str) -> ModelVersion:
 def _complete(version: ModelVersion) -> ModelVersion:
     if REGISTRATION not in version.tags:
         raise InputError(
-            f"the registration of version {version.version} was interrupted; `python -m components.register` ends it."
+            f"the registration of version {version.version} was interrupted; run `python -m components.register`."
         )
     return version
 
@@ -277,7 +258,7 @@ def _champion(client: MlflowClient) -> ModelVersion | None:
 
 
 def _number(version: ModelVersion | None) -> str | None:
-    return str(version.version) if version else None  # MLflow's stores don't agree on its type
+    return str(version.version) if version else None  # its type differs between MLflow's stores
 
 
 def _may_know_its_test(version: ModelVersion) -> bool:
@@ -285,13 +266,13 @@ def _may_know_its_test(version: ModelVersion) -> bool:
 
 
 def _claims(candidate: ModelVersion, champion: ModelVersion) -> str:
-    """What the two figures are, where they are not the same."""
+    """What the two figures mean, where that differs."""
     ours, theirs = (version.tags.get("claim", "unknown") for version in (candidate, champion))
-    return "" if ours == theirs else f"; its figures are of: {ours}; version {champion.version}'s: {theirs}"
+    return "" if ours == theirs else f"; its figures: {ours}; those of version {champion.version}: {theirs}"
 
 
 def _looks(client: MlflowClient, candidate: ModelVersion) -> str:
-    """How often the gate has used the test actors before, if it has: every look makes a lucky version likelier."""
+    """How often the gate has used these test actors before: each use makes a lucky version more likely."""
     others = [
         version
         for version in client.search_model_versions(f"name = '{REGISTERED_MODEL}'")
@@ -302,7 +283,7 @@ def _looks(client: MlflowClient, candidate: ModelVersion) -> str:
     if not others:
         return ""
     were = "versions were" if len(others) > 1 else "version was"
-    return f"; {len(others)} other {were} judged on these clips before, and of many the best looks better than it is"
+    return f"; {len(others)} other {were} judged on these clips before, and the best of many looks better than it is"
 
 
 def _synthetic(version: ModelVersion) -> bool:
@@ -317,16 +298,16 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--version", type=int, help="that becomes champion")
-    what.add_argument("--rollback", action="store_true", help="back to the champion before the present one")
-    parser.add_argument("--force", action="store_true", help="without the gate; needs --reason")
-    parser.add_argument("--reason", default="", help="why, for the record")
+    what.add_argument("--version", type=int, help="number of the version to promote")
+    what.add_argument("--rollback", action="store_true", help="return to the previous champion")
+    parser.add_argument("--force", action="store_true", help="promote without the gate; needs --reason")
+    parser.add_argument("--reason", default="", help="recorded with the promotion")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="settings file (default: params.yaml)")
     arguments = parser.parse_args()
     if arguments.force != bool(arguments.reason.strip()):
         parser.error("--force and --reason TEXT go together")
     with exit_with_sentence():
-        load_settings(arguments.params)  # says what is wrong with the file, or that it is not here
+        load_settings(arguments.params)  # reports a missing or invalid file
         if arguments.rollback:
             print(rollback(arguments.params))
         else:

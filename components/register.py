@@ -1,12 +1,13 @@
 """Step `register`: the network of the fold with the best selection score becomes a version of `cfn-sr`.
 
-The version gets the alias `challenger`; weights are safetensors, the pyfunc around them takes videos, and a model card
-lies beside them.
+The version gets the alias `challenger`. Its weights are safetensors, its pyfunc takes videos, and a model card is
+stored with them.
 """
 
 from __future__ import annotations
 
 import json
+import tempfile
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,23 +17,20 @@ import cfnsr
 from cfnsr.config.load import Settings
 from cfnsr.corpus.folds import SELECTION
 from cfnsr.corpus.ravdess import EMOTIONS
-from cfnsr.errors import InputError
 from cfnsr.evaluation.metrics import interval_in_words
 from cfnsr.files import write_text
 from cfnsr.training.result import WEIGHTS, FoldResult
-from components.evaluate import finished_folds
 from components.registered.model_card import model_card
+from components.run import Run
 from components.step import run_step
 from components.tracking.runs import REGISTERED_MODEL, RunTracker, mlflow_at
-from components.train import check_current, fold_folder, read_key
 
 if TYPE_CHECKING:
-    from mlflow.entities.model_registry import ModelVersion
     from mlflow.models import ModelSignature
 
 ALIAS = "challenger"
 COMPLETE = "registration"
-"""Tag that is set last; a version without it was interrupted while it was described."""
+"""Tag that is set last; the registration of a version without it was interrupted."""
 
 CARD = "model_card.md"
 PYFUNC = Path(__file__).parent / "registered" / "pyfunc.py"
@@ -42,74 +40,60 @@ REQUIREMENTS = (
 )
 
 
-def register(settings: Settings) -> int:
-    """Register the run's best fold, once: a second call for the same run returns the version that is there.
+def register(run: Run) -> int:
+    """Register the network of the run's best fold, once: a second call returns the version that is there.
 
     Returns:
-        The version's number.
+        The version's number, which `models/<profile>.json` records too.
 
     Raises:
-        InputError: a fold is not finished, the run has not been evaluated, or its settings, data or code have changed.
+        InputError: a fold is not trained, the run has not been evaluated, or its settings, data or code have changed.
     """
-    results = finished_folds(settings)
-    check_current(settings)
-    content = present_metrics(settings)
+    results, content = run.results(), run.figures()
     best = max(results, key=lambda result: result.selection_accuracy)
-    tracker = RunTracker(settings)
+    tracker = run.tracker
     run_id = tracker.parent()
-    version = version_of(tracker, run_id)
-    if version is None:
-        card = settings.layout.run / CARD
-        origin = _origin(tracker, run_id)
-        write_text(card, model_card(settings, content, best, origin))
-        files = {"weights": fold_folder(settings, best.fold) / WEIGHTS, "model_card": card}
-        if settings.params.faces.yunet is not None:  # who serves the network finds faces with the same detector
-            files["yunet"] = settings.layout.root / settings.params.faces.yunet
-        log_model(settings, run_id, files)
-        version = version_of(tracker, run_id)
-        assert version is not None, "log_model registers what it logs"
-    if COMPLETE not in version.tags:
-        for name, value in _tags(content, best, tracker, run_id).items():
-            tracker.client.set_model_version_tag(REGISTERED_MODEL, version.version, name, value)
-        tracker.client.update_model_version(REGISTERED_MODEL, version.version, _description(content, best))
-        tracker.client.set_registered_model_alias(REGISTERED_MODEL, ALIAS, version.version)
-        tracker.client.set_model_version_tag(REGISTERED_MODEL, version.version, COMPLETE, "complete")
+    with tracker.running(run_id):
+        version = tracker.version(run_id)
+        if version is None:
+            _log(run, content, best, run_id)
+            version = tracker.version(run_id)
+            assert version is not None, "log_model registers what it logs"
+        if COMPLETE not in version.tags:
+            for name, value in _tags(content, best, tracker, run_id).items():
+                tracker.client.set_model_version_tag(REGISTERED_MODEL, version.version, name, value)
+            tracker.client.update_model_version(REGISTERED_MODEL, version.version, _description(content, best))
+            tracker.client.set_registered_model_alias(REGISTERED_MODEL, ALIAS, version.version)
+            tracker.client.set_model_version_tag(REGISTERED_MODEL, version.version, COMPLETE, "complete")
+    record = {"name": REGISTERED_MODEL, "version": int(version.version), "run_id": run_id, "fold": best.fold}
+    write_text(run.settings.layout.model, json.dumps(record, indent=2) + "\n")
     return int(version.version)
 
 
-def version_of(tracker: RunTracker, run_id: str) -> ModelVersion | None:
-    """The version that a run registered, with its aliases; None if there is none."""
-    for version in tracker.client.search_model_versions(f"name = '{REGISTERED_MODEL}'"):
-        if version.run_id == run_id:
-            return tracker.client.get_model_version(REGISTERED_MODEL, version.version)  # a search leaves aliases out
-    return None
-
-
-def present_metrics(settings: Settings) -> dict[str, Any]:
-    """The content of metrics/<profile>.json.
-
-    Raises:
-        InputError: there is none, or it is of an earlier run than the one in the run's folder.
-    """
-    path = settings.layout.metrics
-    content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    if content.get("run") != read_key(settings):
-        raise InputError(f"{path} has no figures of the present run; run `python -m components.evaluate` first.")
-    return content
+def _log(run: Run, content: dict[str, Any], best: FoldResult, run_id: str) -> None:
+    """Log the weights of a fold with their model card, and the face detector where it is a file."""
+    settings = run.settings
+    with tempfile.TemporaryDirectory() as folder:
+        card = Path(folder, CARD)
+        card.write_text(model_card(settings, content, best, _origin(run.tracker, run_id)), encoding="utf-8")
+        files = {"weights": run.fold_folder(best.fold) / WEIGHTS, "model_card": card}
+        if settings.params.faces.yunet is not None:  # prediction must use the detector of training
+            files["yunet"] = settings.layout.root / settings.params.faces.yunet
+        log_model(settings, run_id, files)
 
 
 def log_model(settings: Settings, run_id: str, files: Mapping[str, Path]) -> None:
     """Log the pyfunc to a run and register it as a new version.
 
     Args:
-        settings: name the project, whose registry it is.
-        run_id: of MLflow.
-        files: `weights`, `model_card`, and `yunet` for a network of YuNet's faces.
+        settings: name the project, whose registry is used.
+        run_id: MLflow run.
+        files: `weights`, `model_card`, and `yunet` where faces were detected by YuNet.
     """
     import mlflow
 
     with mlflow_at(settings.layout.root), mlflow.start_run(run_id=run_id), warnings.catch_warnings():
-        # The signature is given; an example would only be run through the model to find it out.
+        # The signature is given; an example would only be run through the model to infer it.
         warnings.filterwarnings("ignore", ".*input example was not provided")
         mlflow.pyfunc.log_model(
             name="model",
@@ -120,7 +104,7 @@ def log_model(settings: Settings, run_id: str, files: Mapping[str, Path]) -> Non
             signature=_signature(),
             registered_model_name=REGISTERED_MODEL,
         )
-        mlflow.log_artifact(str(files["model_card"]))  # also where the run's other files are shown
+        mlflow.log_artifact(str(files["model_card"]))  # also beside the run's other files
 
 
 def _signature() -> ModelSignature:
@@ -162,7 +146,7 @@ def _tags(content: dict[str, Any], best: FoldResult, tracker: RunTracker, run_id
 
 
 def _origin(tracker: RunTracker, run_id: str) -> dict[str, str]:
-    """What the run was made from, as far as it is known."""
+    """What the run was made from, as far as known."""
     tags = tracker.client.get_run(run_id).data.tags
     names = ("dataset_digest", "dvc_lock_data_sha256", "mlflow.source.git.commit", "git_clean")
     return {name.removeprefix("mlflow.source.").replace(".", "_"): tags[name] for name in names if name in tags}
@@ -179,7 +163,8 @@ def _description(content: dict[str, Any], best: FoldResult) -> str:
 
 def step(settings: Settings) -> None:
     """The step as the command line runs it."""
-    print(f"{REGISTERED_MODEL} version {register(settings)} has the alias {ALIAS!r}")
+    version = register(Run.open(settings))
+    print(f"{REGISTERED_MODEL} version {version} has the alias {ALIAS!r}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Show what the last run of a profile gave: its figures, the registered version, and where everything lies."""
+"""Show the results of a profile's last run: its figures, the registered version, and where everything is stored."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from cfnsr.config.load import Settings
 from cfnsr.errors import InputError
 from cfnsr.evaluation.metrics import interval_in_words
-from components.register import present_metrics, version_of
+from components.run import read_figures
 from components.step import run_step
 from components.tracking.runs import PARENT, REGISTERED_MODEL, RunTracker
 
@@ -15,18 +15,18 @@ LABELS = {"accuracy": "accuracy (WAR)", "uar": "UAR", "f1": "macro F1", "ece": "
 
 
 def results(settings: Settings) -> None:
-    """Print the figures of the profile's run and where to look further.
+    """Print the figures of the profile's run and where its files are.
 
     Raises:
-        InputError: nothing has been trained yet, or the figures are of an earlier run than the weights.
+        InputError: nothing has been trained yet, or the figures belong to another run than the weights.
     """
     layout = settings.layout
     if not layout.metrics.exists():
         raise InputError(f"{layout.metrics} is missing; `dvc repro` trains the profile {settings.profile!r}.")
-    print_table(present_metrics(settings))
+    print_table(read_figures(settings))
     tracker = RunTracker(settings)
     run_id = tracker.known(PARENT)
-    version = version_of(tracker, run_id) if run_id else None
+    version = tracker.version(run_id) if run_id else None
     if version is not None:
         aliases = ", ".join(version.aliases) or "none"
         print(f"model     {REGISTERED_MODEL} version {version.version} in the MLflow registry, alias: {aliases}")
@@ -35,12 +35,12 @@ def results(settings: Settings) -> None:
     if tracker.server.startswith("http"):
         print(f"MLflow UI {tracker.server}")
     else:
-        database = tracker.server.replace(f"{layout.root}/", "")  # as it is named in the project's folder
+        database = tracker.server.replace(f"{layout.root}/", "")  # as named in the project's folder
         print(f"MLflow UI mlflow ui --backend-store-uri {database}   then open http://127.0.0.1:5000")
 
 
 def print_table(content: dict[str, Any]) -> None:
-    """Show the report's figures on the screen, named after the corpus they are of."""
+    """Print the figures of a report under the name of their corpus."""
     from rich.console import Console
     from rich.table import Table
 
@@ -67,7 +67,7 @@ def print_table(content: dict[str, Any]) -> None:
 
 
 def _cells(figures: dict[str, Any], name: str) -> tuple[str, str, str]:
-    """One figure: of all clips, its interval where there is one, and its spread over folds."""
+    """One figure: over all clips, its interval where there is one, and its spread over folds."""
     mean, std = figures["folds"]["mean"][name], figures["folds"]["std"][name]
     return (
         f"{figures['pooled'][name]:.3f}",

@@ -1,9 +1,12 @@
-"""Step `tune`: search the training settings that `tune.search` in params.yaml names.
+"""Step `tune`: search the training settings that `tune.search` in params.yaml names, then train with the best ones.
 
-What is maximised is the mean over folds of the score on the validation actors, so protocol `published`, which has none,
-is refused. No test result is looked at, but a fold's validation actors are another fold's test actors: figures of what
-the search found say so (`train.tuned`). A trial that is worse than the median of the others at the same epoch of the
-same fold is given up.
+The objective is the mean over folds of the score on the validation actors, so protocol `published`, which has none, is
+refused. No test result is used, but the validation actors of one fold are test actors of another: figures of settings
+that a search found say so (`train.tuned`). A trial that is worse than the median of the others at the same epoch of the
+same fold is pruned.
+
+Started more than once, the processes work on the same study, and one of them trains at the end. Killed and started
+again, a search continues the study, and the fold that it was training.
 """
 
 from __future__ import annotations
@@ -17,10 +20,15 @@ from typing import TYPE_CHECKING, Any
 from cfnsr.config.load import Settings
 from cfnsr.config.search import Choice, Range
 from cfnsr.config.sections import is_idle
-from cfnsr.errors import InputError, exit_with_sentence
+from cfnsr.errors import InputError
 from cfnsr.files import write_text
 from cfnsr.registry import ServerAwayError, server_needed
 from components import train
+from components.evaluate import evaluate
+from components.register import register
+from components.results import print_table
+from components.run import Run
+from components.step import run_step
 from components.tracking.runs import RunTracker
 
 if TYPE_CHECKING:
@@ -28,10 +36,48 @@ if TYPE_CHECKING:
 
     from components.search.study import SharedStudy
 
-RUN = "mlflow_run"
-"""The study's attribute with the id of its MLflow run."""
+STUDY_RUN = "mlflow_run"
+CONCLUDED = "concluded"
+TRAINED = "trained"
+"""Attributes of a study: the id of its MLflow run, and its number of trials when last reported and trained."""
 
 TrialRunner = Callable[[Settings, "optuna.Trial", str], float | None]
+
+
+def tune(
+    settings: Settings,
+    run_trial: TrialRunner | None = None,
+    train_best: Callable[[dict[str, Any]], object] | None = None,
+    report: Callable[[SharedStudy, Path], object] | None = None,
+) -> dict[str, Any]:
+    """Search, then train and register with the best settings.
+
+    Args:
+        settings: the profile.
+        run_trial: trains one trial; None for the function of that name.
+        train_best: trains with the best trial's overrides; None skips that.
+        report: called once all trials have ended, with the study and the folder of its plots.
+
+    Returns:
+        The best trial's overrides.
+
+    Raises:
+        InputError: there is nothing to search, a data stage has not run, or no trial was completed.
+    """
+    shared = open_study(settings)
+    best = search(settings, shared, run_trial)
+    with shared.once:
+        trials = len(shared.study.trials)
+        if shared.study.user_attrs.get(CONCLUDED) != trials:
+            with server_needed(settings.layout.root):
+                folder = finish(settings, shared, best)
+            if report is not None:
+                report(shared, folder)
+            shared.study.set_user_attr(CONCLUDED, trials)
+        if train_best is not None and shared.study.user_attrs.get(TRAINED) != trials:
+            train_best({**best, "train.tuned": True})
+            shared.study.set_user_attr(TRAINED, trials)
+    return best
 
 
 def open_study(settings: Settings) -> SharedStudy:
@@ -43,30 +89,14 @@ def open_study(settings: Settings) -> SharedStudy:
     from components.search.study import SharedStudy
 
     check_space(settings)
-    train.load_features(settings)
-    return SharedStudy(settings.layout.root / "studies" / _name(settings), settings.params.tune)
-
-
-def _name(settings: Settings) -> str:
-    made_from = [
-        train.run_key(settings),
-        settings.params.tune.model_dump(mode="json", exclude={"trials"}),
-    ]
+    made_from = [Run.open(settings).key, settings.params.tune.model_dump(mode="json", exclude={"trials"})]
     digest = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:6]
-    return f"{settings.profile}-tune-{digest}"
-
-
-def _check_current(settings: Settings, shared: SharedStudy) -> None:
-    """Trials of one study are of the same data and code, else they can't be compared."""
-    if _name(settings) != shared.folder.name:
-        raise InputError(
-            f"data or code were changed during the search {shared.folder.name}; bring them back and run it again to go "
-            "on with it, or run it again for another one."
-        )
+    folder = settings.layout.root / "studies" / f"{settings.profile}-tune-{digest}"
+    return SharedStudy(folder, settings.params.tune)
 
 
 def check_space(settings: Settings) -> None:
-    """Try both ends of every range.
+    """Check both ends of every range.
 
     Raises:
         InputError: the search space is empty, one of its keys or values is impossible or does nothing, or test actors
@@ -87,12 +117,12 @@ def check_space(settings: Settings) -> None:
     for key in tune.search:
         if all(is_idle(key, modality) for modality in modalities):
             raise InputError(
-                f"{settings.profile}.tune.search: {key} changes nothing about a network of model.modality "
-                f"{' or '.join(sorted(modalities))}; search others."
+                f"{settings.profile}.tune.search: {key} has no effect on a network of model.modality "
+                f"{' or '.join(sorted(modalities))}; search other keys."
             )
     if any(each.params.train.protocol == "published" for each in tried):
         raise InputError(
-            "a search needs validation actors, and protocol `published` has none: its test actors would choose the "
+            "a search needs validation actors, and protocol `published` has none, so its test actors would choose the "
             "settings; set train.protocol to honest."
         )
 
@@ -103,13 +133,13 @@ def search(settings: Settings, shared: SharedStudy, run: TrialRunner | None = No
     Args:
         settings: the profile.
         shared: of `open_study`.
-        run: runs one trial, `run_trial` if None.
+        run: trains one trial; None for `run_trial`.
 
     Returns:
         The best trial's overrides.
 
     Raises:
-        InputError: no trial was completed, or data or code were changed meanwhile.
+        InputError: no trial was completed.
     """
     import optuna
     import torch
@@ -120,16 +150,14 @@ def search(settings: Settings, shared: SharedStudy, run: TrialRunner | None = No
     run = run or run_trial
 
     def objective(trial: optuna.Trial) -> float:
-        _check_current(settings, shared)
         try:
             value = run(trial_settings(settings, shared, trial), trial, study_run)
         except ServerAwayError:
             raise
         except InputError as error:
-            _check_current(settings, shared)
             raise HopelessTrialError(str(error)) from error
         except torch.OutOfMemoryError as error:
-            raise HopelessTrialError(f"the GPU has not enough memory for it ({error})") from error
+            raise HopelessTrialError(f"the GPU has too little memory for it ({error})") from error
         if value is None:
             raise optuna.TrialPruned
         return value
@@ -141,11 +169,11 @@ def search(settings: Settings, shared: SharedStudy, run: TrialRunner | None = No
 
 
 def trial_settings(settings: Settings, shared: SharedStudy, trial: optuna.Trial) -> Settings:
-    """The settings that a trial draws. Another try of a killed trial has its folder, and goes on there."""
+    """The settings that a trial draws. The retry of a killed trial has the same folder, and continues there."""
     from components.search.study import first_number
 
     overrides = {key: _draw(trial, key, space) for key, space in settings.params.tune.search.items()}
-    overrides["train.devices"] = 1  # a trial is given up from inside its process; more GPUs take more workers
+    overrides["train.devices"] = 1  # a trial is pruned from inside its process; more GPUs need more workers
     number = first_number(shared.study.trials[trial.number])
     variant = f"{shared.folder.name.removeprefix(f'{settings.profile}-')}-{number:03d}"
     return settings.changed(overrides, variant)
@@ -155,18 +183,19 @@ def run_trial(settings: Settings, trial: optuna.Trial, study_run: str) -> float 
     """Train the folds of a trial, one after the other, as a child of the study's MLflow run.
 
     Returns:
-        The mean of the folds' scores; None if the trial was given up.
+        The mean of the folds' scores; None if the trial was pruned.
 
     Raises:
         InputError: the settings can't be trained, for example because the loss is not finite.
     """
     import optuna
 
-    from components.search.pruning import GiveUp
+    from components.search.pruning import PruningCallback
 
     with server_needed(settings.layout.root), train.exclusive(settings):
-        folds = train.plan(settings)
-        tracker = RunTracker(settings)
+        run = Run.open(settings)
+        train.prepare(run)
+        tracker = run.tracker
         run_id = tracker.parent()
         for name, value in {"mlflow.parentRunId": study_run, "mlflow.runName": f"trial {trial.number}"}.items():
             tracker.client.set_tag(run_id, name, value)
@@ -174,10 +203,9 @@ def run_trial(settings: Settings, trial: optuna.Trial, study_run: str) -> float 
         longest = _longest_phase(settings)
         try:
             with tracker.running(run_id):
-                for fold in folds:
-                    give_up = GiveUp(trial, scores, longest, settings.params.tune.warmup_epochs)
-                    result = train.train_one(settings, fold, (give_up,))
-                    scores.append(result.selection_accuracy)
+                for fold in run.folds:
+                    pruning = PruningCallback(trial, scores, longest, settings.params.tune.warmup_epochs)
+                    scores.append(train.train_fold(run, fold, (pruning,)).selection_accuracy)
                 mean = sum(scores) / len(scores)
                 tracker.outbox(run_id).metrics({"validation_accuracy": mean})
         except optuna.TrialPruned:
@@ -186,21 +214,22 @@ def run_trial(settings: Settings, trial: optuna.Trial, study_run: str) -> float 
             for name in (run_id, tracker.fold(len(scores))):
                 tracker.client.set_terminated(name, "KILLED")
             return None
+        else:
+            _forget_weights(settings)
+            return mean
         finally:
             tracker.abandon()  # the runs of folds that were not reached
-        _forget_weights(settings)
-    return mean
 
 
 def finish(settings: Settings, shared: SharedStudy, best: dict[str, Any]) -> Path:
-    """Draw what the search has learnt, log it with the study's MLflow run and close that.
+    """Plot the search, log it to the study's MLflow run, and close that run.
 
     Returns:
         The folder of the plots and of `best.json`.
     """
     from components.search.plots import plot_study
 
-    # Whoever copies them into params.yaml takes along that they were searched.
+    # Whoever copies these settings into params.yaml also copies that they were searched.
     write_text(shared.folder / "best.json", json.dumps({**best, "train.tuned": True}, indent=2) + "\n")
     study_run, tracker = _study_run(settings, shared), RunTracker(settings)
     for path in plot_study(shared.study, shared.folder):
@@ -220,7 +249,7 @@ def _draw(trial: optuna.Trial, key: str, space: Range) -> Any:
 
 
 def _longest_phase(settings: Settings) -> int:
-    """Epochs that the last phase has in any trial."""
+    """The most epochs that the last phase has in any trial."""
     from cfnsr.training.fold import phases_of
 
     modality = settings.params.model.modality
@@ -232,31 +261,45 @@ def _longest_phase(settings: Settings) -> int:
 
 
 def _study_run(settings: Settings, shared: SharedStudy) -> str:
-    """Id of the study's MLflow run, made by the worker that comes first."""
+    """Id of the study's MLflow run, which the first worker creates."""
     from mlflow.exceptions import MlflowException
 
     tracker = RunTracker(settings)
     with server_needed(settings.layout.root), shared.once:
-        known = shared.study.user_attrs.get(RUN)
+        known = shared.study.user_attrs.get(STUDY_RUN)
         if known is not None:
             try:
-                if tracker.client.get_run(known).info.lifecycle_stage == "active":  # else it was deleted in the UI
+                if tracker.client.get_run(known).info.lifecycle_stage == "active":  # not deleted in the UI
                     return str(known)
             except MlflowException as error:
                 if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                     raise
         run_id = tracker.create(f"search {shared.folder.name}", {"study": shared.folder.name})
-        shared.study.set_user_attr(RUN, run_id)
+        shared.study.set_user_attr(STUDY_RUN, run_id)
     return run_id
 
 
 def _forget_weights(settings: Settings) -> None:
-    """A search leaves scores; the best settings are trained again, in a run of their own."""
+    """A search keeps scores only; the best settings are trained again, in a run of their own."""
     for pattern in ("*.safetensors", "*.ckpt"):
         for path in settings.layout.run.rglob(pattern):
             path.unlink()
 
 
+def step(settings: Settings) -> None:
+    """The step as the command line runs it."""
+
+    def train_best(overrides: dict[str, Any]) -> None:
+        from components.request import requested_settings
+
+        run = Run.open(requested_settings(settings.params_file, settings.profile, overrides))
+        train.train(run)
+        print_table(evaluate(run))
+        register(run)
+
+    best = tune(settings, train_best=train_best)
+    print(f"tune: the best settings are {best}")
+
+
 if __name__ == "__main__":
-    with exit_with_sentence():
-        raise InputError("a search is a flow; run `python -m pipelines.tune`.")
+    run_step(step, __doc__)

@@ -1,7 +1,7 @@
 """The steps as a Kubeflow pipeline: `python -m pipelines.kubeflow FILE` compiles it to YAML.
 
 Needs the extra `kubeflow` in an environment of its own, see `make kubeflow`. The steps share a volume with a checkout
-of the project and a secret with addresses and keys, as the jobs of the Kubernetes work pool do; see docs/scaling.md.
+of the project and a secret with addresses and keys, like the jobs of the Kubernetes work pool; see docs/scaling.md.
 """
 
 import sys
@@ -10,7 +10,7 @@ from kfp import compiler, dsl, kubernetes
 
 IMAGE = "registry.example.org/cfnsr:latest"  # built from deploy/Dockerfile
 SHARED = "cfnsr"
-"""Name of the volume claim and of the secret, see deploy/kubernetes.yaml."""
+"""Name of the volume claim and of the secret in deploy/kubernetes.yaml."""
 SECRETS = (
     *("MLFLOW_TRACKING_URI", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION"),
     *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
@@ -25,11 +25,11 @@ STEPS: dict[str, tuple[str, ...]] = {
     "evaluate": ("train",),
     "register": ("evaluate",),
 }
-"""Each step with those it waits for. The last three are what the stage `train` of dvc.yaml does."""
+"""Each stage of dvc.yaml with the stages that it waits for."""
 
 
 def component(step: str) -> dsl.ContainerSpec:
-    """A module of `components/` as a container."""
+    """Return a module of `components/` as a container component."""
 
     def run(profile: str) -> dsl.ContainerSpec:
         return dsl.ContainerSpec(IMAGE, command=["python", "-m", f"components.{step}"], args=["--profile", profile])
@@ -40,11 +40,11 @@ def component(step: str) -> dsl.ContainerSpec:
 
 @dsl.pipeline(name="cfn-sr", description="From clips to a registered model.")
 def pipeline(profile: str = "ravdess") -> None:
-    """All steps, in their order."""
+    """Run all steps, each after those it depends on."""
     tasks: dict[str, dsl.PipelineTask] = {}
     for step, earlier in STEPS.items():
         task = tasks[step] = component(step)(profile=profile).after(*(tasks[name] for name in earlier))
-        task.set_caching_options(False)  # a step itself does only what is not done; Kubeflow can't see the volume
+        task.set_caching_options(False)  # the steps skip finished work themselves; Kubeflow does not see the volume
         kubernetes.mount_pvc(task, pvc_name=SHARED, mount_path="/cfnsr")
         kubernetes.use_secret_as_env(task, secret_name=SHARED, secret_key_to_env={name: name for name in SECRETS})
     tasks["train"].set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(1)

@@ -1,4 +1,4 @@
-"""Flow `promote-cfnsr`: the gate of `components.promote`, started from the Prefect UI or another flow."""
+"""Flow `promote-cfnsr`: the gate of `components.promote`, run from the Prefect UI or another flow."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 import pipelines.local.prefect_setup  # isort: skip  # noqa: F401  before Prefect
 from prefect import flow, get_run_logger
 
-from cfnsr.errors import InputError, exit_with_sentence
 from components import promote
 
 
@@ -18,16 +17,11 @@ def promote_cfnsr(version: int, reason: str = "", params_file: Path = Path("para
     Args:
         version: of the registered model.
         reason: promote without the gate, and record this; empty to let the gate decide.
-        params_file: the settings; the folder it lies in is the project's root.
+        params_file: the settings; its folder is the project's root.
 
     Returns:
-        A sentence that says what was done and why.
+        A sentence about what was done and why.
     """
-    said = promote.promote(params_file, version, reason.strip())
-    get_run_logger().info("%s", said)
-    return said
-
-
-if __name__ == "__main__":
-    with exit_with_sentence():
-        raise InputError("this flow has no command of its own; run `python -m components.promote --version N`.")
+    outcome = promote.promote(params_file, version, reason.strip())
+    get_run_logger().info("%s", outcome)
+    return outcome

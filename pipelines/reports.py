@@ -1,4 +1,4 @@
-"""What a flow run shows of itself in the Prefect UI: progress while it trains, then the figures and where to look."""
+"""Artifacts of a flow run in the Prefect UI: progress while it trains, then the figures, plots and a link."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
-from cfnsr.config.load import Settings
 from cfnsr.evaluation.metrics import interval_in_words
-from components.tracking.runs import REGISTERED_MODEL, RunTracker
+from components.run import Run
+from components.tracking.runs import REGISTERED_MODEL
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -40,22 +40,22 @@ class Progress:
         self._artifact = create_progress_artifact(0.0, key="folds", description=f"Folds trained, of {total}")
 
     def advance(self) -> None:
-        """One more is trained."""
+        """Count one more fold."""
         assert isinstance(self._artifact, UUID), "the flow is synchronous"
         with self._lock:
             self._done += 1
             update_progress_artifact(self._artifact, progress=100.0 * self._done / self._total)
 
 
-def publish_report(settings: Settings, figures: Mapping[str, Any], version: int | None) -> None:
-    """Leave the table of results, the plots and a link to the MLflow run with the flow run.
+def publish_report(run: Run, figures: Mapping[str, Any], version: int | None) -> None:
+    """Attach the table of results, the plots and a link to the MLflow run to the flow run.
 
     Args:
-        settings: of the run.
+        run: the finished run.
         figures: content of metrics/<profile>.json.
-        version: the registered one, if it was registered.
+        version: the registered version, if there is one.
     """
-    tracker = RunTracker(settings)
+    tracker = run.tracker
     create_markdown_artifact(result_table(figures, version), key="results", description=figures["corpus"])
     if not tracker.server.startswith("http"):  # a database has no page to link to
         return
@@ -72,7 +72,7 @@ def publish_report(settings: Settings, figures: Mapping[str, Any], version: int 
 
 
 def result_table(figures: Mapping[str, Any], version: int | None) -> str:
-    """The figures of a run in Markdown, named after the corpus and the protocol they are of."""
+    """The figures of a run in Markdown, under the names of their corpus and protocol."""
     lines = [
         f"# {figures['corpus']}, {figures['protocol']} protocol",
         f"{figures['claim']}.",
@@ -92,11 +92,11 @@ def result_table(figures: Mapping[str, Any], version: int | None) -> str:
 
 
 def publish_search(study: Study, folder: Path) -> None:
-    """Leave the trials of a search with the flow run.
+    """Attach the trials of a search to the flow run.
 
     Args:
-        study: all trials ended.
-        folder: of its plots.
+        study: all its trials have ended.
+        folder: where its plots are.
     """
     names = sorted({name for trial in study.trials for name in trial.params})
     lines = [

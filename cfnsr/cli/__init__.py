@@ -1,4 +1,4 @@
-"""The `cfnsr` command. Each command imports what it needs when it runs, so that `--help` is quick."""
+"""The `cfnsr` command. Commands import their dependencies when they run, so that `--help` is fast."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ProfileOption = Annotated[str | None, typer.Option(help="Profile in the settings
 
 @app.command()
 def doctor(params: ParamsOption = Path("params.yaml"), profile: ProfileOption = None) -> None:
-    """Check the environment: versions, GPU, codecs, disk, and whether what the profile needs can be reached."""
+    """Check the environment: versions, GPU, codecs, disk space, data source and tracking server."""
     from cfnsr.cli.doctor import report
 
     report(load_settings(params, profile))
@@ -43,7 +43,7 @@ def sample(
     params: ParamsOption = Path("params.yaml"),
     profile: ProfileOption = None,
 ) -> None:
-    """Make the synthetic sample corpus in a folder."""
+    """Generate the synthetic sample corpus in a folder."""
     from cfnsr.corpus.sample import generate
     from cfnsr.parallel import default_workers
 
@@ -53,22 +53,22 @@ def sample(
 
 @app.command()
 def mirror(params: ParamsOption = Path("params.yaml"), profile: ProfileOption = None) -> None:
-    """Fill the dataset section's S3 bucket with the archives from Zenodo."""
+    """Copy the archives from Zenodo to the S3 bucket of the settings."""
     from cfnsr.corpus.download.mirror import mirror as fill
 
     done = fill(load_settings(params, profile))
-    typer.echo(f"mirror: {len(done.uploaded)} archives uploaded, {len(done.present)} were there")
+    typer.echo(f"mirror: {len(done.uploaded)} archives uploaded, {len(done.present)} already present")
 
 
 @app.command()
 def clips(params: ParamsOption = Path("params.yaml"), profile: ProfileOption = None) -> None:
-    """List the takes and files that are left out, with the stage's reason for each."""
+    """List the excluded takes and files with the reason for each."""
     from cfnsr.features.cached import Features
 
     features = Features.load(load_settings(params, profile).layout)
     for name, reason in sorted(features.excluded.items()):
         typer.echo(f"{name}: {reason}")
-    typer.echo(f"{len(features.having('both'))} takes with face and voice, {len(features.excluded)} left out")
+    typer.echo(f"{len(features.having('both'))} takes with face and voice, {len(features.excluded)} excluded")
 
 
 @app.command()
@@ -80,8 +80,8 @@ def version() -> None:
 
 
 def main() -> None:
-    """Entry point: bad input ends with one sentence and exit code 2."""
+    """Run the command line; bad input ends with one sentence and exit code 2."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be valid UTF-8
     with exit_with_sentence():
         app()

@@ -1,4 +1,4 @@
-"""`cfnsr doctor`: is everything here that a profile needs, and what to do about what is not."""
+"""`cfnsr doctor`: checks that everything a profile needs is available, and suggests remedies."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from cfnsr.parallel import default_workers
 from cfnsr.registry import tracking_uri
 
 PACKAGES = ("torch", "torchaudio", "torchvision", "lightning", "av", "librosa", "mlflow", "prefect", "dvc", "optuna")
-COPIES = 2  # of the raw files: one more lies in the archive while it is unpacked, then in the DVC cache
+COPIES = 2  # of the raw files: the second is in the archive during unpacking, and then in the DVC cache
 SAMPLE_BYTES = 500_000_000  # corpus, features, cache and runs of the sample profile, rounded up
 TIMEOUT = 10  # s
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     name: str
     found: str
     remedy: str = ""
-    """What to do; empty when all is well."""
+    """What to do; empty if the check passed."""
     needed: bool = True
-    """False: without it things still work."""
+    """Whether the profile can't do without it."""
 
 
-def checkup(settings: Settings) -> Iterator[Check]:
-    """Look at the environment, one thing after the other."""
+def run_checks(settings: Settings) -> Iterator[Check]:
+    """Run all checks, one after the other."""
     yield _python()
     yield from _packages()
     yield _gpu()
@@ -68,7 +68,7 @@ def _gpu() -> Check:
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
         return Check("GPU", ", ".join(names))
-    remedy = "the sample profile needs none; to train the paper's network use a CUDA machine"
+    remedy = "the sample profile needs none; use a CUDA machine to train the paper's network"
     return Check("GPU", "none that PyTorch can use", remedy, needed=False)
 
 
@@ -81,7 +81,7 @@ def _codecs() -> Iterator[Check]:
             av.codec.Codec(name, mode)  # type: ignore[arg-type]
             yield Check(f"{verb} {name}", f"FFmpeg in PyAV {av.__version__}")
         except ValueError:
-            remedy = "install PyAV from its wheel, which brings FFmpeg: `pip install --only-binary av av`"
+            remedy = "install PyAV from its wheel, which includes FFmpeg: `pip install --only-binary av av`"
             yield Check(f"{verb} {name}", "missing", remedy)
 
 
@@ -108,12 +108,12 @@ def _disk(settings: Settings) -> Check:
     free = shutil.disk_usage(settings.layout.root).free
     needed = max(SAMPLE_BYTES, 0 if settings.layout.manifest.exists() else _raw_bytes(settings) * COPIES)
     found = f"{free / 2**30:.1f} GiB free below {settings.layout.root}"
-    remedy = f"free some: the profile {settings.profile} needs about {needed / 2**30:.1f} GiB"
+    remedy = f"free some space: the profile {settings.profile} needs about {needed / 2**30:.1f} GiB"
     return Check("disk", found, "" if free >= needed else remedy)
 
 
 def _raw_bytes(settings: Settings) -> int:
-    """Size of what the download stage brings here; 0 for the sample corpus."""
+    """Size of the files that the download stage fetches; 0 for the sample corpus."""
     from cfnsr.corpus.download.zenodo import wanted_archives
 
     dataset = settings.params.dataset
@@ -128,11 +128,11 @@ def _raw_bytes(settings: Settings) -> int:
 
 
 def _source(settings: Settings) -> Check:
-    """What the download stage of this profile reaches out for."""
+    """Where the download stage gets the data of the profile."""
     dataset = settings.params.dataset
     match dataset.source:
         case "sample":
-            return Check("data source", "synthetic sample corpus, made here")
+            return Check("data source", "synthetic sample corpus, generated locally")
         case "local":
             return _local(settings)
         case "zenodo":
@@ -168,7 +168,7 @@ def _bucket(dataset: DatasetSettings) -> Check:
     config = Config(connect_timeout=TIMEOUT, read_timeout=TIMEOUT, retries={"max_attempts": 1})
     try:
         boto3.client("s3", endpoint_url=dataset.s3_endpoint, config=config).head_bucket(Bucket=dataset.s3_bucket)
-    except (BotoCoreError, ClientError, ValueError) as error:  # ValueError: an endpoint that is no URL
+    except (BotoCoreError, ClientError, ValueError) as error:  # ValueError: the endpoint is not a URL
         remedy = "check dataset.s3_bucket, dataset.s3_endpoint and your AWS credentials"
         return Check("data source", f"bucket {dataset.s3_bucket}: {' '.join(str(error).split())}", remedy)
     return Check("data source", f"bucket {dataset.s3_bucket}")
@@ -182,20 +182,18 @@ def _tracking(root: Path) -> Check:
 
 
 def report(settings: Settings) -> None:
-    """Print the check-up.
+    """Print the results of all checks.
 
     Raises:
-        InputError: something that is needed is missing.
+        InputError: something that the profile needs is missing.
     """
     missing = 0
-    for check in checkup(settings):
+    for check in run_checks(settings):
         mark = "ok  " if not check.remedy else "MISS" if check.needed else "note"
         missing += mark == "MISS"
         print(f"{mark} {check.name:<16} {check.found}")
         if check.remedy:
             print(f"     {'':<16} -> {check.remedy}")
     if missing:
-        raise InputError(
-            f"{missing} thing(s) the profile {settings.profile} needs are missing; the arrows say what to do."
-        )
-    print(f"everything the profile {settings.profile} needs is here")
+        raise InputError(f"{missing} of the checks for the profile {settings.profile} failed; follow the arrows above.")
+    print(f"everything that the profile {settings.profile} needs is available")

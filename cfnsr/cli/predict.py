@@ -1,4 +1,4 @@
-"""`cfnsr predict`: from clips, folders or a camera to a table, a picture, JSON or CSV."""
+"""`cfnsr predict`: from clips, folders or a camera to tables, pictures, JSON or CSV."""
 
 from __future__ import annotations
 
@@ -21,36 +21,35 @@ _LONGEST = 200  # bytes of a clip's name that are kept in the name of its pictur
 
 
 def predict(
-    clips: Annotated[list[Path] | None, typer.Argument(help="Video or audio files, and folders of them.")] = None,
+    clips: Annotated[list[Path] | None, typer.Argument(help="Video or audio files, or folders of them.")] = None,
     model: Annotated[
-        str, typer.Option(help="Registry URI (models:/cfn-sr@challenger), folder or safetensors file.")
+        str, typer.Option(help="Model: registry URI (models:/cfn-sr@challenger), folder or safetensors file.")
     ] = "models:/cfn-sr@champion",
     window: Annotated[
         float | None,
-        typer.Option(help="Length of a window in seconds; default: as in training. Longer: its middle is heard."),
+        typer.Option(help="Seconds per window; default: as in training. Of a longer window only the middle is heard."),
     ] = None,
-    hop: Annotated[float, typer.Option(help="Seconds from the start of one window to the next.")] = 1.0,
-    faces: Annotated[str, typer.Option(help="largest: follow one face; all: a timeline for each face.")] = "largest",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per clip, no table.")] = False,
+    hop: Annotated[float, typer.Option(help="Seconds between the starts of successive windows.")] = 1.0,
+    faces: Annotated[str, typer.Option(help="largest: follow one face; all: one timeline per face.")] = "largest",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per clip instead of a table.")] = False,
     timeline: Annotated[Path | None, typer.Option(help="CSV file to write, one row per window.")] = None,
-    out: Annotated[Path | None, typer.Option(help="CSV file to write, one row per clip, or its error.")] = None,
+    out: Annotated[Path | None, typer.Option(help="CSV file to write, one row per clip, with errors.")] = None,
     picture: Annotated[
-        bool | None,
-        typer.Option(help="Write CLIP.emotions.png here; default: for a single clip without --json."),
+        bool | None, typer.Option(help="Write CLIP.emotions.png; default: for a single clip without --json.")
     ] = None,
     explain: Annotated[
         bool,
-        typer.Option("--explain", help="Write CLIP.explained.png: attention, and answers from face or voice alone."),
+        typer.Option("--explain", help="Write CLIP.explained.png: attention, and face and voice alone."),
     ] = False,
-    camera: Annotated[int | None, typer.Option(help="Number of a camera to watch instead of clips.")] = None,
-    simulate_camera: Annotated[Path | None, typer.Option(help="Video file that stands in for a camera.")] = None,
-    yunet: Annotated[Path | None, typer.Option(help="YuNet file, for a network that was trained with it.")] = None,
+    camera: Annotated[int | None, typer.Option(help="Index of a camera to watch instead of clips.")] = None,
+    simulate_camera: Annotated[Path | None, typer.Option(help="Video file to play as a camera.")] = None,
+    yunet: Annotated[Path | None, typer.Option(help="YuNet file, if the network was trained with YuNet.")] = None,
 ) -> None:
-    """Predict the emotion in clips. Trained on emotions acted by 24 actors; not for decisions about people."""
+    """Recognise the emotion in clips. Trained on acted emotion of 24 actors; not for decisions about people."""
     from cfnsr.predict import Options, Predictor
     from cfnsr.predict.find import clips_of
 
-    options = Options(window, hop, faces)  # type: ignore[arg-type]  # checked by the class
+    options = Options(window, hop, faces)  # type: ignore[arg-type]  # Options validates it
     source = camera if camera is not None else simulate_camera
     if source is not None and (clips or out or timeline or explain or picture):
         raise InputError("a camera can't be combined with clips, --out, --timeline, --explain or --picture; omit them.")
@@ -70,12 +69,12 @@ def predict(
         for path in filter(None, (out, timeline)):
             typer.echo(f"written: {path}")
     if failed:
-        where = f"the column `error` of {out} says why" if out else "the lines above say why"
-        raise InputError(f"{failed} of {len(chosen)} clips could not be used; {where}.")
+        where = f"see the column `error` of {out}" if out else "see the lines above"
+        raise InputError(f"{failed} of {len(chosen)} clips could not be processed; {where}.")
 
 
 class _Names:
-    """File names of pictures: clips of the same name in different folders get different ones."""
+    """File names for pictures, numbered if clips in different folders have the same name."""
 
     def __init__(self) -> None:
         self._given: set[str] = set()
@@ -89,7 +88,7 @@ class _Names:
 
 
 class _Outputs:
-    """Shows the outcome of a clip in all requested ways."""
+    """Writes and prints the outcome of a clip in all requested forms."""
 
     def __init__(
         self,
@@ -100,25 +99,25 @@ class _Outputs:
         as_json: bool,
         picture: bool,
     ) -> None:
-        from cfnsr.predict.show.tables import results_file, timeline_file
+        from cfnsr.predict.show.tables import results_csv, timeline_csv
 
         labels = predictor.recipe.labels
-        self._timeline = files.enter_context(timeline_file(timeline, labels)) if timeline else None
-        self._results = files.enter_context(results_file(out, labels)) if out else None
+        self._timeline = files.enter_context(timeline_csv(timeline, labels)) if timeline else None
+        self._results = files.enter_context(results_csv(out, labels)) if out else None
         self._names = _Names()
         self._json, self._picture, self._synthetic = as_json, picture, predictor.recipe.synthetic
 
     def __call__(self, outcome: Prediction | Failure) -> bool:
-        """Show an outcome; returns False for a clip that could not be used."""
+        """Return False for a clip that could not be processed."""
         from cfnsr.predict import Failure
         from cfnsr.predict.show.picture import draw_prediction
-        from cfnsr.predict.show.tables import as_json
+        from cfnsr.predict.show.tables import prediction_json
         from cfnsr.predict.show.terminal import print_prediction
 
         if self._results:
             self._results(outcome)
         if self._json:
-            typer.echo(json.dumps(as_json(outcome)))
+            typer.echo(json.dumps(prediction_json(outcome)))
         if isinstance(outcome, Failure):
             if not self._json and not self._results:
                 typer.echo(f"{outcome.clip}: {outcome.reason}")
@@ -140,7 +139,7 @@ def _predicted(predictor: Predictor, clips: list[Path], options: Options) -> Ite
 
     from cfnsr.predict.show.palette import clock
 
-    with tqdm(total=len(clips), unit="clip", leave=False, disable=None) as bar:  # None: only on a terminal
+    with tqdm(total=len(clips), unit="clip", leave=False, disable=None) as bar:  # None: shown only on a terminal
 
         def watch(path: Path, end: float) -> None:
             bar.set_postfix_str(f"{path.name} {clock(end)}")
@@ -175,7 +174,7 @@ def _watch(predictor: Predictor, source: int | Path, options: Options, as_json: 
     from cfnsr.predict.windows import picture_spacing
 
     if "video" not in predictor.recipe.inputs:
-        raise InputError("a camera has no sound, and this network can't answer from the face alone; use another one.")
+        raise InputError("a camera has no sound, and this network can't predict from the face alone; use another.")
     pictures = camera_pictures(source, picture_spacing(predictor.recipe, options))
     moments = predictor.live(pictures, options, drop=isinstance(source, int))
     if as_json:

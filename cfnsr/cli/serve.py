@@ -14,29 +14,31 @@ _INSTALL = "pip install -c requirements-dev.txt -e '.[demo]'"
 
 def serve(
     model: Annotated[
-        str, typer.Option(help="Registry URI (models:/cfn-sr@challenger), folder or safetensors file.")
+        str, typer.Option(help="Model: registry URI (models:/cfn-sr@challenger), folder or safetensors file.")
     ] = "models:/cfn-sr@champion",
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0: all of this machine's.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 7860,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all interfaces.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 7860,
     max_megabytes: Annotated[
-        float | None, typer.Option(help="Of a clip; default: CFNSR_MAX_MEGABYTES, or 200.")
+        float | None, typer.Option(help="Maximum MB of a clip; default: CFNSR_MAX_MEGABYTES, or 200.")
     ] = None,
-    max_seconds: Annotated[float | None, typer.Option(help="Of a clip; default: CFNSR_MAX_SECONDS, or 600.")] = None,
-    yunet: Annotated[Path | None, typer.Option(help="YuNet file, if the network was trained with it.")] = None,
+    max_seconds: Annotated[
+        float | None, typer.Option(help="Maximum seconds of a clip; default: CFNSR_MAX_SECONDS, or 600.")
+    ] = None,
+    yunet: Annotated[Path | None, typer.Option(help="YuNet file, if the network was trained with YuNet.")] = None,
 ) -> None:
-    """Show a web page that says which emotion a clip shows. Not for decisions about people."""
+    """Serve a web page that recognises the emotion in a clip. Not for decisions about people."""
     import os
 
     from cfnsr.predict import Predictor
-    from cfnsr.serve.limits import Limits
-    from cfnsr.serve.uploads import visitors_folder
+    from cfnsr.serve.limits import ServerLimits
+    from cfnsr.serve.uploads import Uploads
 
     options = {"CFNSR_MAX_MEGABYTES": max_megabytes, "CFNSR_MAX_SECONDS": max_seconds}
     chosen = {name: str(value) for name, value in options.items() if value is not None}
-    limits = Limits.from_environment({**os.environ, **chosen})
-    with visitors_folder() as folder:
-        # Gradio reads these when it is imported, and makes folders then.
-        os.environ.update(GRADIO_TEMP_DIR=str(folder), GRADIO_ANALYTICS_ENABLED="False")
+    limits = ServerLimits.from_environment({**os.environ, **chosen})
+    with Uploads.in_temporary_folder() as uploads:
+        # Gradio reads these when it is imported.
+        os.environ.update(GRADIO_TEMP_DIR=str(uploads.folder), GRADIO_ANALYTICS_ENABLED="False")
         try:
             from cfnsr.serve import page
         except ModuleNotFoundError as error:
@@ -45,4 +47,4 @@ def serve(
             raise InputError(f"the web page needs Gradio: run `{_INSTALL}` in the project's folder.") from None
         page.check_address(host, port)
         with Predictor.from_pretrained(model, yunet) as predictor:
-            page.serve(predictor, limits, host, port)
+            page.serve(predictor, limits, uploads, host, port)

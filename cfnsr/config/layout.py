@@ -60,5 +60,10 @@ class Layout:
         return self.root / "plots" / self._run_name
 
     @property
+    def model(self) -> Path:
+        """The version that the run registered."""
+        return self.root / "models" / f"{self._run_name}.json"
+
+    @property
     def _run_name(self) -> str:
         return f"{self.profile}-{self.variant}" if self.variant else self.profile

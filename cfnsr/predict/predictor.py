@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from cfnsr.config.sections import Modality
 from cfnsr.errors import ClipError, InputError
 from cfnsr.media.video import Picture
-from cfnsr.model.calibration import softmax
+from cfnsr.model.calibration import scaled_softmax
 from cfnsr.predict.answer import Answer, Failure, Flag, Moment, Prediction, mean_answer
 from cfnsr.predict.backend import Backend, TorchBackend
 from cfnsr.predict.clip import Ending, Options, Sample
@@ -107,11 +107,11 @@ class Predictor:
         yunet = yunet or find_detector(path)
         if path.suffix == SUFFIX:
             exported = OnnxBackend(path, runtime)
-            return cls(exported, Recipe.from_config(exported.config, yunet), batch_size)
+            return cls(exported, Recipe.from_metadata(exported.metadata, yunet), batch_size)
         from cfnsr.model.checkpoint import load_model
 
-        network, config = load_model(path)
-        return cls(TorchBackend(network, config, device), Recipe.from_config(config, yunet), batch_size)
+        network, metadata = load_model(path)
+        return cls(TorchBackend(network, metadata, device), Recipe.from_metadata(metadata, yunet), batch_size)
 
     def __call__(self, clip: str | Path, options: Options = DEFAULT) -> Prediction:
         """Predict one clip: a single answer for a clip as long as the training clips, a timeline for a longer one.
@@ -275,7 +275,7 @@ class Predictor:
     def _probabilities(self, samples: list[Sample], inputs: Modality) -> list[dict[str, float]]:
         """Calibrated probabilities by emotion, computed from these inputs of the samples."""
         logits = self._network.logits(*_stacked(samples, inputs))  # (N, K)
-        shares = softmax(logits, self.recipe.temperature.get(inputs, 1.0))
+        shares = scaled_softmax(logits, self.recipe.temperatures[inputs])
         return [dict(zip(self.recipe.labels, row, strict=True)) for row in shares.tolist()]
 
     def _explanation(self, prediction: Prediction, sample: Sample, answer: Answer) -> Explanation:

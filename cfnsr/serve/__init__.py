@@ -1,5 +1,6 @@
-"""Emotions over a network: `limits.py` says what a server takes, `sources.py` and `download.py` fetch what it is given.
+"""Emotions over a network: the web page of `cfnsr serve`, and how servers accept clips.
 
-`page.py` is the web page of `cfnsr serve`, `render.py` its results, `folder.py` and `clips.py` how long it keeps what
-it is sent; the REST server is MLflow's, around `components/registered/pyfunc.py`.
+`page.py` is the page, `render.py` shows its results, and `uploads.py` keeps and deletes what visitors upload.
+`limits.py` says what a server accepts; `request.py` and `fetch_url.py` turn a path, a URL or base64 into a local file
+for the REST server, which is MLflow's with `components/registered/pyfunc.py`.
 """

@@ -1,4 +1,4 @@
-"""Fetching a clip from a URL that a stranger has named."""
+"""Downloads a clip from an untrusted URL."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from cfnsr.errors import ClipError
-from cfnsr.serve.limits import Limits
+from cfnsr.serve.limits import ServerLimits
 
 _REDIRECTS = 5
 _CONNECT, _READ = 5.0, 10.0  # s of silence
-_DEADLINE = 120.0  # s for the whole download: a server that sends a byte now and then must not hold a thread for ever
+_DEADLINE = 120.0  # s for the whole download, so that a server that sends a byte now and then can't block a thread
 _CHUNK = 1 << 16  # bytes
 
 
 class _ForbiddenAddressError(Exception):
-    """A host's address is that of this machine or of a neighbour."""
+    """A host has an address that is not public."""
 
 
-def download(url: str, target: Path, limits: Limits) -> None:
-    """Write what a URL has to a file.
+def download(url: str, target: Path, limits: ServerLimits) -> None:
+    """Download a URL to a file.
 
-    Addresses are checked where the connection is made, after names are resolved, and again for every redirect: what a
-    name meant a moment ago does not count.
+    Addresses are checked when a connection is made, after its name is resolved, and again for every redirect, because a
+    name may resolve differently each time.
 
     Raises:
-        ClipError: its scheme or address is not allowed, it can't be reached, or it is too large.
+        ClipError: the scheme or address is not allowed, the server can't be reached, or the clip is too large.
     """
     opened: list[socket.socket] = []
     late = threading.Event()
@@ -41,9 +41,9 @@ def download(url: str, target: Path, limits: Limits) -> None:
         late.set()
         for connection in opened:
             with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)  # whoever waits for it reads its end
+                connection.shutdown(socket.SHUT_RDWR)  # ends a pending read
 
-    # A byte now and then keeps every time-out of a socket from running out, in the headers too.
+    # Not a socket timeout, which every single byte would reset, in the headers too.
     timer = threading.Timer(_DEADLINE, give_up)
     timer.start()
     try:
@@ -56,10 +56,10 @@ def download(url: str, target: Path, limits: Limits) -> None:
         for connection in opened:
             connection.close()
     if late.is_set():
-        raise ClipError(f"the URL's server takes more than {_DEADLINE:.0f} s for the clip")
+        raise ClipError(f"the download takes more than {_DEADLINE:.0f} s")
 
 
-def _fetch(url: str, target: Path, limits: Limits, opened: list[socket.socket], late: threading.Event) -> None:
+def _fetch(url: str, target: Path, limits: ServerLimits, opened: list[socket.socket], late: threading.Event) -> None:
     with urllib3.PoolManager(timeout=urllib3.Timeout(connect=_CONNECT, read=_READ), retries=False) as pool:
         pool.pool_classes_by_scheme = _pool_classes(limits, opened, late)
         for _ in range(_REDIRECTS):
@@ -76,27 +76,27 @@ def _fetch(url: str, target: Path, limits: Limits, opened: list[socket.socket], 
             except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
                 if isinstance(error, ClipError):
                     raise
-                raise ClipError(f"{urlsplit(url).hostname} can't be reached or breaks off") from None
+                raise ClipError(f"{urlsplit(url).hostname} can't be reached, or closed the connection early") from None
     raise ClipError(f"the URL is redirected more than {_REDIRECTS - 1} times")
 
 
-def _check(url: str, limits: Limits) -> None:
+def _check(url: str, limits: ServerLimits) -> None:
     try:
         parts = urlsplit(url)
     except ValueError:
         raise ClipError("`url` is not a URL") from None
     if parts.scheme not in limits.url_schemes:
         allowed = f"only {', '.join(sorted(limits.url_schemes))} URLs" if limits.url_schemes else "no URLs"
-        raise ClipError(f"this server fetches {allowed} (CFNSR_URL_SCHEMES)")
+        raise ClipError(f"this server accepts {allowed} (CFNSR_URL_SCHEMES)")
     if not parts.hostname:
-        raise ClipError("`url` names no host")
+        raise ClipError("`url` has no host")
 
 
-def _save(response: urllib3.BaseHTTPResponse, target: Path, limits: Limits) -> None:
+def _save(response: urllib3.BaseHTTPResponse, target: Path, limits: ServerLimits) -> None:
     if response.status != 200:
         raise ClipError(f"the URL's server answered {response.status}")
-    promised = response.headers.get("Content-Length", "")
-    limits.check_size(int(promised) if promised.isdecimal() else 0)
+    declared = response.headers.get("Content-Length", "")
+    limits.check_size(int(declared) if declared.isdecimal() else 0)
     size = 0
     with target.open("wb") as file:
         for chunk in response.stream(_CHUNK, decode_content=False):
@@ -106,7 +106,7 @@ def _save(response: urllib3.BaseHTTPResponse, target: Path, limits: Limits) -> N
 
 
 def _public_address(host: str, port: int) -> str:
-    """An address of a host, all of whose addresses are public ones."""
+    """Return an address of a host, all of whose addresses are public."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     addresses = [str(sockaddr[0]) for *_, sockaddr in found]
     for address in addresses:
@@ -118,18 +118,18 @@ def _public_address(host: str, port: int) -> str:
 
 
 def _pool_classes(
-    limits: Limits, opened: list[socket.socket], late: threading.Event
+    limits: ServerLimits, opened: list[socket.socket], late: threading.Event
 ) -> dict[str, type[urllib3.HTTPConnectionPool]]:
-    """Connections that are remembered in `opened`, and lead to public addresses only unless `limits` allow others.
+    """Return connection pools that add their connections to `opened` and reach what `limits` allow.
 
-    Once it is `late`, none is made any more.
+    Once `late` is set, they make no more connections.
     """
 
     def connect(host: str, port: int) -> socket.socket:
         address = host if limits.private_urls else _public_address(host, port)
         connection = socket.create_connection((address, port), _CONNECT)
-        opened.append(connection.dup())  # TLS takes the first one over
-        if late.is_set():  # whoever ends the others may have come before this one was among them
+        opened.append(connection.dup())  # TLS takes over the original
+        if late.is_set():  # after the deadline has closed the others
             connection.close()
             raise TimeoutError
         return connection
@@ -139,7 +139,7 @@ def _pool_classes(
             return connect(self.host, self.port)
 
     class Https(HTTPSConnection):
-        # The certificate is still checked against the name.
+        # The certificate is still checked against the host name.
         def _new_conn(self) -> socket.socket:
             return connect(self.host, self.port)
 

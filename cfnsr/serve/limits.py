@@ -1,4 +1,4 @@
-"""What a server takes: how large, how long, and from where."""
+"""What a server accepts: how large and how long a clip may be, and where it may come from."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from cfnsr.predict.show.palette import clock
 PREFIX = "CFNSR_"
 _MEGABYTE = _MEGAPIXEL = 1_000_000
 _PLAYLISTS = frozenset({".m3u", ".m3u8", ".mpd", ".ffconcat"})
-"""FFmpeg would open the files that they name, wherever those are."""
-_BEGINNINGS = (b"ffconcat", b"#extm3u", b"<?xml", b"<mpd", b"v=0")
-"""Of playlists, which FFmpeg knows by their content too."""
+"""FFmpeg would open the files that a playlist names, wherever they are."""
+_PLAYLIST_STARTS = (b"ffconcat", b"#extm3u", b"<?xml", b"<mpd", b"v=0")
+"""First bytes of playlists, which FFmpeg recognises by their content too."""
 
 
-def _names_files(clip: Path) -> bool:
+def _is_playlist(clip: Path) -> bool:
     if not clip.is_file():
-        return False  # opening it says what is wrong
+        return False  # opening it reports what is wrong
     with clip.open("rb") as file:
         head = file.read(64)
-    return head.removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith(_BEGINNINGS)
+    return head.removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith(_PLAYLIST_STARTS)
 
 
-def _words(value: object) -> object:
+def _split(value: object) -> object:
     return value.lower().replace(",", " ").split() if isinstance(value, str) else value
 
 
@@ -39,33 +39,33 @@ def _known_schemes(schemes: frozenset[str]) -> frozenset[str]:
     return schemes
 
 
-class Limits(BaseModel):
-    """What a server takes; whoever runs it sets them, not the clients."""
+class ServerLimits(BaseModel):
+    """What a server accepts. The operator sets the limits, not the clients."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_megabytes: float = Field(200.0, gt=0, allow_inf_nan=False)
-    """Of one clip; a minute of a phone's video has about 130."""
+    """Size of a clip; a minute of video from a phone has about 130."""
     max_seconds: float = Field(600.0, gt=0, allow_inf_nan=False)
-    """Of one clip."""
+    """Duration of a clip."""
     max_megapixels: float = Field(9.0, gt=0, allow_inf_nan=False)
-    """Of one picture of a clip; 4K has 8.3. All pictures of a window are in memory together."""
+    """Size of a frame; 4K has 8.3. All frames of a window are in memory at once."""
     max_rows: int = Field(1000, gt=0)
-    """Of one request, a clip each."""
-    url_schemes: Annotated[frozenset[str], BeforeValidator(_words), AfterValidator(_known_schemes)] = frozenset()
-    """What URLs may begin with; none are fetched by default, so that nobody can let the server call others."""
+    """Rows of a request, with one clip each."""
+    url_schemes: Annotated[frozenset[str], BeforeValidator(_split), AfterValidator(_known_schemes)] = frozenset()
+    """Schemes of URLs that are fetched; none by default, so that clients can't make the server send requests."""
     private_urls: bool = False
-    """URLs may lead to this machine and its neighbours, as a tool of a closed network needs it."""
+    """Whether URLs may lead to private addresses, as needed in a closed network."""
     paths_below: Path = Path()
-    """Folder whose files may be named by their path; the one that the server runs in by default."""
+    """Folder whose files clients may name by path; by default the one that the server runs in."""
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Limits:
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> ServerLimits:
         """Read CFNSR_MAX_MEGABYTES, CFNSR_MAX_SECONDS, CFNSR_MAX_MEGAPIXELS, CFNSR_MAX_ROWS, CFNSR_URL_SCHEMES,
         CFNSR_PRIVATE_URLS and CFNSR_PATHS_BELOW.
 
         Raises:
-            InputError: one of them makes no sense.
+            InputError: a value is invalid.
         """
         names = {name: PREFIX + name.upper() for name in cls.model_fields}
         try:
@@ -77,38 +77,38 @@ class Limits(BaseModel):
 
     @property
     def max_bytes(self) -> int:
-        """Of one clip."""
+        """Maximum size of a clip in bytes."""
         return round(self.max_megabytes * _MEGABYTE)
 
     def check_size(self, size: float) -> None:
-        """Refuse a clip of so many bytes if that is too much.
+        """Check the size of a clip in bytes.
 
         Raises:
-            ClipError: it is.
+            ClipError: it is too large.
         """
         if size > self.max_bytes:
             raise ClipError(
-                f"the clip has {size / _MEGABYTE:.1f} MB or more, and this server takes up to {self.max_megabytes:g} MB"
+                f"the clip has {size / _MEGABYTE:.1f} MB or more; this server accepts up to {self.max_megabytes:g} MB"
             )
 
     def check(self, clip: Path) -> Extent:
-        """Refuse a file that is too large or too long, before anything of it is decoded. Returns how long it is.
+        """Check a file before anything in it is decoded, and return its duration and frame size.
 
-        The length is that of the file's packets: headers can't be trusted with it.
+        The duration is that of the file's packets, because headers can't be trusted.
 
         Raises:
-            ClipError: it is, or is no media file.
+            ClipError: it is too large or too long, or not a media file.
         """
         if clip.exists():
             self.check_size(clip.stat().st_size)
-        if clip.suffix.lower() in _PLAYLISTS or _names_files(clip):
-            raise ClipError(f"{clip.name} is a list of files, not a clip")
+        if clip.suffix.lower() in _PLAYLISTS or _is_playlist(clip):
+            raise ClipError(f"{clip.name} is a playlist, not a clip")
         extent = find_extent(clip, self.max_seconds)
         if extent.pixels > self.max_megapixels * _MEGAPIXEL:
             raise ClipError(
-                f"the pictures of {clip.name} have {extent.pixels / _MEGAPIXEL:.1f} megapixels, and this server takes "
-                f"up to {self.max_megapixels:g}"
+                f"the frames of {clip.name} have {extent.pixels / _MEGAPIXEL:.1f} megapixels; this server accepts up "
+                f"to {self.max_megapixels:g}"
             )
         if extent.seconds > self.max_seconds:
-            raise ClipError(f"{clip.name} is longer than the {clock(self.max_seconds)} that this server takes")
+            raise ClipError(f"{clip.name} is longer than {clock(self.max_seconds)}, the maximum on this server")
         return extent

@@ -1,4 +1,4 @@
-"""What the network says of a clip, as HTML for the web page; `page.css` has the looks."""
+"""Results as HTML for the web page, styled by `page.css`."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _PORTRAITS = 8  # over a timeline
 _FACES = 6
 _FACE_QUALITY = 85  # of the JPEG
 _TICKS = 5
-_LABEL = 0.12  # of the time; a stretch of one emotion that is shorter has no name written on it
+_LABEL = 0.12  # share of the duration; shorter stretches of an emotion are not labelled
 
 
 def timeline(prediction: Prediction) -> str:
-    """Faces, probabilities and the most probable emotion over the clip's time, with a playhead for the player."""
+    """Faces, probabilities and the most probable emotion over time, with a playhead that follows the player."""
     cells = cells_of(prediction.moments)
     duration = cells[-1].end
     parts = [_strip(cells, duration)]
     if len(cells) > 1:
         parts.append(_areas(cells, duration))
     parts += [_band(cells, duration), *_flag_rows(cells, duration), '<div class="playhead"></div>']
-    hint = "Click to play from there." if len(cells) > 1 else "One answer for the whole clip."
+    hint = "Click to jump to a moment." if len(cells) > 1 else "One prediction for the whole clip."
     return (
         f'<section class="card"><h2>Over time</h2><p class="hint">{hint}</p>'
         f'<div class="track" data-seconds="{duration:.3f}">{"".join(parts)}</div>'
@@ -39,52 +39,50 @@ def timeline(prediction: Prediction) -> str:
 
 
 def headline(prediction: Prediction) -> str:
-    """The clip's answer."""
-    said = prediction.answer
+    """The prediction for the whole clip."""
+    answer = prediction.answer
     flags = "".join(f'<li class="flag">{flag}</li>' for flag in prediction.flags)
-    mean = f", the mean over {len(prediction.moments)} moments" if len(prediction.moments) > 1 else ""
+    mean = f", averaged over {len(prediction.moments)} moments" if len(prediction.moments) > 1 else ""
     return (
-        f'<section class="card headline" style="--emotion: {colour(said.emotion)}">'
+        f'<section class="card headline" style="--emotion: {colour(answer.emotion)}">'
         f'<p class="name">{escape(prediction.clip.name)} · {clock(prediction.duration)}</p>'
-        f'<p class="emotion">{escape(said.emotion)} <span>{said.confidence:.0%}</span></p>'
-        f'<p class="hint">said from {INPUTS[said.inputs]}{mean}</p>'
+        f'<p class="emotion">{escape(answer.emotion)} <span>{answer.confidence:.0%}</span></p>'
+        f'<p class="hint">from {INPUTS[answer.inputs]}{mean}</p>'
         f"{f'<ul>{flags}</ul>' if flags else ''}</section>"
     )
 
 
 def details(explanation: Explanation) -> str:
-    """What face and voice say alone, and where the network looked."""
+    """Predictions from face and voice alone, and the network's attention."""
     return _contributions(explanation) + _gaze(explanation)
 
 
-def problem(sentence: str) -> str:
-    """A clip that can't be answered, and why."""
-    return (
-        f'<section class="card problem" role="alert"><h2>No answer</h2><p>{escape(_capital(sentence))}.</p></section>'
-    )
+def problem(reason: str) -> str:
+    """Why there is no prediction for a clip."""
+    return f'<section class="card problem" role="alert"><h2>No result</h2><p>Reason: {escape(reason)}.</p></section>'
 
 
 def welcome(megabytes: float, seconds: float) -> str:
-    """What stands where the answer will be."""
+    """Shown in place of the prediction until a clip is uploaded."""
     return (
-        '<section class="card welcome"><h2>Drop a video, or record one</h2>'
-        "<p>One person, a face to look at and a voice to listen to. What is missing is told, and the answer then comes "
-        f"from the rest.</p><p class='hint'>Up to {megabytes:g} MB and {_length(seconds)}. Your clip stays on this "
-        "server while it is shown here, and is deleted after that.</p></section>"
+        '<section class="card welcome"><h2>Upload or record a video</h2>'
+        "<p>It should show one person who is speaking. If the face or the voice is missing, the prediction uses only "
+        f"the other.</p><p class='hint'>Up to {megabytes:g} MB and {_length(seconds)}. Your clip stays on this server "
+        "while this page shows it and is then deleted.</p></section>"
     )
 
 
 def footer(synthetic: bool) -> str:
-    """What everybody should know who sees an answer."""
-    ravdess = f"Networks of RAVDESS: {NOTE[0].lower()}{NOTE[1:]}"
+    """What everyone who sees a prediction should know."""
+    ravdess = f"Networks for RAVDESS are {NOTE[0].lower()}{NOTE[1:]}"
     return f"<footer>{f'{SYNTHETIC_NOTE}<br>{ravdess}' if synthetic else NOTE}</footer>"
 
 
 def _contributions(explanation: Explanation) -> str:
     kinds = explanation.contributions
-    title = "What face and voice say" if len(kinds) > 1 else "All emotions"
+    title = "Face, voice and both" if len(kinds) > 1 else "All emotions"
     moment = explanation.moment
-    when = f"Where the answer is surest, {clock(moment.start)} to {clock(moment.end)}"
+    when = f"At the most confident moment, {clock(moment.start)} to {clock(moment.end)}"
     hint = f'<p class="hint">{when}</p>' if len(explanation.prediction.moments) > 1 else ""
     head = "".join(f"<th>{INPUTS[kind]}</th>" for kind in kinds)
     rows = []
@@ -115,8 +113,8 @@ def _gaze(explanation: Explanation) -> str:
         f"<figure>{_jpeg(face, 'face')}{'' if heat is None else _jpeg(heat, 'attention over the face')}</figure>"
         for face, heat in faces
     )
-    hint = "" if faces[0][1] is None else '<p class="hint">The brighter, the more the voice made it look there.</p>'
-    return f'<section class="card"><h2>Where it looked</h2>{hint}<div class="gaze">{pairs}</div></section>'
+    hint = "" if faces[0][1] is None else '<p class="hint">Brighter areas received more attention.</p>'
+    return f'<section class="card"><h2>Where the network looked</h2>{hint}<div class="gaze">{pairs}</div></section>'
 
 
 def _jpeg(image: Image, text: str) -> str:
@@ -139,14 +137,14 @@ def _strip(cells: Sequence[Cell], duration: float) -> str:
 
 
 def _areas(cells: Sequence[Cell], duration: float) -> str:
-    """Stacked steps, one colour an emotion; nothing where there is no answer."""
+    """Stacked steps, one colour per emotion; empty where there is no prediction."""
     answered = [(cell, cell.moment.answer.probabilities) for cell in cells if cell.moment.answer]
     low = np.zeros(len(answered))
     paths = []
     for emotion in answered[0][1]:
         high = low + [shares[emotion] for _, shares in answered]
         steps = "".join(
-            f"M{cell.begin:.2f} {1 - bottom:.3f}V{1 - top:.3f}H{cell.end:.2f}V{1 - bottom:.3f}Z"
+            f"M{cell.start:.2f} {1 - bottom:.3f}V{1 - top:.3f}H{cell.end:.2f}V{1 - bottom:.3f}Z"
             for (cell, _), bottom, top in zip(answered, low, high, strict=True)
         )
         paths.append(f'<path d="{steps}" fill="{colour(emotion)}"><title>{escape(emotion)}</title></path>')
@@ -158,28 +156,28 @@ def _areas(cells: Sequence[Cell], duration: float) -> str:
 
 
 def _band(cells: Sequence[Cell], duration: float) -> str:
-    """The most probable emotion."""
+    """The most probable emotion over time."""
     spans = []
-    for begin, end, emotion in stretches(cells):
+    for start, end, emotion in stretches(cells):
         if emotion:
-            name = escape(emotion) if end - begin >= _LABEL * duration else ""
-            style = f"{_place(begin, end, duration)}; background: {colour(emotion)}"
+            name = escape(emotion) if end - start >= _LABEL * duration else ""
+            style = f"{_place(start, end, duration)}; background: {colour(emotion)}"
             spans.append(f'<span style="{style}" title="{escape(emotion)}">{name}</span>')
     return f'<div class="band">{"".join(spans)}</div>'
 
 
 def _flag_rows(cells: Sequence[Cell], duration: float) -> Iterable[str]:
-    """A line for each flag, drawn where it holds."""
+    """One row per flag, drawn where the flag is raised."""
     for flag in Flag:
         raised = [cell for cell in cells if flag in cell.moment.flags]
         if raised:
-            lines = "".join(f'<i style="{_place(cell.begin, cell.end, duration)}"></i>' for cell in raised)
+            lines = "".join(f'<i style="{_place(cell.start, cell.end, duration)}"></i>' for cell in raised)
             yield f'<div class="flagged">{lines}<span>{flag}</span></div>'
 
 
-def _place(begin: float, end: float, duration: float) -> str:
-    whole = duration or 1.0  # a picture alone has no length
-    return f"left: {begin / whole:.2%}; width: {(end - begin) / whole:.2%}"
+def _place(start: float, end: float, duration: float) -> str:
+    whole = duration or 1.0  # a still image has no duration
+    return f"left: {start / whole:.2%}; width: {(end - start) / whole:.2%}"
 
 
 def _ticks(duration: float) -> str:
@@ -195,7 +193,3 @@ def _legend(cells: Sequence[Cell]) -> str:
 
 def _length(seconds: float) -> str:
     return f"{seconds:g} seconds" if seconds < 120 else f"{seconds / 60:.3g} minutes"
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -1,8 +1,8 @@
 """The registered model as MLflow loads it ("model from code"): videos in, emotions out.
 
-Input columns: one of `path` (a file of the server), `url` and `content` (the file itself, base64). Output: a row a clip
-with `emotion`, `confidence`, a probability an emotion, and `error`, a sentence where a clip could not be used. The
-environment of the process that loads it says what it takes, see `cfnsr.serve.limits.Limits`.
+Input columns: one of `path` (a file on the server), `url` and `content` (the file itself, base64). Output: one row per
+clip with `emotion`, `confidence`, one probability per emotion, and `error`, a sentence if the clip could not be used.
+Environment variables of the process that loads it set its limits, see `cfnsr.serve.limits`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mlflow.pyfunc import PythonModel
 from cfnsr.corpus.ravdess import EMOTIONS
 from cfnsr.errors import ClipError, InputError
 from cfnsr.predict import Predictor
-from cfnsr.serve.limits import Limits
+from cfnsr.serve.limits import ServerLimits
 from cfnsr.serve.request import COLUMNS, local_clip
 
 logger = logging.getLogger(__name__)
@@ -32,21 +32,21 @@ class EmotionModel(PythonModel):
 
     def load_context(self, context: Any) -> None:
         """Load the weights that were logged with the model, and the limits of this process."""
-        self._limits = Limits.from_environment()
+        self._limits = ServerLimits.from_environment()
         yunet = context.artifacts.get("yunet")
         weights = Path(context.artifacts["weights"])
         self._predictor = Predictor.from_pretrained(weights, None if yunet is None else Path(yunet))
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """One row a clip, in order; a clip that can't be used has its reason in `error`.
+        """One row per clip, in order; the row of a clip that can't be used has the reason in `error`.
 
         Raises:
-            MlflowException: no clip of the request can be used, or it has too many rows; a server answers with 400 and
-                the reasons.
+            MlflowException: no clip of the request can be used, or it has too many rows; a server answers with 400
+                and the reasons.
         """
         if len(model_input) > self._limits.max_rows:
             raise MlflowException(
-                f"the request has {len(model_input)} rows, and this server takes up to {self._limits.max_rows}: send "
+                f"the request has {len(model_input)} rows, and this server accepts up to {self._limits.max_rows}: send "
                 "several requests",
                 INVALID_PARAMETER_VALUE,
             )
@@ -55,7 +55,7 @@ class EmotionModel(PythonModel):
             reasons = dict.fromkeys(row["error"] for row in rows)
             raise MlflowException("; ".join(reasons) or NOTHING, INVALID_PARAMETER_VALUE)
         table = pd.DataFrame(rows)
-        # JSON has no NaN: a server would answer with text that browsers refuse.
+        # JSON has no NaN; a server would answer with text that browsers reject.
         return table.astype(object).where(table.notna(), None) if table["error"].any() else table
 
     def _row(self, record: dict[Any, Any]) -> dict[str, Any]:
@@ -64,9 +64,9 @@ class EmotionModel(PythonModel):
                 prediction = self._predictor(clip)
         except ClipError as error:
             return _failure(str(error))
-        except InputError:  # of the model's or the server's, not of this clip
+        except InputError:  # of the model or the server, not of this clip
             raise
-        except Exception as error:  # a fault of ours with one clip must not cost the answers for the others
+        except Exception as error:  # a bug with one clip must not lose the answers for the others
             logger.exception("a clip can't be used")
             return _failure(f"the clip can't be used ({type(error).__name__}: {error})")
         return {

@@ -1,4 +1,4 @@
-"""A lock that processes on several machines share, where a file's reaches one machine only."""
+"""A lock that processes on several machines share; a file lock works within one machine only."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from types import TracebackType
 from sqlalchemy import Connection, NullPool, create_engine, text
 
 KEEPALIVE = {"tcp_keepalives_idle": 30, "tcp_keepalives_interval": 10, "tcp_keepalives_count": 6}
-"""s, s and number of the server's signs of life to who holds the lock; without an answer it lets the lock go."""
+"""Seconds, seconds and number of the server's keepalive probes; without an answer it releases the lock."""
 
 
 class DatabaseLock:
     """An advisory lock of PostgreSQL, held by a connection of its own.
 
-    So the server lets it go when the process ends, however that ends, and after a minute and a half when its machine is
-    cut off. Who holds it can enter it again, as a `FileLock`.
+    The server releases it when the process ends, however that ends, and after a minute and a half when its machine is
+    cut off. It is re-entrant, as `FileLock` is.
 
     Args:
-        url: of the database, as SQLAlchemy has it.
-        name: of the lock in that database.
+        url: SQLAlchemy URL of the database.
+        name: name of the lock in that database.
     """
 
     def __init__(self, url: str, name: str) -> None:
@@ -46,7 +46,7 @@ class DatabaseLock:
         self._entered += 1
 
     def release(self) -> None:
-        """Let it go, or do nothing if it is not held."""
+        """Release the lock, or do nothing if it is not held."""
         self._entered = max(0, self._entered - 1)
         if self._connection is not None and not self._entered:
             self._connection.close()

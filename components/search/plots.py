@@ -1,4 +1,4 @@
-"""Pictures of a search: its course, which settings matter, and which go together."""
+"""Plots of a search: its history, the importance of each setting, and how settings combine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Giving up a trial that lags behind the others, in the middle of a fold or between two."""
+"""Pruning of trials that fall behind the others, within a fold or between two."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from cfnsr.training.result import CHOICE
 
 
 class MedianOfStep(optuna.pruners.BasePruner):
-    """Gives a trial up that is worse, at a step, than the median of the completed ones at the same step.
+    """Prunes a trial that is worse, at a step, than the median of the completed ones at the same step.
 
-    Optuna's own `MedianPruner` compares the best that the trial has reported at any step. Here a later report can be
-    lower, when a fold goes badly after a good one, and that is what must be seen.
+    Optuna's own `MedianPruner` compares the best value that a trial has reported at any step. Here a later value can be
+    lower, when a bad fold follows a good one, and must count.
 
     Args:
-        startup_trials: completed trials, before which none is given up.
+        startup_trials: number of completed trials before the first one is pruned.
     """
 
     def __init__(self, startup_trials: int) -> None:
@@ -34,18 +34,17 @@ class MedianOfStep(optuna.pruners.BasePruner):
         return bool(others) and trial.intermediate_values[step] < statistics.median(others)
 
 
-class GiveUp(lightning.Callback):
-    """Reports a trial after each epoch of a fold's last phase, and raises `optuna.TrialPruned` when it lags behind.
+class PruningCallback(lightning.Callback):
+    """Reports a trial after each epoch of a fold's last phase, and raises `optuna.TrialPruned` when it falls behind.
 
-    What is reported is the mean of the finished folds' scores and the best of this fold so far, at the step
-    `fold * longest + epoch`: what the trial's result would be if this fold got no better.
+    The reported value is the mean of the finished folds' scores and the best of this fold so far, which would be the
+    trial's result if this fold did not improve any more; the step is `fold * longest + epoch`.
 
     Args:
         trial: the trial.
-        finished: scores of the folds that are finished.
-        longest: epochs that the phase has in any trial of the study, so that a step is the same epoch of the same fold
-            in all of them.
-        warmup_epochs: of each fold, in which it is not given up.
+        finished: scores of the finished folds.
+        longest: the most epochs that the phase has in any trial of the study, so that a step means the same in all.
+        warmup_epochs: epochs of each fold in which it is not pruned.
     """
 
     def __init__(self, trial: optuna.Trial, finished: Sequence[float], longest: int, warmup_epochs: int = 0) -> None:
@@ -53,7 +52,7 @@ class GiveUp(lightning.Callback):
         self._longest, self._warmup_epochs = longest, warmup_epochs
 
     def state_dict(self) -> dict[str, float]:
-        """The best score so far: a fold that goes on after a kill has not lost it."""
+        """The best score so far, which a resumed fold needs."""
         return {"best": self._best}
 
     def load_state_dict(self, state_dict: dict[str, float]) -> None:

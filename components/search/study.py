@@ -1,9 +1,9 @@
-"""The Optuna study behind a search: where it is kept, who works on it, and what becomes of trials that were killed.
+"""The Optuna study behind a search: its storage, its workers, and the trials of workers that were killed.
 
-Kept in `studies/<name>/journal.log`, which several processes of one machine may work on, or in the PostgreSQL database
-that OPTUNA_STORAGE names, for several machines. A trial whose worker was killed is found and put into the queue again
-with the same parameters: in the file by a lock that each worker holds while it runs a trial, which the system lets go
-when the worker ends; in a database by Optuna's heartbeat.
+The storage is `studies/<name>/journal.log`, which several processes of one machine may use, or the PostgreSQL database
+that OPTUNA_STORAGE names, for several machines. A trial whose worker was killed is queued again with the same
+parameters. With the file, such a trial is recognised by a lock that a worker holds while it runs a trial and that the
+system releases when the worker ends; with a database, by Optuna's heartbeat.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from components.search.pruning import MedianOfStep
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-HEARTBEAT = 30  # s between the signs of life of a trial in a database; after three without one it counts as killed
-RETRIES = 3  # of a trial whose worker was killed: what it drew may be what kills workers
-WAIT = 2.0  # s between two looks at what the other workers do
+HEARTBEAT = 30  # seconds; after three missed ones, a trial in a database counts as killed
+RETRIES = 3  # of a trial whose worker was killed: its parameters may be the cause
+WAIT = 2.0  # seconds between two checks of the other workers
 
 Objective = Callable[[Trial], float]
 
@@ -41,13 +41,13 @@ warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning
 
 
 class HopelessTrialError(Exception):
-    """What a trial drew can't be trained; the search goes on with others."""
+    """A trial's settings can't be trained; the search continues with other trials."""
 
 
 class TrialSeededSampler(optuna.samplers.BaseSampler):
-    """TPE whose draws depend on the seed and the trial's number alone.
+    """TPE whose draws depend on the seed and the trial's number only.
 
-    A sampler seeded once a process would repeat its first draws in every worker and after every restart.
+    A sampler that is seeded once per process would repeat its first draws in every worker and after every restart.
 
     Args:
         settings: `seed` and `startup_trials` are used.
@@ -89,11 +89,11 @@ class TrialSeededSampler(optuna.samplers.BaseSampler):
 
 
 class SharedStudy:
-    """One worker's view of a study that others may be working on.
+    """A study that several workers may share, as one of them sees it.
 
     Args:
-        folder: of the study; its name is the study's.
-        settings: of the search.
+        folder: where the study is kept; its name is the study's.
+        settings: the search.
 
     Raises:
         InputError: the database that OPTUNA_STORAGE names can't be reached.
@@ -103,10 +103,10 @@ class SharedStudy:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self._settings = folder, settings
         with _database_needed():
-            # Held from the decision to begin a trial until the trial's own lock is held.
+            # Held from the decision to start a trial until the trial's own lock is held.
             self._turn = _lock(folder, "turn")
             self.once = _lock(folder, "finish")
-            """For what one worker alone does, before the trials and after them."""
+            """Held for what a single worker does, before and after the trials."""
             with self._turn:
                 self.study = optuna.create_study(
                     storage=_storage(folder),
@@ -118,10 +118,10 @@ class SharedStudy:
                 )
 
     def work(self, objective: Objective) -> None:
-        """Run trials until the study has as many as it is to have, and those of other workers have ended too.
+        """Run trials until the study has enough of them and those of other workers have ended too.
 
-        A trial that ends with `HopelessTrialError` counts as one that failed; any other error puts it back into the
-        queue, `RETRIES` times, and ends this worker.
+        A trial that ends with `HopelessTrialError` counts as failed; any other error queues it again, up to `RETRIES`
+        times, and ends this worker.
         """
         while True:
             with self._turn:
@@ -146,7 +146,7 @@ class SharedStudy:
                 _queue_again(self.study, self._frozen(trial.number))
                 raise
             finally:
-                self._turn.acquire()  # for the `with` in `work`; also, Optuna ends the trial before others look at it
+                self._turn.acquire()  # for the `with` in `work`; Optuna also ends the trial before others see it
 
     def _wanted(self) -> bool:
         replaced = {number for trial in self.study.trials for number in _history(trial)}
@@ -177,7 +177,7 @@ class SharedStudy:
 
 
 def first_number(trial: FrozenTrial) -> int:
-    """The number of a trial, or, if it is another try of one, that one's: what both have in common."""
+    """The number of a trial, or of the first attempt if it is a retry."""
     return _history(trial)[0] if _history(trial) else trial.number
 
 
@@ -190,7 +190,7 @@ def _queue_again(study: optuna.Study, trial: FrozenTrial) -> None:
 
 
 def _lock(folder: Path, name: str) -> FileLock | DatabaseLock:
-    """What all workers on a study share; the database's reaches other machines, a file's only this one's."""
+    """A lock that all workers on a study share: across machines with a database, on this machine with a file."""
     url = os.environ.get("OPTUNA_STORAGE", "")
     if url.startswith("postgresql"):
         return DatabaseLock(url, f"{folder.name}/{name}")
@@ -211,9 +211,9 @@ def _storage(folder: Path) -> optuna.storages.BaseStorage:
 
 
 def _journal(path: Path) -> JournalStorage:
-    """A study in a file. A line that a full disk or a power cut left unfinished is dropped: no study could be read past
-    it, and what it said was not confirmed to anybody."""
-    lock = JournalFileSymlinkLock(str(path))  # the backend's own, so that nobody is in the middle of writing
+    """A study in a file. A line that a full disk or a power failure left unfinished is dropped: the study could not be
+    read past it, and nobody relies on it, as it was never confirmed."""
+    lock = JournalFileSymlinkLock(str(path))  # the backend's own, so that no process is writing
     lock.acquire()
     try:
         if path.exists() and not (content := path.read_bytes()).endswith(b"\n"):
@@ -227,7 +227,7 @@ def _journal(path: Path) -> JournalStorage:
 def _database_needed() -> Iterator[None]:
     try:
         yield
-    except Exception as error:  # SQLAlchemy's and the driver's own; all of them mean the same here
+    except Exception as error:  # of SQLAlchemy or the driver, with many classes for one cause
         if not os.environ.get("OPTUNA_STORAGE"):
             raise
         raise InputError(

@@ -12,10 +12,10 @@ from components.tracking.outbox import Outbox
 
 
 class PhaseLogger(Logger):
-    """Keeps metrics as `<phase>-<metric>`.
+    """Logs metrics as `<phase>-<metric>`.
 
     Args:
-        outbox: of the fold's run.
+        outbox: the outbox of the fold's run.
         phase: `audio`, `video` or `fusion`.
     """
 
@@ -30,15 +30,15 @@ class PhaseLogger(Logger):
 
     @property
     def version(self) -> str:
-        """There is one only."""
+        """Empty: a phase is logged once."""
         return ""
 
     @rank_zero_only
     def log_hyperparams(self, *_: Any, **__: Any) -> None:
-        """Nothing: the settings are params of the parent run."""
+        """Nothing: the settings are logged to the parent run."""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Keep the metrics of a step, without Lightning's own count of epochs."""
+        """Log the metrics of a step."""
         values = {f"{self._phase}-{name}": float(value) for name, value in metrics.items()}
         self._outbox.metrics(values, step or 0)

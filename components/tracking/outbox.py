@@ -1,7 +1,7 @@
-"""What a run measures, written to disk first and delivered to MLflow from there: an outage costs nothing.
+"""Measurements are written to disk first and delivered to MLflow from there, so that an outage loses nothing.
 
-A file a run, `runs/.outbox/<run id>.jsonl`, an entry a line. Delivering the same entry twice does no harm (MLflow keeps
-one of two metrics with the same key, step, time and value), so entries are dropped only after the server has them.
+One file per run, `runs/.outbox/<run id>.jsonl`, one entry per line. Delivering an entry twice does no harm (MLflow
+keeps one of two metrics with equal key, step, time and value), so entries are dropped only after the server has them.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from cfnsr.config.layout import Layout
 from cfnsr.files import write_text
 
 INTERVAL = 5.0
-"""s between deliveries while a run measures."""
-BATCH = 1000  # metrics; the most that MLflow takes at once
+"""Seconds between deliveries while a run is active."""
+BATCH = 1000  # metrics, the most that MLflow accepts at once
 
 logger = logging.getLogger(__name__)
 
 
 def outbox_folder(layout: Layout) -> Path:
-    """Where all runs of a project keep what is not delivered yet."""
+    """Where the runs of a project keep what is not delivered yet."""
     return layout.root / "runs" / ".outbox"
 
 
@@ -38,8 +38,8 @@ class Outbox:
 
     Args:
         folder: see `outbox_folder`.
-        server: that has the run.
-        run_id: of that run.
+        server: tracking URI of the server that has the run.
+        run_id: the MLflow run.
     """
 
     def __init__(self, folder: Path, server: str, run_id: str) -> None:
@@ -47,18 +47,18 @@ class Outbox:
         self._file = folder / f"{run_id}.jsonl"
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
-        """Keep figures, measured now."""
+        """Add metrics, measured now."""
         self._append({"metrics": dict(values), "step": step, "time": _now()})
 
     def status(self, status: str) -> None:
-        """Keep the run's status: RUNNING, or how it ended."""
+        """Add the run's status: RUNNING, or how it ended."""
         self._append({"status": status, "time": _now()})
 
     def deliver(self) -> bool:
-        """Send what is kept.
+        """Send what has been added.
 
         Returns:
-            Whether nothing is left here; False if the server is away or does not know the run.
+            Whether nothing is left; False if the server does not answer or does not know the run.
         """
         from mlflow.exceptions import MlflowException
 
@@ -74,7 +74,7 @@ class Outbox:
 
     @contextmanager
     def delivering(self) -> Iterator[None]:
-        """While the block works, deliver in the background, so that it never waits for the server; then once more."""
+        """Deliver in the background while the block runs, and once more at its end."""
         done = threading.Event()
 
         def work() -> None:
@@ -90,19 +90,19 @@ class Outbox:
             thread.join()
             if not self.deliver():
                 logger.warning(
-                    "the MLflow server is away: what was measured is kept in %s; once the server is back, the next "
-                    "start of the run or `python -m components.tracking.runs deliver` sends it",
+                    "the MLflow server does not answer: measurements are kept in %s; the next start of the run or "
+                    "`python -m components.deliver` sends them once the server is back",
                     self._file,
                 )
 
     def _locked(self) -> FileLock:
-        """Held for moments only, never while the server is waited for."""
+        """Held briefly, never while waiting for the server."""
         return FileLock(self._file.with_name(".lock"))
 
     def _content(self) -> bytes:
         if not self._file.exists():
             return b""
-        with self._locked():  # else half of a line that is being written; meanwhile somebody may have delivered it
+        with self._locked():  # no half-written line; meanwhile another process may have delivered the file
             return self._file.read_bytes() if self._file.exists() else b""
 
     def _append(self, entry: Mapping[str, Any]) -> None:
@@ -112,7 +112,7 @@ class Outbox:
             try:
                 file.write(json.dumps(entry) + "\n")
                 file.flush()
-            except OSError:  # the disk is full; half a line would spoil the next one
+            except OSError:  # a full disk; half a line would damage the next one
                 os.truncate(self._file, before)
                 raise
 
@@ -120,13 +120,13 @@ class Outbox:
         for line in content.splitlines():
             try:
                 yield json.loads(line)
-            except ValueError:  # a machine that went down while it was written
-                logger.warning("run %s: a damaged line is left out: %r", self._run_id, line)
+            except ValueError:  # the machine crashed while it was written
+                logger.warning("run %s: a damaged line is skipped: %r", self._run_id, line)
 
     def _drop(self, delivered: bytes) -> bool:
         with self._locked():
             content = self._file.read_bytes() if self._file.exists() else b""
-            if not content.startswith(delivered):  # somebody else has delivered and dropped it
+            if not content.startswith(delivered):  # another process has delivered and dropped it
                 return not content
             rest = content[len(delivered) :]
             if rest:
@@ -155,10 +155,10 @@ class Outbox:
 
 
 def deliver_all(layout: Layout, server: str) -> tuple[int, int]:
-    """Send what all runs of a project keep.
+    """Deliver the measurements of all runs of a project.
 
     Returns:
-        How many runs were delivered, and how many still keep something.
+        The number of runs that were delivered, and of those that were not.
     """
     outboxes = [Outbox(path.parent, server, path.stem) for path in sorted(outbox_folder(layout).glob("*.jsonl"))]
     delivered = [outbox.deliver() for outbox in outboxes]

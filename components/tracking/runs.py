@@ -1,9 +1,7 @@
-"""MLflow, as the steps use it: one parent run a training, one child run a fold.
+"""The MLflow runs of a training: one parent run, and one child run per fold.
 
-The server is `cfnsr.registry.tracking_uri`. A training run keeps the ids of its MLflow runs in its folder, so that a
-restarted one goes on in the same runs. What is measured goes through an outbox, see `components.tracking.outbox`.
-
-`python -m components.tracking.runs deliver` sends what an outage of the server has left there.
+The server is `cfnsr.registry.tracking_uri`. A training keeps the ids of its MLflow runs in its folder, so that it
+continues in the same runs after an interruption. Measurements pass through an outbox, see `components.tracking.outbox`.
 """
 
 from __future__ import annotations
@@ -11,14 +9,13 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-import logging
 import os
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.request import url2pathname
 
 import yaml
 from filelock import FileLock
@@ -26,15 +23,16 @@ from filelock import FileLock
 from cfnsr.config.load import Settings
 from cfnsr.errors import InputError
 from cfnsr.files import write_text
-from cfnsr.registry import ARTIFACTS, follow_move, tracking_uri, unreachable
-from components.tracking.outbox import Outbox, deliver_all, outbox_folder
+from cfnsr.registry import ARTIFACTS, tracking_uri, unreachable
+from components.tracking.outbox import Outbox, outbox_folder
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
     from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
 
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # one file each: bars only clutter the log
-# MLflow's client tries for minutes; here the outbox and the flow's tasks know better when to try again.
+# MLflow's client retries for minutes by default; here the outbox and the flow's tasks decide when to retry.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 
@@ -42,20 +40,18 @@ EXPERIMENT = "cfn-sr"
 REGISTERED_MODEL = "cfn-sr"
 PARENT = "train"
 COMMIT = "mlflow.source.git.commit"
-"""Tag: the commit that a training began with."""
+"""Tag: the commit from which a training was started."""
 ENVIRONMENT = "environment.txt"
-"""Artifact: the packages that a training began with."""
+"""Artifact: the packages with which a training was started."""
 RUN_FILE = "mlflow.json"
-
-logger = logging.getLogger(__name__)
+DATA_STAGES = ("download", "manifest", "faces", "mfcc")
 
 
 @contextmanager
 def mlflow_at(root: Path) -> Iterator[None]:
-    """Inside, MLflow's module functions talk to this project's server.
+    """Inside the block, MLflow's module functions use this project's server.
 
-    They need `set_tracking_uri`, which also sets MLFLOW_TRACKING_URI for the whole process. That would then speak for
-    every project that is opened later, so it is put back.
+    They need `set_tracking_uri`, which also sets MLFLOW_TRACKING_URI for the whole process, so it is restored.
     """
     import mlflow
 
@@ -64,7 +60,7 @@ def mlflow_at(root: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        mlflow.set_tracking_uri(None)  # type: ignore[arg-type]  # back to what the variable says
+        mlflow.set_tracking_uri(None)  # type: ignore[arg-type]  # back to the variable
         os.environ.pop("MLFLOW_TRACKING_URI", None)
         if before is not None:
             os.environ["MLFLOW_TRACKING_URI"] = before
@@ -73,7 +69,7 @@ def mlflow_at(root: Path) -> Iterator[None]:
 def open_store(root: Path) -> MlflowClient:
     """A client of this project's server, or of its database.
 
-    The first one makes a database's tables, and MLflow lets two at once fail there, so processes take turns.
+    The first client creates a database's tables, where MLflow fails if two do so at once, so processes take turns.
     """
     from mlflow import MlflowClient
     from sqlalchemy import make_url
@@ -81,14 +77,17 @@ def open_store(root: Path) -> MlflowClient:
     server = tracking_uri(root)
     with ExitStack() as stack:
         if server.startswith("sqlite:") and (database := make_url(server).database):
-            with suppress(OSError):  # who may not write there makes no tables either
+            with suppress(OSError):  # without write permission, no tables are created either
                 stack.enter_context(FileLock(f"{database}.lock"))
-        follow_move(root)
         return MlflowClient(server)
 
 
 class RunTracker:
-    """The MLflow runs of one training run."""
+    """The MLflow runs of one training.
+
+    Args:
+        settings: name the project and the folder of the training.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -98,9 +97,9 @@ class RunTracker:
         self.client = open_store(self._root)
 
     def known(self, name: str) -> str | None:
-        """Id of the run that this training has under a name on this server; None if there is none (any more).
+        """Id of the MLflow run that this training has under a name on this server; None if it has none (any more).
 
-        While the server is away the newest id is taken to be there still.
+        While the server does not answer, the newest id is assumed to exist.
         """
         from mlflow.exceptions import MlflowException
 
@@ -114,16 +113,16 @@ class RunTracker:
         return None
 
     def parent(self) -> str:
-        """Id of the parent run, made if there is none."""
+        """Id of the parent run, which is created if there is none."""
         return self.known(PARENT) or self._create(PARENT, f"train {self._settings.layout.run.name}", {})
 
     def fold(self, index: int) -> str:
-        """Id of a fold's child run, made if there is none."""
+        """Id of a fold's child run, which is created if there is none."""
         name = f"fold-{index}"
         run_id = self.known(name)
         if run_id is None:
             run_id = self._create(name, name, {"mlflow.parentRunId": self.parent()})
-            self.client.update_run(run_id, status="SCHEDULED")  # `running` says when it is its turn
+            self.client.update_run(run_id, status="SCHEDULED")  # until `running`
         return run_id
 
     def outbox(self, run_id: str) -> Outbox:
@@ -131,111 +130,124 @@ class RunTracker:
         return Outbox(outbox_folder(self._settings.layout), self.server, run_id)
 
     def phase_logger(self, run_id: str, phase: str) -> Logger:
-        """Lightning's way to log the phase of a fold: its metrics go to the run as `<phase>-<metric>`."""
+        """Lightning's logger for the phase of a fold: its metrics are logged to the run as `<phase>-<metric>`."""
         from components.tracking.logger import PhaseLogger
 
         return PhaseLogger(self.outbox(run_id), phase)
 
     def describe(self, tags: Mapping[str, str], params: Mapping[str, Any]) -> None:
-        """Say what the training is made from. Can be repeated: a kill in between loses nothing.
+        """Log what the training is made from. Can be repeated: a kill in between loses nothing.
 
-        The commit and the environment are those of the first time, when the training began.
+        The commit and the environment are those with which the training was started first.
         """
         from mlflow.entities import Param, RunTag
 
-        source, known = source_tags(self._root), self.client.get_run(self.parent()).data.tags
-        described = dict(tags) if COMMIT in known else {**tags, **source}
+        run_id = self.parent()
+        known = self.client.get_run(run_id).data.tags
+        described = dict(tags) if COMMIT in known else {**tags, **source_tags(self._root)}
         self.client.log_batch(
-            self.parent(),
+            run_id,
             tags=[RunTag(name, value) for name, value in described.items()],
             params=[Param(name, str(value)) for name, value in params.items()],
         )
-        if ENVIRONMENT not in {item.path for item in self.client.list_artifacts(self.parent())}:
-            self.client.log_text(self.parent(), environment(), ENVIRONMENT)
+        if ENVIRONMENT not in {item.path for item in self.client.list_artifacts(run_id)}:
+            self.client.log_text(run_id, environment(), ENVIRONMENT)
         if (self._root / "dvc.lock").exists():
-            self.client.log_artifact(self.parent(), str(self._root / "dvc.lock"))
+            self.client.log_artifact(run_id, str(self._root / "dvc.lock"))
 
     @contextmanager
     def running(self, run_id: str) -> Iterator[None]:
-        """The run's status while the block works and after it: FINISHED, FAILED, or KILLED by Ctrl-C or SIGTERM.
+        """The run's status: RUNNING inside the block, then FINISHED, FAILED, or KILLED by Ctrl-C or SIGTERM.
 
-        What the block puts into the run's outbox is delivered meanwhile; the block never waits for the server.
+        What the block puts into the run's outbox is delivered in the background; the block never waits for the server.
         """
         outbox = self.outbox(run_id)
         with outbox.delivering():
             outbox.status("RUNNING")
             try:
                 yield
-            except BaseException as error:  # Prefect has a class of its own for SIGTERM, which is no Exception either
+            except BaseException as error:  # Prefect's exception for SIGTERM is no Exception either
                 outbox.status("FAILED" if isinstance(error, Exception) else "KILLED")
                 raise
             outbox.status("FINISHED")
 
     def abandon(self) -> None:
-        """Close what is still open: the training is given up for one with other settings, data or code."""
+        """Close the runs that are still open: the training is given up for one with other settings, data or code."""
         for name in self._ids():
             run_id = self.known(name)
             if run_id is not None and self.client.get_run(run_id).info.status in ("RUNNING", "SCHEDULED"):
                 self.client.set_terminated(run_id, "KILLED")
 
-    def _ids(self) -> dict[str, list[str]]:
-        """Of the runs by their name here, on whichever servers; ids are unique, so only one server knows each."""
-        return json.loads(self._file.read_text()) if self._file.exists() else {}
-
     def create(self, title: str, tags: Mapping[str, str]) -> str:
-        """Make a run that no training keeps. Returns its id."""
+        """Create a run that does not belong to a training. Returns its id."""
         tags = {"mlflow.runName": title, "profile": self._settings.profile, **tags}
         return str(self.client.create_run(self._experiment(), tags=tags).info.run_id)
 
+    def version(self, run_id: str) -> ModelVersion | None:
+        """The model version that a run registered, with its aliases; None if there is none."""
+        for version in self.client.search_model_versions(f"name = '{REGISTERED_MODEL}'"):
+            if version.run_id == run_id:
+                return self.client.get_model_version(REGISTERED_MODEL, version.version)  # a search omits aliases
+        return None
+
+    def _ids(self) -> dict[str, list[str]]:
+        """Ids of the runs by their name here, on any server: ids are unique, so each is known to one server only."""
+        return json.loads(self._file.read_text()) if self._file.exists() else {}
+
     def _create(self, name: str, title: str, tags: Mapping[str, str]) -> str:
-        self._experiment()
-        back = self.known(name)  # it was deleted with the experiment
-        if back is not None:
-            return back
         run_id = self.create(title, tags)
         run = self._settings.layout.run
-        with FileLock(run.with_name(f"{run.name}.ids.lock")):  # folds side by side are processes of their own
+        with FileLock(run.with_name(f"{run.name}.ids.lock")):  # folds side by side are separate processes
             ids = self._ids()
             ids.setdefault(name, []).append(run_id)
             write_text(self._file, json.dumps(ids, indent=2) + "\n")
         return run_id
 
     def _experiment(self) -> str:
-        """Id of the experiment, made if there is none, and brought back if it was deleted: its name stays taken.
+        """Id of the experiment, which is created if there is none.
 
-        Others may do the same at the same moment.
+        Raises:
+            InputError: it was deleted in MLflow, or it keeps its artifacts in another folder than this project's.
         """
+        from mlflow.exceptions import MlflowException
+
+        # A server knows where its artifacts go; a database would put them in ./mlruns of the current folder.
+        artifacts = self._root.resolve() / ARTIFACTS if self.server.startswith("sqlite:") else None
         experiment = self.client.get_experiment_by_name(EXPERIMENT)
         if experiment is None:
-            # A server knows where its artifacts go; a database would put them in ./mlruns of whatever folder this is.
-            local = self.server.startswith("sqlite:")
-            artifacts = (self._root.resolve() / ARTIFACTS).as_uri() if local else None
-            with _done_by_another("RESOURCE_ALREADY_EXISTS"):
-                return self.client.create_experiment(EXPERIMENT, artifact_location=artifacts)
-            experiment = self.client.get_experiment_by_name(EXPERIMENT)
+            try:
+                return self.client.create_experiment(
+                    EXPERIMENT, artifact_location=None if artifacts is None else artifacts.as_uri()
+                )
+            except MlflowException as error:  # another process created it a moment ago
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+                experiment = self.client.get_experiment_by_name(EXPERIMENT)
+        assert experiment is not None
         if experiment.lifecycle_stage == "deleted":
-            with _done_by_another("RESOURCE_DOES_NOT_EXIST"):  # among the deleted ones
-                self.client.restore_experiment(experiment.experiment_id)
-                logger.warning("the experiment %s had been deleted in MLflow; it is back, with its runs", EXPERIMENT)
+            raise InputError(
+                f"the experiment {EXPERIMENT} was deleted in MLflow; restore it (`mlflow experiments restore "
+                f"--experiment-id {experiment.experiment_id}`), or delete it for good (`mlflow gc`)."
+            )
+        if artifacts is not None:
+            _check_place(Path(url2pathname(experiment.artifact_location.removeprefix("file://"))), artifacts)
         return str(experiment.experiment_id)
 
 
-@contextmanager
-def _done_by_another(code: str) -> Iterator[None]:
-    """What the block asks for was done a moment before, as the error with this code says."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        yield
-    except MlflowException as error:
-        if error.error_code != code:
-            raise
+def _check_place(recorded: Path, artifacts: Path) -> None:
+    """Refuse to write into the folder from which a project was moved or copied; MLflow records absolute paths."""
+    if recorded != artifacts and recorded.resolve() != artifacts:
+        raise InputError(
+            f"mlflow.db keeps its files in {recorded}, because the project was moved or copied from there; move it "
+            f"back, link the old folder to the new one (`ln -s {artifacts.parent} {recorded.parent}`), or delete "
+            "mlflow.db to start without the earlier runs."
+        )
 
 
 def source_tags(root: Path) -> dict[str, str]:
-    """What the run was made from: git commit, whether the tree was clean, and a hash of dvc.lock.
+    """What the run was made from: the git commit, whether the working tree was clean, and a hash of dvc.lock.
 
-    The hash is of the data stages' entries: DVC adds the one of `train` only after `train` has ended.
+    The hash covers the data stages only: DVC writes the entry of `train` after `train` has ended.
     """
     tags = {}
     commit = git(root, "rev-parse", "HEAD")
@@ -244,13 +256,13 @@ def source_tags(root: Path) -> dict[str, str]:
         tags["git_clean"] = str(git(root, "status", "--porcelain", "--untracked-files=no") == "").lower()
     if (root / "dvc.lock").exists():
         stages = yaml.safe_load((root / "dvc.lock").read_text())["stages"]
-        data = json.dumps({name: entry for name, entry in stages.items() if name != "train"}, sort_keys=True)
+        data = json.dumps({name: entry for name, entry in stages.items() if name in DATA_STAGES}, sort_keys=True)
         tags["dvc_lock_data_sha256"] = hashlib.sha256(data.encode()).hexdigest()
     return tags
 
 
 def environment() -> str:
-    """Installed packages, one `name==version` a line."""
+    """Installed packages, one `name==version` per line."""
     packages = {dist.metadata["Name"]: dist.version for dist in importlib.metadata.distributions()}
     return "".join(
         f"{name}=={version}\n" for name, version in sorted(packages.items(), key=lambda item: item[0].lower())
@@ -269,34 +281,9 @@ def flatten(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def git(root: Path, *arguments: str) -> str | None:
-    """What git says in a folder; None where it says no, or is not there."""
+    """Output of a git command in a folder; None if it fails or git is not installed."""
     try:
         done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout.strip()
-
-
-def deliver(settings: Settings) -> None:
-    """Send what an outage has left undelivered.
-
-    Raises:
-        InputError: something could not be delivered.
-    """
-    tracker = RunTracker(settings)
-    delivered, left = deliver_all(settings.layout, tracker.server)
-    if left:
-        raise InputError(
-            f"{left} runs could not be delivered to {tracker.server}: it does not answer, or they are "
-            "another server's; what they measured is kept."
-        )
-    print(f"{delivered} runs delivered to {tracker.server}")
-
-
-if __name__ == "__main__":
-    from components.step import run_step
-
-    if sys.argv[1:2] != ["deliver"]:
-        sys.exit("usage: python -m components.tracking.runs deliver [--params FILE]")
-    del sys.argv[1]
-    run_step(deliver, __doc__)

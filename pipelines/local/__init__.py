@@ -1,1 +1,1 @@
-"""Everything that runs on this machine alone: servers, workers, and flows without a server."""
+"""Services that run on one machine, and starting runs on them."""

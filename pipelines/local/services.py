@@ -1,14 +1,15 @@
-"""The servers of one machine: `python -m pipelines.local.services up` starts, `status` checks, `down` ends them.
+"""The services of one machine: `python -m pipelines.local.services up` starts them, `status` lists, `down` ends them.
 
-Prefect server, MLflow server (on the same mlflow.db that the steps use without it), a worker of the pool `local`, and a
-worker of the pool `gpu` for each GPU. What they write lies in `.services/`; `prefect.toml` tells every `prefect`
-command in the project's folder where the server is.
+They are a Prefect server, an MLflow server (on the same mlflow.db that the steps use without it), a worker for the work
+pool `local`, and a worker for the pool `gpu` on each GPU. Supervisor runs them as `supervisord.conf` says and restarts
+those that crash. Databases and logs are in `.services/`; `prefect.toml` tells every `prefect` command in the project's
+folder where the server is.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import hashlib
 import os
 import shutil
 import socket
@@ -17,217 +18,163 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from xmlrpc.client import Fault, ServerProxy
 
 import psutil
 import requests
+from supervisor.xmlrpc import SupervisorTransport
 
 from cfnsr.errors import InputError, exit_with_sentence
 from cfnsr.files import write_text
-from cfnsr.registry import ARTIFACTS, database_uri, follow_move
+from cfnsr.registry import ARTIFACTS, database_uri
 
-LEAN_MLFLOW = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-"""The server's engine for jobs, which nothing here uses: eight more processes with 2 GB that are never quite idle."""
+CONFIG = Path(__file__).with_name("supervisord.conf")
+MLFLOW_OPTIONS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+"""Turns off the MLflow server's job engine: unused here, and eight more processes with 2 GB that are never idle."""
 HOST = "127.0.0.1"
-START = 180.0  # s for a server to answer; a first start makes its database
-STOP = 15.0  # s to end by itself before it is killed
-RECORD = "processes.json"
+START_TIMEOUT = 180.0  # s for a server to answer; the first start creates its database
+STOP_TIMEOUT = 15.0  # s from SIGTERM to SIGKILL
+OWNER = "CFNSR_SERVICES"
+"""Environment variable of every process started here, so that they can be found even after Supervisor was killed."""
 
 
-@dataclass(frozen=True)
-class Machine:
-    """Where the services of this machine listen and what they know.
+def up(root: Path, mlflow_port: int, prefect_port: int) -> Mapping[str, str]:
+    """Start the services that are not running, create the work pools and deploy the flows.
 
     Args:
         root: the project's root.
-        prefect_port: of the Prefect server.
-        mlflow_port: of the MLflow server.
-    """
-
-    root: Path
-    prefect_port: int
-    mlflow_port: int
-
-    @property
-    def folder(self) -> Path:
-        """Databases, logs and the record of the processes."""
-        return self.root / ".services"
-
-    @property
-    def toml(self) -> Path:
-        """What `prefect` commands in the project's folder read."""
-        return self.root / "prefect.toml"
-
-    @property
-    def prefect_api(self) -> str:
-        """Of the Prefect server."""
-        return f"http://{HOST}:{self.prefect_port}/api"
-
-    @property
-    def mlflow(self) -> str:
-        """The MLflow server."""
-        return f"http://{HOST}:{self.mlflow_port}"
-
-    def environment(self) -> dict[str, str]:
-        """For programs that work with these services, wherever a worker starts them."""
-        return {
-            **os.environ,
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
-            "PYTHONPATH": str(self.root),
-            "CFNSR_ROOT": str(self.root),
-            "MLFLOW_TRACKING_URI": self.mlflow,
-            "PREFECT_API_URL": self.prefect_api,
-            "PREFECT_HOME": str(self.folder / "prefect"),
-            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-            "PREFECT_SERVER_LOGS_STREAM_OUT_ENABLED": "true",  # `--watch` shows the log
-            "PREFECT_SERVER_LOGS_STREAM_PUBLISHING_ENABLED": "true",
-            "DO_NOT_TRACK": "1",
-            **LEAN_MLFLOW,
-        }
-
-
-def up(machine: Machine) -> None:
-    """Start the services, make the work pools and deploy the flows.
-
-    Raises:
-        InputError: they run already, a port is taken, or one of them does not start. Nothing is left running then.
-    """
-    if _running(machine):
-        raise InputError("the services of this project are running already; `make down` ends them.")
-    for port, variable in ((machine.prefect_port, "PREFECT_PORT"), (machine.mlflow_port, "MLFLOW_PORT")):
-        _check_free(port, variable)
-    machine.folder.mkdir(exist_ok=True)
-    try:
-        _start_servers(machine)
-        _deploy(machine)
-        _start_workers(machine)
-    except BaseException:
-        down(machine)
-        raise
-
-
-def _start_servers(machine: Machine) -> None:
-    follow_move(machine.root)
-    artifacts = (machine.root / ARTIFACTS).as_uri()
-    # Artifacts go straight to the folder, as they do without a server, so that the same runs work both ways.
-    mlflow = ["--backend-store-uri", database_uri(machine.root), "--default-artifact-root", artifacts]
-    mlflow += ["--no-serve-artifacts", "--host", HOST, "--port", str(machine.mlflow_port)]
-    _start(machine, "mlflow", ["mlflow", "server", *mlflow])
-    _start(machine, "prefect", ["prefect", "server", "start", "--host", HOST, "--port", str(machine.prefect_port)])
-    _await(machine, "mlflow", f"{machine.mlflow}/health")
-    _await(machine, "prefect", f"{machine.prefect_api}/health")
-    write_text(machine.toml, f'home = "{machine.folder / "prefect"}"\n\n[api]\nurl = "{machine.prefect_api}"\n')
-
-
-def _deploy(machine: Machine) -> None:
-    """A GPU runs one flow at a time; without one the pool `gpu` exists all the same, for workers elsewhere."""
-    _prefect(machine, "work-pool", "create", "local", "--type", "process", "--overwrite")
-    limit = str(max(1, _gpus()))
-    _prefect(machine, "work-pool", "create", "gpu", "--type", "process", "--overwrite")
-    _prefect(machine, "work-pool", "set-concurrency-limit", "gpu", limit)
-    _prefect(machine, "--no-prompt", "deploy", "--all")
-
-
-def _start_workers(machine: Machine) -> None:
-    _start(machine, "worker-local", ["prefect", "worker", "start", "--pool", "local", "--name", "local"])
-    for index in range(_gpus()):
-        command = ["prefect", "worker", "start", "--pool", "gpu", "--name", f"gpu-{index}", "--limit", "1"]
-        _start(machine, f"worker-gpu-{index}", command, {"CUDA_VISIBLE_DEVICES": str(index)})
-
-
-def down(machine: Machine) -> list[str]:
-    """End the services, workers first, and what they have started.
+        mlflow_port: port of the MLflow server, if Supervisor is not running yet.
+        prefect_port: port of the Prefect server, likewise.
 
     Returns:
-        Names of those that were running.
-    """
-    processes = _running(machine)
-    for name in reversed(processes):
-        _end(processes[name])
-    machine.toml.unlink(missing_ok=True)
-    (machine.folder / RECORD).unlink(missing_ok=True)
-    return list(processes)
-
-
-def check(machine: Machine) -> list[str]:
-    """Names of the services.
+        The services' environment.
 
     Raises:
-        InputError: one of them is not running; flow runs may wait for it forever.
+        InputError: a port is taken, or a server does not start.
     """
-    known, alive = _record(machine), _running(machine)
-    if not known:
-        raise InputError("no services of this project are running, so no worker either; `make up` starts them.")
-    dead = [name for name in known if name not in alive]
-    if dead:
-        raise InputError(f"{', '.join(dead)} ended; {machine.folder} has the logs, `make down up` starts all again.")
-    return list(alive)
+    if _states(root):
+        environment = psutil.Process(_supervisor(root).getPID()).environ()
+    else:
+        environment = _launch(root, mlflow_port, prefect_port)
+    for name in ("mlflow", "prefect"):
+        with suppress(Fault):  # it is running already
+            _supervisor(root).startProcess(name, False)
+    _await_server(root, "mlflow", f"{environment['MLFLOW_TRACKING_URI']}/health")
+    _await_server(root, "prefect", f"{environment['PREFECT_API_URL']}/health")
+    text = f'home = "{environment["PREFECT_HOME"]}"\n\n[api]\nurl = "{environment["PREFECT_API_URL"]}"\n'
+    write_text(root / "prefect.toml", text)
+    for pool in ("local", "gpu"):  # without a GPU here, the pool `gpu` is for workers on other machines
+        _run(root, environment, "prefect", "work-pool", "create", pool, "--type", "process", "--overwrite")
+    limit = str(max(1, int(environment["GPU_COUNT"])))  # one flow run per GPU
+    _run(root, environment, "prefect", "work-pool", "set-concurrency-limit", "gpu", limit)
+    _run(root, environment, "prefect", "--no-prompt", "deploy", "--all")
+    _supervisor(root).startAllProcesses(False)
+    return environment
 
 
-def _end(process: psutil.Process) -> None:
-    try:
-        everyone = [process, *process.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return
-    for one in everyone:
-        _signal(one, "terminate")
-    _, alive = psutil.wait_procs(everyone, STOP)
-    for one in alive:
-        _signal(one, "kill")
-    psutil.wait_procs(alive, STOP)
+def status(root: Path) -> list[str]:
+    """Return the names of the services.
+
+    Raises:
+        InputError: some are not running, so flow runs might wait forever.
+    """
+    if not (states := _states(root)):
+        raise InputError("the services of this project are not running; `make up` starts them.")
+    if missing := [name for name, state in states.items() if state not in ("STARTING", "RUNNING")]:
+        raise InputError(f"not running: {', '.join(missing)}; {root / '.services'} has the logs, `make up` restarts.")
+    return list(states)
 
 
-def _signal(process: psutil.Process, method: str) -> None:
-    with suppress(psutil.NoSuchProcess):
-        getattr(process, method)()
+def down(root: Path) -> list[str]:
+    """End the services, workers first, and everything they started. Returns the names of those that were running."""
+    names = list(_states(root))
+    if names:
+        supervisor = psutil.Process(_supervisor(root).getPID())
+        _supervisor(root).shutdown()
+        psutil.wait_procs([supervisor], STOP_TIMEOUT * (1 + len(names)))
+    remaining = processes(root)
+    names = names or sorted({process.name() for process in remaining})
+    for signal in ("terminate", "kill"):
+        for process in remaining:
+            with suppress(psutil.NoSuchProcess):
+                getattr(process, signal)()
+        _, remaining = psutil.wait_procs(remaining, STOP_TIMEOUT)
+    for path in (root / "prefect.toml", Path(_socket(root))):
+        path.unlink(missing_ok=True)
+    return names
 
 
-def _start(machine: Machine, name: str, command: list[str], extra: Mapping[str, str] | None = None) -> None:
-    """Start a program that outlives this one, and remember it."""
-    with (machine.folder / f"{name}.log").open("w") as log:
-        process = subprocess.Popen(
-            [str(Path(sys.executable).parent / command[0]), *command[1:]],
-            cwd=machine.folder,  # not the project's folder: a server must not take its settings for its own
-            env={**machine.environment(), **(extra or {})},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    # A number is given to another process one day; with its time of creation it can't be mistaken.
-    record = {**_record(machine), name: {"pid": process.pid, "created": psutil.Process(process.pid).create_time()}}
-    write_text(machine.folder / RECORD, json.dumps(record, indent=2) + "\n")
-
-
-def _record(machine: Machine) -> dict[str, dict[str, float]]:
-    path = machine.folder / RECORD
-    return json.loads(path.read_text()) if path.exists() else {}
-
-
-def _running(machine: Machine) -> dict[str, psutil.Process]:
-    found = {}
-    for name, entry in _record(machine).items():
-        try:
-            process = psutil.Process(int(entry["pid"]))
-            if process.create_time() == entry["created"] and process.status() != psutil.STATUS_ZOMBIE:
-                found[name] = process
-        except psutil.NoSuchProcess:
-            continue
+def processes(root: Path) -> list[psutil.Process]:
+    """Return the processes of the services and of everything they started."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get(OWNER) == str(root):
+                found.append(process)
     return found
 
 
-def _await(machine: Machine, name: str, url: str) -> None:
-    deadline = time.monotonic() + START
-    while time.monotonic() < deadline:
-        if name not in _running(machine):
-            break
-        try:
+def _launch(root: Path, mlflow_port: int, prefect_port: int) -> dict[str, str]:
+    """Start Supervisor, which starts nothing yet. Returns its environment."""
+    down(root)  # what is left after Supervisor was killed
+    for port, variable in ((mlflow_port, "MLFLOW_PORT"), (prefect_port, "PREFECT_PORT")):
+        _check_free(port, variable)
+    folder = root / ".services"
+    environment = {
+        **os.environ,
+        **MLFLOW_OPTIONS,
+        OWNER: str(root),
+        "CFNSR_ROOT": str(root),
+        "CFNSR_SOCKET": _socket(root),
+        "GPU_COUNT": str(_gpu_count()),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+        "PYTHONPATH": str(root),
+        "MLFLOW_PORT": str(mlflow_port),
+        "MLFLOW_TRACKING_URI": f"http://{HOST}:{mlflow_port}",
+        "MLFLOW_BACKEND_STORE_URI": database_uri(root),
+        "MLFLOW_DEFAULT_ARTIFACT_ROOT": (root / ARTIFACTS).as_uri(),
+        "PREFECT_PORT": str(prefect_port),
+        "PREFECT_API_URL": f"http://{HOST}:{prefect_port}/api",
+        "PREFECT_HOME": str(folder / "prefect"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_LOGS_STREAM_OUT_ENABLED": "true",  # `--watch` shows the log
+        "PREFECT_SERVER_LOGS_STREAM_PUBLISHING_ENABLED": "true",
+        "DO_NOT_TRACK": "1",
+    }
+    folder.mkdir(exist_ok=True)
+    # Not in the project's folder, whose prefect.toml is not meant for the server.
+    _run(folder, environment, "supervisord", "-c", str(CONFIG))
+    return environment
+
+
+def _socket(root: Path) -> str:
+    """Supervisor's socket; not in the project's folder, because its path may have 107 bytes at most."""
+    return f"/tmp/cfnsr-{hashlib.sha256(os.fsencode(root)).hexdigest()[:16]}.sock"
+
+
+def _supervisor(root: Path) -> Any:
+    transport: Any = SupervisorTransport(serverurl=f"unix://{_socket(root)}")
+    return ServerProxy(f"http://{HOST}", transport=transport).supervisor
+
+
+def _states(root: Path) -> dict[str, str]:
+    """Supervisor's state of each service, such as RUNNING; empty if Supervisor is not running."""
+    try:
+        return {each["name"]: each["statename"] for each in _supervisor(root).getAllProcessInfo()}
+    except OSError:
+        return {}
+
+
+def _await_server(root: Path, name: str, url: str) -> None:
+    deadline = time.monotonic() + START_TIMEOUT
+    while time.monotonic() < deadline and _states(root).get(name) in ("STARTING", "RUNNING"):
+        with suppress(requests.RequestException):
             if requests.get(url, timeout=5).ok:
                 return
-        except requests.RequestException:
-            time.sleep(0.2)
-    raise InputError(f"the {name} server did not start; {machine.folder / name}.log says why.")
+        time.sleep(0.2)
+    raise InputError(f"the {name} server did not start; {root / '.services' / name}.log says why.")
 
 
 def _check_free(port: int, variable: str) -> None:
@@ -237,47 +184,44 @@ def _check_free(port: int, variable: str) -> None:
             listener.bind((HOST, port))
         except OSError as error:
             raise InputError(
-                f"port {port} can't be used ({error.strerror}): end what listens there or choose another one, "
+                f"port {port} can't be used ({error.strerror}): end the program that uses it, or choose another port, "
                 f"`make up {variable}=NUMBER`."
             ) from None
 
 
-def _prefect(machine: Machine, *arguments: str) -> None:
-    command = [str(Path(sys.executable).parent / "prefect"), *arguments]
-    done = subprocess.run(
-        command, cwd=machine.root, env=machine.environment(), capture_output=True, text=True, check=False
-    )
+def _run(folder: Path, environment: Mapping[str, str], *command: str) -> None:
+    program = [str(Path(sys.executable).parent / command[0]), *command[1:]]
+    done = subprocess.run(program, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise InputError(f"`prefect {' '.join(arguments)}` failed: {' '.join((done.stdout + done.stderr).split())}")
+        raise InputError(f"`{' '.join(command)}` failed: {' '.join((done.stdout + done.stderr).split())}")
 
 
-def _gpus() -> int:
+def _gpu_count() -> int:
     """GPUs of this machine, counted without loading PyTorch."""
     if shutil.which("nvidia-smi") is None:
         return 0
-    done = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, check=False)
-    return done.stdout.count("GPU ") if done.returncode == 0 else 0
+    listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, check=False).stdout
+    return sum(line.startswith("GPU ") for line in listed.splitlines())
 
 
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["up", "status", "down"])
+    parser.add_argument("action", choices=["up", "status", "down"])
     parser.add_argument("--prefect-port", type=int, default=4200)
     parser.add_argument("--mlflow-port", type=int, default=5000)
-    arguments = parser.parse_args()
-    machine = Machine(Path.cwd(), arguments.prefect_port, arguments.mlflow_port)
+    options, root = parser.parse_args(), Path.cwd()
     with exit_with_sentence():
-        match arguments.what:
+        match options.action:
             case "down":
-                ended = down(machine)
+                ended = down(root)
                 print(f"ended: {', '.join(ended)}" if ended else "none of this project's services was running")
             case "status":
-                print(f"running: {', '.join(check(machine))}")
+                print(f"running: {', '.join(status(root))}")
             case "up":
-                up(machine)
-                print(f"Prefect   http://{HOST}:{machine.prefect_port}")
-                print(f"MLflow    {machine.mlflow}")
+                environment = up(root, options.mlflow_port, options.prefect_port)
+                print(f"Prefect   {environment['PREFECT_API_URL'].removesuffix('/api')}")
+                print(f"MLflow    {environment['MLFLOW_TRACKING_URI']}")
                 print("Next      prefect deployment run train-cfnsr/local --param profile=sample --watch")
 
 

@@ -1,9 +1,9 @@
-"""Start a deployed flow after a look whether anybody is there to run it.
+"""Start a run of a deployment, after checking that a worker is there to pick it up.
 
     python -m pipelines.local.start train-cfnsr/local --param profile=sample --watch
 
-Takes the name and options that `prefect deployment run` takes, which it becomes. That command alone accepts a run that
-no worker will ever fetch.
+Takes the arguments of `prefect deployment run` and hands them on to it. That command alone also accepts a run that no
+worker will ever pick up.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from pipelines.local import prefect_setup  # noqa: F401  before Prefect
 
 
 def check_ready(deployment: str) -> None:
-    """Look whether a run of the deployment would be fetched by a worker.
+    """Check that a worker would pick up a run of a deployment.
 
     Args:
-        deployment: its flow's and its own name, as `train-cfnsr/local`.
+        deployment: flow and deployment, such as `train-cfnsr/local`.
 
     Raises:
-        InputError: the server does not answer, it has no such deployment, or no worker polls the deployment's pool.
+        InputError: the server does not answer, has no such deployment, or no worker polls the deployment's work pool.
     """
     from prefect.client.orchestration import get_client
     from prefect.exceptions import ObjectNotFound
@@ -32,27 +32,23 @@ def check_ready(deployment: str) -> None:
     url = PREFECT_API_URL.value()
     if not url:
         raise InputError(
-            "no Prefect server is set: `make up` starts one here, PREFECT_API_URL names one elsewhere; without a "
-            "server `python -m pipelines.train` runs the same flow."
+            "no Prefect server is set: start one with `make up`, or set PREFECT_API_URL. `dvc repro` needs none."
         )
     with get_client(sync_client=True) as client:
-        # What the client raises for a server that is away depends on how it is away.
-        if (trouble := client.api_healthcheck()) is not None:
-            raise InputError(f"the Prefect server at {url} does not answer ({trouble}): `make up` starts it again.")
+        if (failure := client.api_healthcheck()) is not None:
+            raise InputError(f"the Prefect server at {url} does not answer ({failure}); start it with `make up`.")
         try:
             pool = client.read_deployment_by_name(deployment).work_pool_name
         except ObjectNotFound:
             flows = {flow.id: flow.name for flow in client.read_flows()}
             known = sorted(f"{flows[each.flow_id]}/{each.name}" for each in client.read_deployments())
             raise InputError(
-                f"there is no deployment {deployment!r}; the server knows {', '.join(known) or 'none'}."
+                f"there is no deployment {deployment!r}; the server has {', '.join(known) or 'none'}."
             ) from None
-        if pool is None:
-            raise InputError(f"the deployment {deployment} has no work pool; `prefect deploy --all` deploys it anew.")
-        workers = client.read_workers_for_work_pool(pool)
+        workers = client.read_workers_for_work_pool(pool) if pool else []
     if not any(worker.status == "ONLINE" for worker in workers):
         raise InputError(
-            f"no worker polls the pool {pool!r}, so nothing would run; start one: "
+            f"no worker polls the work pool {pool!r}, so the run would never start; start a worker first: "
             f"CFNSR_ROOT=$PWD prefect worker start --pool {pool}"
         )
 

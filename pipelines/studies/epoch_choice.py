@@ -2,10 +2,10 @@
 
     python -m pipelines.studies.epoch_choice FOLDER
 
-Trains the audio encoder as experiments.yaml does, with other seeds and without loading a test actor's clip, and keeps
-what it says of every validation clip after every epoch. Then, for each validation actor, the other three of the fold
-choose the epoch by each rule, and the actor measures it. Writes docs/epoch-choice.md and .json; an interrupted run goes
-on with the folds that are missing.
+Trains the audio encoder as experiments.yaml does, with other seeds and without loading clips of test actors, and
+records its logits for every validation clip after every epoch. For each validation actor, the other three of the fold
+then choose the epoch by each rule, and the accuracy on that actor measures the choice. Writes docs/epoch-choice.md and
+.json. Started again after an interruption, it trains only the missing folds.
 """
 
 from __future__ import annotations
@@ -26,18 +26,19 @@ from cfnsr.config.load import Settings
 from cfnsr.errors import exit_with_sentence
 from cfnsr.files import atomic_path, write_text
 from cfnsr.parallel import default_workers, end_with_parent
-from components import download, faces, manifest, mfcc, train
-from pipelines.studies.experiments import commit_of, experiments, settings_of
+from components import download, faces, manifest, mfcc
+from components.run import Run
+from pipelines.studies.experiments import commit_of, experiments, paragraph, settings_of
 
 if TYPE_CHECKING:
     from cfnsr.corpus.folds import Fold
 
 NAMES = ("audio-honest", "audio-rich")
 SEEDS = (10, 11)
-"""None that experiments.yaml uses."""
+"""Seeds that experiments.yaml does not use."""
 
 Curve = NDArray[np.float64]
-"""(E,): a value an epoch."""
+"""(E,): one value per epoch."""
 
 
 def _first_best(values: Curve) -> int:
@@ -49,7 +50,7 @@ def _last_best(values: Curve) -> int:
 
 
 def _smoothed(values: Curve, width: int) -> Curve:
-    """Means of the last `width` epochs; of fewer at the beginning."""
+    """Means of the last `width` epochs, or of all epochs so far if there are fewer."""
     return np.array([values[max(0, end - width) : end].mean() for end in range(1, len(values) + 1)])
 
 
@@ -61,39 +62,42 @@ RULES: Mapping[str, Callable[[Curve, Curve], int]] = {
     "highest mean accuracy of 10 epochs": lambda accuracy, loss: _first_best(_smoothed(accuracy, 10)),
     "the last epoch": lambda accuracy, loss: len(accuracy) - 1,
 }
-"""From the accuracy and the loss of the choosing actors after each epoch to an epoch."""
+"""Each maps the accuracy and the loss of the choosing actors after each epoch to an epoch."""
 
 
 def measure(logits: NDArray[np.float32], labels: NDArray[np.integer], actors: NDArray[np.integer]) -> dict[str, float]:
-    """Clips of each actor that are right at the epoch which the other actors choose, by rule.
+    """Count the clips of each actor that are classified correctly at the epoch that the other actors choose.
 
     Args:
-        logits: (E, N, K), of every clip after every epoch.
+        logits: (E, N, K), for each epoch and clip.
         labels: (N,).
         actors: (N,).
+
+    Returns:
+        Correct clips of all actors, by rule.
     """
     wide = logits.astype(np.float64)
     wide -= wide.max(axis=-1, keepdims=True)
     log_shares = wide - np.log(np.exp(wide).sum(axis=-1, keepdims=True))
     losses = -np.take_along_axis(log_shares, labels[None, :, None], axis=-1)[..., 0]  # (E, N)
-    right = wide.argmax(axis=-1) == labels  # (E, N)
+    correct = wide.argmax(axis=-1) == labels  # (E, N)
     found = dict.fromkeys(RULES, 0.0)
     for actor in np.unique(actors):
         others = actors != actor
-        accuracy, loss = right[:, others].mean(axis=1), losses[:, others].mean(axis=1)
+        accuracy, loss = correct[:, others].mean(axis=1), losses[:, others].mean(axis=1)
         for name, rule in RULES.items():
-            found[name] += float(right[rule(accuracy, loss), ~others].sum())
+            found[name] += float(correct[rule(accuracy, loss), ~others].sum())
     return found
 
 
-def record(settings: Settings, folder: Path, commit: str, fold: Fold) -> Path:
-    """Train a fold's audio encoder and keep what it says of the validation clips after every epoch.
+def record(run: Run, folder: Path, commit: str, fold: Fold) -> Path:
+    """Train a fold's audio encoder and record its logits for the validation clips after every epoch.
 
     Args:
-        settings: of the experiment.
-        folder: for these settings, data and code; a fold that it has is not trained again.
-        commit: that is trained from.
-        fold: of the experiment.
+        run: of the experiment.
+        folder: for the results with these settings, data and code; a fold that is already there is not trained again.
+        commit: the commit that is checked out.
+        fold: one of the run's folds.
 
     Returns:
         An npz file with `logits` (E, N, K), `labels` and `actors` (N,), and `commit`.
@@ -102,23 +106,22 @@ def record(settings: Settings, folder: Path, commit: str, fold: Fold) -> Path:
     import torch
     from lightning.pytorch.loggers.logger import DummyLogger
 
-    from cfnsr.features.cached import Features
-    from cfnsr.model import CFNSR
+    from cfnsr.model.network import CFNSR
     from cfnsr.training.fold import normalization_of
     from cfnsr.training.loaders import FoldData
-    from cfnsr.training.phase import Phase, fit
+    from cfnsr.training.phase import fit
 
     path = folder / f"fold-{fold.index}.npz"
     if path.exists():
         return path
-    torch.set_num_threads(1)  # folds that each want all cores make each other slower
-    params, seed = settings.params, fold.seed(settings.params.train.seed)
+    torch.set_num_threads(1)  # one core per fold
+    params, seed = run.settings.params, fold.seed(run.settings.params.train.seed)
     phase = params.train.pretrain.audio
-    said: list[list[NDArray[np.float32]]] = []
+    logits: list[list[NDArray[np.float32]]] = []
 
-    class Listener(lightning.Callback):
+    class LogitRecorder(lightning.Callback):
         def on_validation_epoch_start(self, *_: Any) -> None:
-            said.append([])
+            logits.append([])
 
         def on_validation_batch_end(
             self,
@@ -130,22 +133,21 @@ def record(settings: Settings, folder: Path, commit: str, fold: Fold) -> Path:
             dataloader_idx: int = 0,
         ) -> None:
             with torch.no_grad():
-                said[-1].append(network(None, batch["mfcc"]).float().cpu().numpy())
+                logits[-1].append(network(None, batch["mfcc"]).float().cpu().numpy())
 
-    features = Features.load(settings.layout)
     torch.manual_seed(seed)
     network = CFNSR.from_settings(params.model, params.mfcc, "audio")
-    normalization = normalization_of(features, fold, settings)
-    data = FoldData(features, fold, phase, "audio", normalization, seed, params.train, params.mfcc)
-    named = Phase("audio", phase, folder / f"fold-{fold.index}", seed, f"{folder.name} fold {fold.index}")
-    for left in named.folder.glob("*"):  # what was said before a kill is lost, so the fold begins anew
-        left.unlink()
-    fit(network, data, named, params.train, DummyLogger(), [Listener()])
+    normalization = normalization_of(run.features, fold, run.settings)
+    data = FoldData(run.features, fold, run.settings, "audio", phase, normalization)
+    training = folder / f"fold-{fold.index}"
+    for old in training.glob("*"):  # a killed training has lost its logits, so the fold starts again
+        old.unlink()
+    fit(network, data, training, params.train, DummyLogger(), [LogitRecorder()])
     clips = data.selection.clips
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez(
             file,
-            logits=np.stack([np.concatenate(epoch) for epoch in said]),
+            logits=np.stack([np.concatenate(epoch) for epoch in logits]),
             labels=clips["label"].to_numpy(),
             actors=clips["actor"].to_numpy(),
             commit=commit,
@@ -154,7 +156,7 @@ def record(settings: Settings, folder: Path, commit: str, fold: Fold) -> Path:
 
 
 def study(root: Path, clips: Path) -> dict[str, Any]:
-    """Run what is missing of the study.
+    """Run the missing parts of the study.
 
     Args:
         root: the project's root.
@@ -163,8 +165,6 @@ def study(root: Path, clips: Path) -> dict[str, Any]:
     Returns:
         The content of docs/epoch-choice.json.
     """
-    from cfnsr.corpus.folds import actor_folds
-
     commit, commits = commit_of(root), set()
     shares: dict[str, dict[str, float]] = {}
     amounts: dict[str, int] = {}
@@ -175,11 +175,10 @@ def study(root: Path, clips: Path) -> dict[str, Any]:
                 settings = _settings(root, name, clips, seed)
                 for step in (download.download, manifest.manifest, faces.faces, mfcc.mfcc):
                     step(settings)
-                folds = actor_folds(sorted(settings.params.dataset.actors), settings.params.train)
-                key = train.run_key(settings)
-                folder = root / "runs" / "epoch-choice" / f"{name}-{seed}-{key[:8]}"
+                run = Run.open(settings)
+                folder = root / "runs" / "epoch-choice" / f"{name}-{seed}-{run.key[:8]}"
                 folder.mkdir(parents=True, exist_ok=True)
-                for path in pool.map(partial(record, settings, folder, commit), folds):
+                for path in pool.map(partial(record, run, folder, commit), run.folds):
                     with np.load(path) as content:
                         found = measure(content["logits"], content["labels"], content["actors"])
                         amount += len(content["labels"])
@@ -192,17 +191,18 @@ def study(root: Path, clips: Path) -> dict[str, Any]:
 
 
 def page(content: Mapping[str, Any]) -> str:
-    """docs/epoch-choice.md."""
+    """Return the text of docs/epoch-choice.md."""
     names: Sequence[str] = list(content["accuracy"])
     lines = [
         "# Which rule picks the better epoch",
+        *paragraph(
+            "Made by `python -m pipelines.studies.epoch_choice FOLDER`; epoch-choice.json has the same figures. Three",
+            "of a fold's four validation actors choose the epoch, and the fourth measures the choice, each in turn; no",
+            "clip of a fold's test actors is loaded. All folds of the honest protocol, seeds",
+            f"{', '.join(map(str, content['seeds']))}, with the recipes of commit {content['commit']}.",
+        ),
         "",
-        "Made by `python -m pipelines.studies.epoch_choice FOLDER`; epoch-choice.json has the same figures. Three of a",
-        "fold's four validation actors choose the epoch, the fourth measures it, each in turn; no clip of a fold's",
-        f"test actors is loaded. All folds of the honest protocol, seeds {', '.join(map(str, content['seeds']))},",
-        f"with the recipes of commit {content['commit']}.",
-        "",
-        *(f"- {name}: {content['about'][name]}; {content['clips'][name]} answers" for name in names),
+        *(f"- {name}: {content['about'][name]}; {content['clips'][name]} predictions" for name in names),
         "",
         f"| the epoch with the | {' | '.join(names)} |",
         "| --- " * (len(names) + 1) + "|",

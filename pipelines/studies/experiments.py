@@ -2,8 +2,8 @@
 
     python -m pipelines.studies.experiments FOLDER [--only NAME …]
 
-Goes on where an interrupted run stopped; experiments that are finished are only reported again. Each is written down as
-soon as it is finished; those that were not run keep their rows, with the commit that they were measured at.
+Started again after an interruption, it trains only what is missing. Each experiment is reported as soon as it is
+finished; experiments that are not run keep their rows, with the commit at which they were measured.
 """
 
 from __future__ import annotations
@@ -26,32 +26,33 @@ from cfnsr.evaluation.metrics import interval_in_words
 from cfnsr.files import write_text
 from cfnsr.parallel import default_workers
 from components import download, evaluate, faces, manifest, mfcc, train
+from components.run import Run
 from components.tracking.runs import git
 
 PROFILE = "ravdess"
 DATA = "experiments"
 """Folder below `data`."""
 COMMIT = "commit.txt"
-"""In a run's folder: what it was trained from."""
+"""File in a run's folder with the commit that it was trained from."""
 UNSEEN = (0, 2, 4)
-"""Folds whose test actors were scored in no comparison of recipes and features; these folds' validation actors were."""
-CHOSEN_WITH = {"folds": 6, "train": 16, "validation": 4, "test": 4}
-"""Folds and their actors in those comparisons; of other folds nobody is known to be unseen."""
+"""Folds whose validation actors, but not test actors, were scored when recipes and features were compared."""
+COMPARED_WITH = {"folds": 6, "train": 16, "validation": 4, "test": 4}
+"""Folds and their actors in those comparisons; with other folds, no actor is known to be unseen."""
 
 
 def run_experiments(root: Path, clips: Path, names: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
-    """Run the data stages, then train and evaluate experiments, as many folds at a time as there are cores.
+    """Run the data stages, then train and evaluate experiments, with as many folds at a time as there are cores.
 
     Args:
         root: the project's root.
         clips: folder of RAVDESS files.
-        names: of experiments; all if empty.
+        names: experiments to run; all if empty.
 
     Yields:
-        A row an experiment as it is finished, for docs/results.json.
+        The row of each finished experiment, for docs/results.json.
 
     Raises:
-        InputError: an unknown experiment, a wrong setting, or a stage that can't run.
+        InputError: an experiment is unknown, a setting is wrong, or a stage fails.
     """
     known = experiments(root)
     unknown = sorted(set(names) - set(known))
@@ -69,35 +70,32 @@ def run_experiments(root: Path, clips: Path, names: Sequence[str] = ()) -> Itera
     commit = commit_of(root)
     for name, seeds in variants.items():
         mfcc.mfcc(seeds[0])
-        for settings in seeds:
-            train.train(settings)
-            if not (settings.layout.run / COMMIT).exists():  # else it was trained before and is only reported again
-                write_text(settings.layout.run / COMMIT, commit + "\n")
-        contents = [evaluate.evaluate(settings) for settings in seeds]
-        commits = sorted({(settings.layout.run / COMMIT).read_text().strip() for settings in seeds})
-        yield {"name": name, "about": known[name]["about"], "commit": ", ".join(commits), **_row(seeds, contents)}
+        runs = [Run.open(settings) for settings in seeds]
+        for run in runs:
+            train.train(run)
+            if not (run.folder / COMMIT).exists():  # otherwise it was trained earlier
+                write_text(run.folder / COMMIT, commit + "\n")
+        figures = [evaluate.evaluate(run) for run in runs]
+        commits = sorted({(run.folder / COMMIT).read_text().strip() for run in runs})
+        yield {"name": name, "about": known[name]["about"], "commit": ", ".join(commits), **_row(runs, figures)}
 
 
 def experiments(root: Path) -> dict[str, dict[str, Any]]:
-    """The content of experiments.yaml."""
+    """Return the content of experiments.yaml."""
     content: dict[str, dict[str, Any]] = yaml.safe_load((root / "experiments.yaml").read_text(encoding="utf-8"))
     return content
 
 
 def commit_of(root: Path) -> str:
-    """The commit that is checked out, twelve digits of it, and whether files differ from it; empty outside git."""
+    """Return the commit that is checked out, and whether tracked files differ from it; empty outside git."""
     commit = (git(root, "rev-parse", "HEAD") or "")[:12]
-    # The pages that the figures go to change while they are measured.
+    # Except for docs/, which this program writes.
     changed = git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs")
     return f"{commit} and changes" if changed else commit
 
 
-def write_down(root: Path, row: Mapping[str, Any]) -> str:
-    """Put a row into docs/results.json in place of what the experiment had there, and write docs/results.md anew.
-
-    Returns:
-        The page.
-    """
+def save_row(root: Path, row: Mapping[str, Any]) -> str:
+    """Insert or replace a row of docs/results.json and write docs/results.md, whose text is returned."""
     path = root / "docs" / "results.json"
     known = {each["name"]: each for each in json.loads(path.read_text())} if path.exists() else {}
     known[row["name"]] = row
@@ -109,66 +107,66 @@ def write_down(root: Path, row: Mapping[str, Any]) -> str:
 
 
 def settings_of(root: Path, name: str, overrides: Mapping[str, Any], seed: int) -> Settings:
-    """The settings of one experiment with one seed."""
+    """Return the settings of one experiment with one seed."""
     workers = {"train.seed": seed, "train.fold_workers": default_workers(), "train.loader_workers": 0}
     settings = load_settings(root / "params.yaml", PROFILE, {**overrides, **workers}, f"{name}-{seed}")
-    # Experiments with the same feature share its file.
+    # Experiments with the same features share a file.
     layout = replace(settings.layout, mfcc_name=f"mfcc-{settings.params.mfcc.kind}.parquet")
     return _with_own_data(replace(settings, layout=layout))
 
 
 def _with_own_data(settings: Settings) -> Settings:
-    """The stages remove what is not of the folder that they are given: the profile's own data must not be there."""
+    """The stages remove clips that are not in the given folder, so the profile's own data is kept elsewhere."""
     return replace(settings, layout=replace(settings.layout, data_name=DATA))
 
 
-def _row(seeds: Sequence[Settings], contents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The figures of one experiment that belong into a table: means over its seeds."""
-    folds, first = seeds[0].params.train.folds, contents[0]
+def _row(runs: Sequence[Run], contents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The figures of one experiment for the table: means over its seeds."""
+    first, fold = contents[0], runs[0].folds[0]
     figures = {
         "protocol": first["protocol"],
-        "folds": folds,
-        "seeds": [settings.params.train.seed for settings in seeds],
+        "folds": len(runs[0].folds),
+        "seeds": [run.settings.params.train.seed for run in runs],
         "clips": first["clips"],
         "parameters": first["parameters"],
-        "actors": actors_of_fold(seeds[0]),
+        "actors": {"train": len(fold.train), "validation": len(fold.validation), "test": len(fold.test)},
         "seconds": _mean(content["seconds"] for content in contents),
         "best_test_epoch": None,
         "last_epochs": None,
     }
     watched = [content["best_test_epoch"] for content in contents if content["best_test_epoch"] is not None]
-    if watched:  # else `train.watch_test` is off
+    if watched:  # otherwise `train.watch_test` is off
         figures["best_test_epoch"] = _mean(each["best"] for each in watched)
         figures["last_epochs"] = _mean(each["last"] for each in watched)
     if first["protocol"] == "published":
         return figures | {"by_seed": [each["best"] for each in watched]}
     return figures | {
-        "accuracy": _mean([content["pooled"]["accuracy"] for content in contents]),
-        "uar": _mean([content["pooled"]["uar"] for content in contents]),
-        "accuracy_std": _mean([content["folds"]["std"]["accuracy"] for content in contents]) if folds > 1 else None,
+        "accuracy": _mean(content["pooled"]["accuracy"] for content in contents),
+        "uar": _mean(content["pooled"]["uar"] for content in contents),
+        "accuracy_std": _mean(content["folds"]["std"]["accuracy"] for content in contents)
+        if figures["folds"] > 1
+        else None,
         "by_seed": [content["pooled"]["accuracy"] for content in contents],
-        "ece": _mean([content["pooled"]["ece"] for content in contents]),
-        "ece_calibrated": _mean([content["ece_calibrated"] for content in contents]),
+        "ece": _mean(content["pooled"]["ece"] for content in contents),
+        "ece_calibrated": _mean(content["ece_calibrated"] for content in contents),
         "unseen": _unseen(figures, contents),
-        "validation_accuracy": _mean([_validation_accuracy(settings) for settings in seeds]),
-        **_over_seeds(seeds),
+        # Optimistic, because these actors chose the epochs.
+        "validation_accuracy": _mean(result.selection_accuracy for run in runs for result in run.results()),
+        **_over_seeds(runs),
     }
 
 
-def _over_seeds(seeds: Sequence[Settings]) -> dict[str, Any]:
-    """The interval of the mean over seeds, and the figures of all seeds' networks voting together."""
+def _over_seeds(runs: Sequence[Run]) -> dict[str, Any]:
+    """The interval of the mean over seeds, and the figures of the ensemble of all seeds' networks."""
     from cfnsr.evaluation.metrics import bootstrap_intervals, scores
     from cfnsr.evaluation.report import final_network, probabilities, read_predictions
 
-    folds = range(seeds[0].params.train.folds)
-    tables = [
-        final_network(read_predictions([train.fold_folder(settings, fold) for fold in folds])).sort_values("clip_id")
-        for settings in seeds
-    ]
+    folders = [[run.fold_folder(fold.index) for fold in run.folds] for run in runs]
+    tables = [final_network(read_predictions(each)).sort_values("clip_id") for each in folders]
     every, one = pd.concat(tables), tables[0]
     label, actor = every["label"].to_numpy(), every["actor"].to_numpy()
     figures: dict[str, Any] = {"interval": bootstrap_intervals(probabilities(every), label, actor).get("accuracy")}
-    if len(seeds) > 1:
+    if len(runs) > 1:
         voted = np.mean([probabilities(table) for table in tables], axis=0)
         label, actor = one["label"].to_numpy(), one["actor"].to_numpy()
         figures["ensemble"] = scores(voted, label).accuracy
@@ -176,16 +174,10 @@ def _over_seeds(seeds: Sequence[Settings]) -> dict[str, Any]:
     return figures
 
 
-def actors_of_fold(settings: Settings) -> dict[str, int]:
-    """How many train, choose the epoch and are tested."""
-    fold = evaluate.finished_folds(settings)[0]
-    return {"train": len(fold.train), "validation": len(fold.validation), "test": len(fold.test)}
-
-
 def _unseen(figures: Mapping[str, Any], contents: Sequence[Mapping[str, Any]]) -> float | None:
-    if {"folds": figures["folds"], **figures["actors"]} != CHOSEN_WITH:
+    if {"folds": figures["folds"], **figures["actors"]} != COMPARED_WITH:
         return None
-    return _mean([_accuracy_of_folds(content, UNSEEN) for content in contents])
+    return _mean(_accuracy_of_folds(content, UNSEEN) for content in contents)
 
 
 def _accuracy_of_folds(content: Mapping[str, Any], folds: Sequence[int]) -> float:
@@ -193,67 +185,62 @@ def _accuracy_of_folds(content: Mapping[str, Any], folds: Sequence[int]) -> floa
     return sum(fold["accuracy"] * fold["clips"] for fold in each) / sum(fold["clips"] for fold in each)
 
 
-def _validation_accuracy(settings: Settings) -> float:
-    """Mean over folds, of the epochs that the validation actors chose: by so much they are too good."""
-    return _mean([result.selection_accuracy for result in evaluate.finished_folds(settings)])
-
-
 def _mean(values: Iterable[float]) -> float:
     return float(np.mean(list(values)))
 
 
 def page(rows: Sequence[Mapping[str, Any]]) -> str:
-    """docs/results.md."""
+    """Return the text of docs/results.md."""
     honest, published = ([row for row in rows if row["protocol"] == name] for name in ("honest", "published"))
     lines = [
         "# Results on real RAVDESS files",
-        *_paragraph(
+        *paragraph(
             "Made by `make results RAVDESS=FOLDER` from experiments.yaml; docs/results.json has the same figures.",
-            f"They are of audio encoders alone, on {_amounts(rows)} speech soundtracks; nothing here needs video.",
+            f"They are for audio encoders alone, on {_amounts(rows)} speech soundtracks; no video is needed.",
         ),
-        *_paragraph(
-            "Folds are of consecutive actors, and who is tested is never trained on. Figures are means over the",
-            "seeds. Seconds are of the training of one seed, added up over its folds, which train side by side.",
+        *paragraph(
+            "Folds consist of consecutive actors, and test actors are never trained on. Figures are means over the",
+            "seeds. Seconds are the training time of one seed, summed over its folds, which train side by side.",
         ),
         "",
         "## Honest protocol",
-        *_paragraph(
-            f"In each fold {_sizes(honest, 'train')} actors train, {_sizes(honest, 'validation')} others choose",
-            f"the epoch and fit the temperature, and the {_sizes(honest, 'test')} test actors are used once.",
-            "Intervals are 95 % and resample actors. Beside it, *not* honest: the best test epoch of the very",
-            "same training, and the mean of its last ten epochs. The ensemble is the mean of the seeds'",
-            "probabilities.",
+        *paragraph(
+            f"In each fold {_sizes(honest, 'train')} actors are for training, {_sizes(honest, 'validation')} others",
+            f"choose the epoch and fit the temperature, and the {_sizes(honest, 'test')} test actors are used once.",
+            "Intervals are 95 % and resample actors. The columns in parentheses are *not* honest: the best test epoch",
+            "of the same training, and the mean of its last ten epochs. The ensemble averages the probabilities of",
+            "the seeds' networks.",
         ),
         "",
         "| experiment | accuracy | 95 % | by seed | unseen | UAR | ensemble | ECE, scaled | (best test epoch) "
         "| (last ten) | parameters | seconds | commit |",
         "| --- " * 13 + "|",
         *map(_honest, honest),
-        *_paragraph(
-            "How choices were made: about seventy recipes, features and encoders were compared by accuracy and",
-            "loss at the last epoch on the *validation* actors of folds 0, 2 and 4, in loops that never loaded a",
-            "fold's test actors. Those validation actors are the test actors of folds 1, 3 and 5, so the choice",
-            "can have adapted a little to them, though to no test result. The test actors of folds 0, 2 and 4",
-            "were scored in none of these comparisons, though each trained in two of the three folds: *unseen* is",
-            "the accuracy on them alone. Earlier results on test actors were known when the search went on; that",
-            "it did is all that they had to do with it.",
+        *paragraph(
+            "How choices were made: about seventy recipes, features and encoders were compared by the accuracy and",
+            "loss of the last epoch on the *validation* actors of folds 0, 2 and 4, with code that never loaded a",
+            "fold's test actors. Those validation actors are the test actors of folds 1, 3 and 5, so the choice may",
+            "have adapted to them slightly, though to no test result. The test actors of folds 0, 2 and 4 were",
+            "scored in none of these comparisons, though each was trained on in two of the three folds: *unseen* is",
+            "the accuracy on them alone. Earlier results on test actors were known when the search continued; they",
+            "influenced only the decision to continue.",
         ),
-        *_paragraph(
-            "Which epoch a fold keeps (`train.smooth_epochs`: the mean validation accuracy of five epochs is",
-            "compared) was decided earlier, with the recipes of that time, on the validation actors of all folds,",
-            "who are everybody, those of *unseen* too. Test figures had a part in it: that the single best",
-            "validation epoch was worse than the last ten epochs had shown in earlier results of the same folds,",
-            "and was the reason to look for a better rule. [epoch-choice.md](epoch-choice.md) compares the rules",
-            "again with newer recipes: the last epoch does as well there; the rule also serves a training that",
-            "gets worse towards its end.",
+        *paragraph(
+            "The rule for the epoch that a fold keeps (`train.smooth_epochs`: the best mean validation accuracy of",
+            "five epochs) was chosen earlier, with the recipes of that time, on the validation actors of all folds,",
+            "which are all actors, including those of *unseen*. Test figures played a part: earlier results of the",
+            "same folds had shown that the single best validation epoch was worse on the test actors than the last",
+            "ten epochs, which was the reason to look for a better rule. [epoch-choice.md](epoch-choice.md) compares",
+            "the rules again with newer recipes: there the last epoch does as well; the rule also helps when a",
+            "training deteriorates towards its end.",
         ),
         "",
         "## Published protocol",
-        *_paragraph(
-            f"There is no validation set; {_sizes(published, 'train')} actors train. The published figure is the",
-            "mean over folds of each fold's *best test epoch*, which is optimistic; beside it the mean of the",
-            "last ten epochs of the same training. A plain loop, written down independently, goes through the",
-            "same accuracies epoch by epoch: [benchmarks.md](benchmarks.md).",
+        *paragraph(
+            f"There is no validation set; {_sizes(published, 'train')} actors are for training. The published figure",
+            "is the mean over folds of each fold's *best test epoch*, which is optimistic; next to it is the mean of",
+            "the last ten epochs of the same training. An independently written plain training loop reaches the same",
+            "accuracy in every epoch: [benchmarks.md](benchmarks.md).",
         ),
         "",
         "| experiment | best test epoch | by seed | last ten epochs | parameters | seconds | commit |",
@@ -263,7 +250,8 @@ def page(rows: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _paragraph(*parts: str) -> list[str]:
+def paragraph(*parts: str) -> list[str]:
+    """Return an empty line and the wrapped lines of a paragraph of Markdown."""
     return ["", *textwrap.wrap(" ".join(parts), 112, break_long_words=False, break_on_hyphens=False)]
 
 
@@ -272,7 +260,7 @@ def _amounts(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _sizes(rows: Sequence[Mapping[str, Any]], group: str) -> str:
-    """How many actors of a fold are in a group; "some" where nothing was measured yet."""
+    """Number of actors of a fold in a group; "some" if no experiment has been run."""
     return " or ".join(map(str, sorted({row["actors"][group] for row in rows}))) or "some"
 
 
@@ -323,7 +311,7 @@ def main() -> None:
     root = Path.cwd()
     with exit_with_sentence():
         for row in run_experiments(root, arguments.folder, arguments.only):
-            print(write_down(root, row))
+            print(save_row(root, row))
 
 
 if __name__ == "__main__":

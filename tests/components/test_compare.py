@@ -1,4 +1,4 @@
-"""`python -m components.evaluate compare`, on folders as runs leave them."""
+"""`python -m components.compare`, on folders as runs leave them."""
 
 import re
 import subprocess
@@ -43,7 +43,7 @@ def write_run(run: Path, tested: Sequence[tuple[int, ...]] = PAIRS, right: int =
 
 
 def compare(*runs: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "components.evaluate", "compare", *map(str, runs)]
+    command = [sys.executable, "-m", "components.compare", *map(str, runs)]
     return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=120, check=False)
 
 
@@ -56,10 +56,10 @@ def test_runs_on_the_same_clips_are_compared(tmp_path):
     assert "On 96 clips of 6 actors, 3 folds" in done.stdout
     assert "A - B: +25.0%, 95 % interval over actors +25.0% to +25.0%" in done.stdout
     # Six actors that all favour A: by chance once in 64 times.
-    sure = re.search(r"That A is better is ([\d.]+)% sure", done.stdout)
+    sure = re.search(r"Confidence that A is better: ([\d.]+)%", done.stdout)
     assert 98 < float(sure[1]) < 100
     assert "may have been trained on its test actors" not in done.stdout
-    assert "That A is better is 50.0% sure" in compare(a, a).stdout
+    assert "Confidence that A is better: 50.0%" in compare(a, a).stdout
 
 
 def test_two_finished_folds_are_too_few_actors_to_be_sure(tmp_path):
@@ -67,23 +67,23 @@ def test_two_finished_folds_are_too_few_actors_to_be_sure(tmp_path):
     done = compare(run, run)
     assert done.returncode == 0, done.stderr
     assert "On 64 clips of 4 actors, 2 folds" in done.stdout
-    assert "A - B: +0.0%; with fewer than 5 actors nobody can say how sure that is" in done.stdout
-    assert "% sure" not in done.stdout
+    assert "fewer than 5 actors" in done.stdout
+    assert "Confidence" not in done.stdout
 
 
 def test_runs_with_other_folds_are_not_compared(tmp_path):
     singles = [(actor,) for pair in PAIRS for actor in pair]
     done = compare(write_run(tmp_path / "a"), write_run(tmp_path / "b", singles))
     assert done.returncode == 2
-    assert "the runs have tested the same clips, but in other folds" in done.stderr
+    assert "the same clips in different folds" in done.stderr
 
 
 def test_a_run_that_may_know_its_test_is_named(tmp_path):
-    a, b = write_run(tmp_path / "a"), write_run(tmp_path / "b", unknown_ancestors=True)
+    a, b = write_run(tmp_path / "a"), write_run(tmp_path / "b", unknown_provenance=True)
     done = compare(a, b)
     assert done.returncode == 0, done.stderr
-    assert f"{b} was begun with weights that may have been trained on its test actors" in done.stdout
-    assert f"{a} was begun" not in done.stdout
+    assert f"{b} started from weights that may have been trained on its test actors" in done.stdout
+    assert f"{a} started" not in done.stdout
 
 
 def test_runs_on_other_clips_are_not_compared(tmp_path):
@@ -91,10 +91,10 @@ def test_runs_on_other_clips_are_not_compared(tmp_path):
     done = compare(a, b)
     assert done.returncode == 2
     assert "the runs have tested 96 and 32 clips, 32 of them the same" in done.stderr
-    assert "has no finished fold in it" in compare(a, tmp_path).stderr
+    assert "has no trained fold" in compare(a, tmp_path).stderr
 
 
 def test_runs_of_different_protocols_are_not_compared(tmp_path):
     done = compare(write_run(tmp_path / "a"), write_run(tmp_path / "b", validation=()))
     assert done.returncode == 2
-    assert "one of the runs chose its epochs on the test actors (protocol `published`)" in done.stderr
+    assert "`published`" in done.stderr

@@ -8,9 +8,7 @@ import mlflow
 import pytest
 from helpers.paths import PROJECT
 from helpers.registry_versions import RAVDESS, SYNTHETIC, add_version, registry
-from mlflow.entities.model_registry import ModelVersion
 
-import components.promote
 from cfnsr.corpus.folds import CLAIM, TUNED, UNKNOWN
 from cfnsr.errors import InputError
 from components.promote import promote, rollback
@@ -87,7 +85,7 @@ def test_too_few_actors_are_not_enough(project):
     folder, client = project
     worse, better = (add_version(client, folder, share, actors=4) for share in (0.5, 0.9))
     promote(folder / "params.yaml", int(worse))
-    with pytest.raises(InputError, match=r"tested on 4 actors, too few to say how sure .* \(\+40\.0%\); use --force"):
+    with pytest.raises(InputError, match=r"4 actors, too few .* \(\+40\.0%\); use --force"):
         promote(folder / "params.yaml", int(better))
     assert champion(client) == worse
 
@@ -96,7 +94,7 @@ def test_no_better_is_not_enough(project):
     folder, client = project
     one, same = (add_version(client, folder, 0.6) for _ in range(2))
     promote(folder / "params.yaml", int(one))
-    with pytest.raises(InputError, match=r"\+0.0%.*asked for are more than \+0.0%"):
+    with pytest.raises(InputError, match=r"\+0.0%.*required are more than \+0.0%"):
         promote(folder / "params.yaml", int(same))
 
 
@@ -123,26 +121,8 @@ def test_rolling_back_is_one_command(project):
     assert (code, champion(client)) == (0, good)
     assert f"version {good} is champion again" in said
     assert "rolled_back_at" in client.get_model_version(MODEL, better).tags
-    with pytest.raises(InputError, match=f"nothing says which version was champion before version {good}"):
+    with pytest.raises(InputError, match=f"version {good} does not record"):
         rollback(folder / "params.yaml")
-
-
-def test_a_rollback_that_is_overtaken_changes_nothing(project, monkeypatch):
-    folder, client = project
-    good, better, best = (add_version(client, folder, share) for share in (0.4, 0.6, 0.8))
-    for version in (good, better):
-        promote(folder / "params.yaml", int(version))
-    look_up = components.promote._version
-
-    def meanwhile(registry: mlflow.MlflowClient, number: str) -> ModelVersion:
-        client.set_registered_model_alias(MODEL, "champion", best)  # on another machine
-        return look_up(registry, number)
-
-    monkeypatch.setattr(components.promote, "_version", meanwhile)
-    with pytest.raises(InputError, match="somebody else changed the champion at the same moment"):
-        rollback(folder / "params.yaml")
-    assert champion(client) == best
-    assert "rolled_back_at" not in client.get_model_version(MODEL, better).tags
 
 
 def test_what_is_recorded_is_of_the_last_promotion(project):
@@ -163,11 +143,11 @@ def test_figures_that_may_know_their_test_need_a_person(project):
     leaky = add_version(client, folder, 0.9, {**RAVDESS, "claim": claim + UNKNOWN})
     tuned = add_version(client, folder, 0.8, {**RAVDESS, "claim": claim + TUNED})
     promote(folder / "params.yaml", int(good))
-    with pytest.raises(InputError, match="may have been trained on the very actors it was tested on"):
+    with pytest.raises(InputError, match="may have been trained on its own test actors"):
         promote(folder / "params.yaml", int(leaky))
     assert champion(client) == good
     said = promote(folder / "params.yaml", int(tuned))
-    assert f"its figures are of: {claim + TUNED}; version {good}'s: {claim}" in said
+    assert f"its figures: {claim + TUNED}; those of version {good}: {claim}" in said
     promote(folder / "params.yaml", int(leaky), "nothing else is there")
     assert champion(client) == leaky
 
@@ -197,7 +177,7 @@ def test_what_was_not_tested_alike_is_not_compared(project, tags, folds, what):
     folder, client = project
     good, other = add_version(client, folder, 0.5), add_version(client, folder, 0.9, tags, folds)
     promote(folder / "params.yaml", int(good))
-    with pytest.raises(InputError, match=f"have not the same {what}"):
+    with pytest.raises(InputError, match=f"differ in their {what}"):
         promote(folder / "params.yaml", int(other))
     assert champion(client) == good
 

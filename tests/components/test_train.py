@@ -16,6 +16,7 @@ from cfnsr.model.checkpoint import load_model
 from components.evaluate import evaluate
 from components.register import register
 from components.results import results
+from components.run import Run
 from components.train import exclusive, train
 
 
@@ -25,9 +26,9 @@ def trained(tmp_path_factory) -> Settings:
     root = tmp_path_factory.mktemp("project")
     settings = write_params(root)
     write_features(settings)
-    train(settings)
-    evaluate(settings)
-    register(settings)
+    train(Run.open(settings))
+    evaluate(Run.open(settings))
+    register(Run.open(settings))
     return settings
 
 
@@ -62,12 +63,12 @@ def test_the_epoch_is_the_one_with_the_best_validation_score(trained):
 
 
 def test_the_weights_carry_what_prediction_needs(trained):
-    model, config = load_model(trained.layout.run / "fold-0" / "model.safetensors")
-    assert config["labels"] == list(EMOTIONS)
-    assert config["synthetic"] is True
-    assert config["mfcc"]["sample_rate"] == 16000
-    assert len(config["normalization"]["mfcc_mean"]) == 13
-    assert model.arguments["mfcc_frames"] == trained.params.mfcc.frames
+    _, metadata = load_model(trained.layout.run / "fold-0" / "model.safetensors")
+    assert metadata.labels == EMOTIONS
+    assert metadata.synthetic
+    assert metadata.mfcc.sample_rate == 16000
+    assert len(metadata.normalization.mfcc_mean) == 13
+    assert metadata.network.mfcc_frames == trained.params.mfcc.frames
 
 
 def test_the_metrics_file_says_what_it_measured(trained):
@@ -105,7 +106,10 @@ def test_mlflow_has_a_parent_run_and_a_child_for_each_fold(trained):
 
 
 def test_registering_again_gives_the_same_version(trained):
-    assert register(trained) == register(trained) == 1
+    run = Run.open(trained)
+    assert register(run) == register(run) == 1
+    record = json.loads(trained.layout.model.read_text())
+    assert (record["name"], record["version"]) == ("cfn-sr", 1)
 
 
 def test_the_version_is_described_and_has_the_alias(trained):
@@ -128,7 +132,7 @@ def test_the_version_has_a_model_card_with_the_figures_of_the_run(trained):
     card = Path(folder).read_text()
     content = json.loads(trained.layout.metrics.read_text())
     assert card.startswith("# CFN-SR, trained on the synthetic sample corpus")
-    assert f"| all it takes | {content['pooled']['accuracy']:.1%} |" in card
+    assert f"| all inputs | {content['pooled']['accuracy']:.1%} |" in card
     for name, group in content["sex"].items():
         assert f"| 3 {name} | {group['accuracy']:.1%} |" in card
     assert "Not for decisions about people" in card
@@ -142,10 +146,13 @@ def test_results_say_where_everything_is(trained, capsys):
         assert part in shown
 
 
-def test_figures_of_an_earlier_run_are_not_shown_beside_other_weights(trained, monkeypatch):
-    monkeypatch.setattr("components.register.read_key", lambda settings: "that of another training")
-    with pytest.raises(InputError, match=r"has no figures of the present run; run `python -m components\.evaluate`"):
+def test_figures_of_an_earlier_run_are_not_shown_beside_other_weights(trained):
+    path = trained.layout.run / "key.txt"
+    key = path.read_text()
+    path.write_text("another")
+    with pytest.raises(InputError, match=r"components\.evaluate"):
         results(trained)
+    path.write_text(key)
 
 
 def test_before_training_results_say_what_to_do(tmp_path):
@@ -157,12 +164,12 @@ def test_too_few_actors_for_the_folds_get_a_sentence(tmp_path):
     settings = write_params(tmp_path, train={"folds": 4})
     write_features(settings)
     with pytest.raises(InputError, match="4 folds of 2 test actors need 8 actors, but only 6"):
-        train(settings)
+        Run.open(settings)
 
 
 def test_without_features_training_says_which_command_makes_them(tmp_path):
     with pytest.raises(InputError, match="dvc repro"):
-        train(write_params(tmp_path))
+        Run.open(write_params(tmp_path))
 
 
 def test_registering_goes_on_where_it_was_killed(trained):
@@ -170,7 +177,7 @@ def test_registering_goes_on_where_it_was_killed(trained):
     mlflow_client = client(trained)
     mlflow_client.delete_model_version_tag("cfn-sr", "1", "registration")
     mlflow_client.delete_registered_model_alias("cfn-sr", "challenger")
-    assert register(trained) == 1
+    assert register(Run.open(trained)) == 1
     assert mlflow_client.get_model_version_by_alias("cfn-sr", "challenger").tags["registration"] == "complete"
 
 
@@ -178,20 +185,21 @@ def test_figures_of_another_run_are_not_registered(trained):
     kept = trained.layout.metrics.read_text()
     trained.layout.metrics.write_text(json.dumps({**json.loads(kept), "run": "another"}))
     with pytest.raises(InputError, match=r"no figures of the present run; run `python -m components\.evaluate`"):
-        register(trained)
+        register(Run.open(trained))
     trained.layout.metrics.write_text(kept)
 
 
 def test_two_processes_do_not_train_the_same_profile_at_once(trained):
     with exclusive(trained), pytest.raises(InputError, match="another process is training the profile small"):
-        train(trained)
+        train(Run.open(trained))
 
 
 def test_an_unfinished_run_is_not_evaluated_or_registered(tmp_path):
     settings = write_params(tmp_path)
+    write_features(settings)
     for step in (evaluate, register):
-        with pytest.raises(InputError, match="holds no finished fold"):
-            step(settings)
+        with pytest.raises(InputError, match=r"fold-0 .*components\.train"):
+            step(Run.open(settings))
 
 
 ONE_EPOCH = {"epochs": 1, "batch_size": 8, "lr": 0.003}
@@ -201,20 +209,17 @@ SHORT = {"folds": 1, "pretrain": {"audio": ONE_EPOCH, "video": ONE_EPOCH}, "fusi
 @pytest.mark.parametrize(
     ("model", "train_settings", "networks"),
     [
-        ({"modality": "audio"}, {}, {"audio"}),
         ({"modality": "video"}, {}, {"video"}),
-        ({"fusion": "average"}, {}, {"audio", "video", "fusion"}),
+        ({"fusion": "average"}, {"loader_workers": 2}, {"audio", "video", "fusion"}),
         ({"fusion": "concat"}, {"standardize_mfcc": False}, {"audio", "video", "fusion"}),
         ({"stem_relu": False}, {"pretrain": {"audio": {"epochs": 0}, "video": {"epochs": 0}}}, {"fusion"}),
-        ({}, {"loader_workers": 2}, {"audio", "video", "fusion"}),
-        ({}, {"protocol": "published"}, {"audio", "video", "fusion"}),
     ],
 )
 def test_every_way_of_training_ends_with_figures(tmp_path, model, train_settings, networks):
     settings = write_params(tmp_path, model=model, train={**SHORT, **train_settings})
     write_features(settings)
-    train(settings)
-    content = evaluate(settings)
+    train(Run.open(settings))
+    content = evaluate(Run.open(settings))
     assert {content["network"], *content["encoders"]} == networks
     assert content["clips"] == 2 * 16
     predictions = pd.read_csv(settings.layout.run / "fold-0" / "predictions.csv")
@@ -226,14 +231,14 @@ def test_every_way_of_training_ends_with_figures(tmp_path, model, train_settings
 def test_published_figures_are_called_what_they_are(tmp_path):
     settings = write_params(tmp_path, train={**SHORT, "protocol": "published"})
     write_features(settings)
-    train(settings)
-    content = evaluate(settings)
+    train(Run.open(settings))
+    content = evaluate(Run.open(settings))
     fold = json.loads((settings.layout.run / "fold-0" / "fold.json").read_text())
     assert fold["validation"] == []
     assert content["claim"].startswith("best test epoch")
     # The epoch was chosen on the test actors, so its selection accuracy is the test accuracy.
     assert content["pooled"]["accuracy"] == pytest.approx(fold["selection_accuracy"])
-    register(settings)
+    register(Run.open(settings))
     version = client(settings).get_model_version_by_alias("cfn-sr", "challenger")
     assert "best test epoch" in version.description
     assert "validation" not in version.description
@@ -242,20 +247,20 @@ def test_published_figures_are_called_what_they_are(tmp_path):
 def test_figures_of_settings_that_a_search_found_say_so(tmp_path):
     settings = write_params(tmp_path, train={**SHORT, "tuned": True}, model={"modality": "audio"})
     write_features(settings)
-    train(settings)
-    assert "settings searched on validation actors" in evaluate(settings)["claim"]
+    train(Run.open(settings))
+    assert "settings searched on validation actors" in evaluate(Run.open(settings))["claim"]
 
 
 def test_a_run_with_other_settings_is_kept_aside(tmp_path, capsys):
     settings = write_params(tmp_path, train=SHORT, model={"modality": "audio"})
     write_features(settings)
-    train(settings)
+    train(Run.open(settings))
     weights = (settings.layout.run / "fold-0" / "model.safetensors").read_bytes()
     slower = write_params(tmp_path, train={**SHORT, "loader_workers": 1}, model={"modality": "audio"})
-    train(slower)  # decides about speed only: the same run
+    train(Run.open(slower))  # decides about speed only: the same run
     assert "kept in" not in capsys.readouterr().out
     other = write_params(tmp_path, train={**SHORT, "seed": 1}, model={"modality": "audio"})
-    train(other)
+    train(Run.open(other))
     assert "the earlier run is kept in" in capsys.readouterr().out
     (aside,) = settings.layout.run.parent.glob("small.*[!k]")
     assert (aside / "fold-0" / "model.safetensors").read_bytes() == weights
@@ -265,13 +270,13 @@ def test_mlflow_runs_that_are_gone_are_made_anew(tmp_path):
     """Somebody deleted them in the UI; the finished fold is not lost."""
     settings = write_params(tmp_path, train=SHORT, model={"modality": "audio"})
     write_features(settings)
-    train(settings)
+    train(Run.open(settings))
     finished = (settings.layout.run / "fold-0" / "fold.json").stat().st_mtime_ns
     old, old_children = runs(settings)
     for run in [old, *old_children]:
         client(settings).delete_run(run.info.run_id)
-    train(settings)
-    evaluate(settings)
+    train(Run.open(settings))
+    evaluate(Run.open(settings))
     assert (settings.layout.run / "fold-0" / "fold.json").stat().st_mtime_ns == finished
     parent, children = runs(settings)
     assert parent.data.tags["corpus"] == "synthetic sample corpus"
@@ -283,7 +288,7 @@ def test_a_failed_training_is_marked_as_failed(tmp_path):
     settings = write_params(tmp_path, train={"pretrain": {"audio": phase, "video": phase}, "fusion": phase})
     write_features(settings)
     with pytest.raises(InputError, match=r"training loss became (nan|inf)"):
-        train(settings)
+        train(Run.open(settings))
     parent, children = runs(settings)
     assert {run.info.status for run in [parent, *children]} == {"FAILED"}
     assert len(children) == 3  # one fold's failure does not keep the others from being trained
@@ -291,7 +296,13 @@ def test_a_failed_training_is_marked_as_failed(tmp_path):
 
 @pytest.mark.parametrize("step", [evaluate, register])
 def test_nothing_is_reported_of_a_run_with_other_settings(trained, step):
-    params = load_settings(trained.params_file, trained.profile, {"train.seed": 7})
-    with pytest.raises(InputError, match="was trained with other settings, data or code than there are now"):
-        step(params)
+    changed = load_settings(trained.params_file, trained.profile, {"train.seed": 7})
+    with pytest.raises(InputError, match="trained with other settings, data or code"):
+        step(Run.open(changed))
     assert json.loads(trained.layout.metrics.read_text())["seed"] == 0
+
+
+def test_the_code_that_decides_about_weights_is_what_dvc_tracks(trained, monkeypatch):
+    monkeypatch.setattr("components.run.code_of", lambda stage: f"other code of {stage}")
+    with pytest.raises(InputError, match="trained with other settings, data or code"):
+        evaluate(Run.open(trained))

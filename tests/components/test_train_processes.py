@@ -55,7 +55,7 @@ def test_a_fold_whose_process_is_killed_gets_a_sentence(tmp_path):
     worker.kill()
     _, said = process.communicate(timeout=60)
     assert process.returncode == 2
-    assert "error: the process that trained fold 0 was killed" in said
+    assert "the process that trained fold 0 was killed" in said
     assert "Traceback" not in said
 
 
@@ -73,6 +73,24 @@ def test_ctrl_c_ends_folds_side_by_side_and_their_processes(tmp_path):
     assert process.wait(timeout=60) != 0
     assert psutil.wait_procs(children, timeout=60)[1] == []
     assert not (settings.layout.run / "fold-2").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_sigterm_ends_a_training_in_order(tmp_path, workers):
+    long = {"epochs": 5000, "batch_size": 8, "lr": 0.003}
+    settings = write_params(tmp_path, train={"fold_workers": workers, "pretrain": {"audio": long}})
+    write_features(settings)
+    process = start(settings, stderr=subprocess.PIPE)
+    wait_for(process, lambda: any(settings.layout.run.rglob("last.ckpt")))
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGTERM)
+    _, output = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "stopped: run the same command again" in output
+    assert "Traceback" not in output
+    assert psutil.wait_procs(children, timeout=60)[1] == []
+    assert runs(settings)[0].info.status == "KILLED"
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ from cfnsr.config.load import Settings, load_settings
 from cfnsr.errors import InputError
 from cfnsr.training.result import CHOICE
 from components import tune
-from components.search.pruning import GiveUp
+from components.search.pruning import PruningCallback
 from components.search.study import first_number
 
 EPOCH = {"epochs": 1, "batch_size": 8, "lr": 0.003}
@@ -145,7 +145,7 @@ def test_a_trial_that_needs_too_much_memory_does_not_end_the_search(tmp_path):
 
 def test_what_a_fold_has_reached_survives_a_kill():
     trial = optuna.create_study(direction="maximize").ask()
-    before, after = (GiveUp(trial, [0.5], longest=10) for _ in range(2))
+    before, after = (PruningCallback(trial, [0.5], longest=10) for _ in range(2))
     trainer = SimpleNamespace(max_epochs=5, current_epoch=0, callback_metrics={CHOICE: 0.75})
     before.on_train_epoch_end(trainer, None)
     after.load_state_dict(before.state_dict())
@@ -160,7 +160,7 @@ def test_a_search_that_was_killed_goes_on_in_the_fold_that_it_was_in(tmp_path):
     settings = project(tmp_path, trials=1)
     write_features(settings)
     code = (
-        "from cfnsr.config.sections import load_settings; from components import tune; from pathlib import Path\n"
+        "from cfnsr.config.load import load_settings; from components import tune; from pathlib import Path\n"
         f"settings = load_settings(Path({str(settings.params_file)!r}))\n"
         "tune.search(settings, tune.open_study(settings))"
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from helpers.running_programs import free_ports, wait_for_page
 
-from pipelines.local.services import LEAN_MLFLOW
+from pipelines.local.services import MLFLOW_OPTIONS
 
 
 class MlflowServer:
@@ -39,7 +39,7 @@ class MlflowServer:
             self._process = subprocess.Popen(
                 command,
                 cwd=self.folder,
-                env={**os.environ, **LEAN_MLFLOW},
+                env={**os.environ, **MLFLOW_OPTIONS},
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,

@@ -94,13 +94,3 @@ def test_an_impossible_search_is_refused_before_anything_runs(tmp_path):
     assert done.returncode != 0
     assert "small.train.fusion.lrr is not a known key; did you mean 'lr'?" in done.stdout + done.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"params.yaml", "prefect"}
-
-
-@pytest.mark.parametrize(
-    ("module", "command"),
-    [("components.tune", "pipelines.tune"), ("pipelines.promote", "components.promote --version N")],
-)
-def test_a_module_that_is_no_command_names_the_one_that_is(module, command):
-    done = subprocess.run([sys.executable, "-m", module], cwd=PROJECT, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert f"run `python -m {command}`." in done.stderr

@@ -1,4 +1,4 @@
-"""Why the network says what it says, as a picture: where it looked, and what face and voice say alone."""
+"""An explanation as a picture: the network's attention, and the predictions from face and voice alone."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from cfnsr.predict.show.gaze import Faces, faces_with_attention
 from cfnsr.predict.show.palette import INPUTS, clock
 from cfnsr.predict.show.picture import FAINT, INK, draw_bars, finish_figure, new_figure
 
-_COLUMNS = 6  # faces side by side
+_COLUMNS = 6  # faces per row
 _BARS = 2.6  # inches
 
 
 def draw_explanation(explanation: Explanation, path: Path, synthetic: bool) -> None:
-    """Write `path` (PNG): the faces of the surest moment with the attention over them, and bars by what was used."""
+    """Write a PNG of the most confident moment: faces, attention over them, and probabilities for each input."""
     faces, kinds = faces_with_attention(explanation, _COLUMNS), list(explanation.contributions)
     height = 2.0 if explanation.attention is None else 3.8  # inches
     heights = [height, _BARS] if faces else [_BARS]
@@ -31,7 +31,7 @@ def draw_explanation(explanation: Explanation, path: Path, synthetic: bool) -> N
     answer, moment = explanation.moment.answer, explanation.moment
     assert answer is not None
     title = f"{explanation.prediction.clip.name}    why {answer.emotion} {answer.confidence:.0%}"
-    subtitle = f"{clock(moment.start)} to {clock(moment.end)}, said from {INPUTS[answer.inputs]}"
+    subtitle = f"{clock(moment.start)} to {clock(moment.end)}, from {INPUTS[answer.inputs]}"
     finish_figure(figure, path, title, subtitle, synthetic)
 
 
@@ -42,7 +42,7 @@ def _gaze(panel: Any, faces: Faces) -> None:
         for axes, image in zip(grid[:, column], pair, strict=False):
             axes.imshow(image, interpolation="lanczos")
     if rows == 2:
-        grid[1, 0].set_ylabel("where it looked", fontsize=9.5, color=FAINT)
+        grid[1, 0].set_ylabel("attention", fontsize=9.5, color=FAINT)
     for axes in grid.flat:
         axes.set(xticks=[], yticks=[])
         for spine in axes.spines.values():

@@ -11,26 +11,26 @@ from numpy.typing import NDArray
 
 from cfnsr.predict.predictor import Explanation
 
-_OPACITY = 0.7  # of the strongest attention over the face
-_SPAN = 2.0  # the least that the scale reaches to, in shares of an even attention: nearly even looks nearly even
+_OPACITY = 0.7  # of the strongest attention
+_SPAN = 2.0  # minimum range of the scale in multiples of uniform attention, so that nearly uniform looks uniform
 
 
 Image = NDArray[np.uint8]
 """(H, W, 3), RGB."""
 Faces = list[tuple[Image, Image | None]]
-"""Face crops, each with its picture of the attention."""
+"""Face crops, each with the picture of its attention."""
 
 
 def faces_with_attention(explanation: Explanation, count: int) -> Faces:
-    """Faces from even parts of the moment that is explained.
+    """Return evenly spaced faces of the explained moment with the attention over them.
 
     Args:
         explanation: of a clip.
-        count: of faces, at most.
+        count: maximum number of faces.
 
     Returns:
-        Each crop, and the same in grey with the attention in colour, or None where the network has no cross-modal
-        attention; nothing for a moment without a face.
+        Each face crop with a grey copy that has the attention in colour, or None if the network has no cross-modal
+        attention. Empty for a moment without a face.
     """
     frames, attention = explanation.frames, explanation.attention
     if frames is None:
@@ -38,7 +38,7 @@ def faces_with_attention(explanation: Explanation, count: int) -> Faces:
     shown = np.linspace(0, len(frames) - 1, min(count, len(frames))).round().astype(int).tolist()
     if attention is None:
         return [(frames[index], None) for index in shown]
-    heat = attention * attention[0].size  # 1: as much as everywhere else
+    heat = attention * attention[0].size  # 1: uniform
     heat = heat / max(heat.max(), _SPAN)
     return [(frames[index], _overlay(frames[index], heat[index * len(heat) // len(frames)])) for index in shown]
 

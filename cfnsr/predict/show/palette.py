@@ -1,8 +1,8 @@
-"""How emotions look in tables and pictures."""
+"""Colours, words and time formats of tables and pictures."""
 
 from __future__ import annotations
 
-# Hues apart from each other for the eyes of most, and as the feeling is commonly painted: red anger, blue sadness.
+# Distinct hues with their usual associations: red for anger, blue for sadness.
 COLOURS = {
     "neutral": "#9ca3af",
     "calm": "#5eb3a6",
@@ -15,19 +15,19 @@ COLOURS = {
 }
 
 INPUTS = {"both": "face and voice", "audio": "voice alone", "video": "face alone"}
-"""In words."""
+"""The inputs of a prediction in words."""
 
 NOTE = "Trained on acted emotion of 24 actors. Not for decisions about people."
 SYNTHETIC_NOTE = "Trained on synthetic faces and voices: a demonstration, not for real people."
 
 
 def colour(emotion: str) -> str:
-    """Of an emotion; grey for a label that is none of RAVDESS's."""
+    """Return the colour of an emotion; grey for a label that RAVDESS does not have."""
     return COLOURS.get(emotion, "#6b7280")
 
 
 def clock(seconds: float, digits: int = 1) -> str:
-    """A time of a clip: `1:05.3`, or `1:01:05` from an hour on."""
+    """Format a time in s: `1:05.3`, or `1:01:05` from one hour."""
     minutes, rest = divmod(round(seconds, digits), 60)
     if minutes < 60:
         return f"{minutes:.0f}:{rest:0{3 + digits if digits else 2}.{digits}f}"

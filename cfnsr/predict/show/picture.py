@@ -1,4 +1,4 @@
-"""A clip's answer as a picture: faces, probabilities over time, flags."""
+"""A prediction as a picture: faces, probabilities over time, flags."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 INK, FAINT, PAPER = "#1f2937", "#6b7280", "#ffffff"
 _WIDTH = 11.0  # inches
 _DPI = 140
-_FACES = 12  # at most, over a timeline
-_PEOPLE = 6  # rows at most
-_STEPS = (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400)  # s, between ticks
-_TICKS = 8  # at most
-_LABEL = 0.06  # of the time; a stretch of one emotion that is shorter has no name written on it
+_FACES = 12  # maximum over a timeline
+_PEOPLE = 6  # maximum
+_STEPS = (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400)  # s between ticks
+_TICKS = 8  # maximum
+_LABEL = 0.06  # share of the duration; shorter stretches of an emotion are not labelled
 
 
 def draw_prediction(prediction: Prediction, path: Path, synthetic: bool) -> None:
-    """Write `path` (PNG): a timeline for each face, or bars for a clip with one answer."""
+    """Write a PNG with one timeline per face, or with bars for a clip with a single window."""
     single = len({moment.start for moment in prediction.moments}) == 1
     people = _people(prediction.moments)
     figure = new_figure(_WIDTH, 0.9 + (3.3 if single else 3.9) * len(people))
@@ -43,29 +43,29 @@ def draw_prediction(prediction: Prediction, path: Path, synthetic: bool) -> None
             _timeline(panel, moments, prediction.duration, name)
     answer = prediction.answer
     title = f"{prediction.clip.name}    {clock(prediction.duration)}    {answer.emotion} {answer.confidence:.0%}"
-    finish_figure(figure, path, title, f"said from {INPUTS[answer.inputs]}", synthetic)
+    finish_figure(figure, path, title, f"from {INPUTS[answer.inputs]}", synthetic)
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure; sizes in inches."""
-    from matplotlib.figure import Figure  # not pyplot: it keeps global state and picks a window system
+    """Return an empty figure; sizes in inches."""
+    from matplotlib.figure import Figure  # not pyplot, which keeps global state and selects a window system
 
     return Figure(figsize=(width, height), layout="constrained", dpi=_DPI, facecolor=PAPER)
 
 
 def finish_figure(figure: Figure, path: Path, title: str, subtitle: str, synthetic: bool) -> None:
-    """Title, footer, and the file."""
+    """Add title and footer, and write the file."""
     figure.suptitle(f"{_plain(title)}\n", x=0.02, ha="left", fontsize=14, fontweight="bold", color=INK)
     height = figure.get_figheight()
     figure.text(0.02, 1 - 0.36 / height, subtitle, ha="left", va="top", fontsize=9.5, color=FAINT)
     figure.supxlabel(SYNTHETIC_NOTE if synthetic else NOTE, x=0.98, ha="right", fontsize=8, color=FAINT)
     with atomic_path(path) as temporary, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # of a file's name; it is drawn as a box
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # in a file name; drawn as a box
         figure.savefig(temporary, format="png")
 
 
 def draw_bars(axes: Axes, answer: Answer) -> None:
-    """Probabilities as bars with their values, in the network's order."""
+    """Draw probabilities as labelled bars, in the network's order."""
     names = list(answer.probabilities)
     shares = [answer.probabilities[name] for name in names]
     axes.barh(names, shares, color=[colour(name) for name in names], height=0.72)
@@ -122,14 +122,14 @@ def _timeline(figure: Any, moments: Sequence[Moment], duration: float, name: str
 
 
 def _edges(cells: Sequence[Cell]) -> np.ndarray:
-    """Begin and end of every cell (2 M); what lies between two cells is a gap, often of no width."""
-    return np.array([time for cell in cells for time in (cell.begin, cell.end)])
+    """Start and end of every cell, (2 M,); between two cells is a gap, often of width zero."""
+    return np.array([time for cell in cells for time in (cell.start, cell.end)])
 
 
 def _probabilities(axes: Axes, cells: Sequence[Cell]) -> None:
-    """Stacked steps, one colour an emotion; white where there is no answer."""
+    """Stacked steps, one colour per emotion; white where there is no prediction."""
     labels = next((list(cell.moment.answer.probabilities) for cell in cells if cell.moment.answer), [])
-    low = np.zeros(2 * len(cells) - 1)  # a value for each cell, and one for the gap after it
+    low = np.zeros(2 * len(cells) - 1)  # one value per cell, and one per gap between cells
     for label in labels:
         high = low.copy()
         high[::2] += [cell.moment.answer.probabilities[label] if cell.moment.answer else 0.0 for cell in cells]
@@ -148,7 +148,7 @@ def _probabilities(axes: Axes, cells: Sequence[Cell]) -> None:
 
 
 def _band(axes: Axes, cells: Sequence[Cell], duration: float) -> None:
-    """The most probable emotion, paler where the network is less sure."""
+    """The most probable emotion, paler at lower confidence."""
     from matplotlib.colors import to_rgba
 
     shades = np.zeros((1, 2 * len(cells) - 1, 4))  # RGBA; gaps stay transparent
@@ -156,18 +156,18 @@ def _band(axes: Axes, cells: Sequence[Cell], duration: float) -> None:
         if answer := cell.moment.answer:
             shades[0, 2 * index] = to_rgba(colour(answer.emotion), 0.25 + 0.75 * answer.confidence)
     axes.pcolormesh(_edges(cells), [0, 1], shades, linewidth=0)
-    for begin, end, name in stretches(cells):
-        if end - begin >= _LABEL * duration:
-            axes.text((begin + end) / 2, 0.5, name, ha="center", va="center", fontsize=9, color=INK)
+    for start, end, name in stretches(cells):
+        if end - start >= _LABEL * duration:
+            axes.text((start + end) / 2, 0.5, name, ha="center", va="center", fontsize=9, color=INK)
     axes.set(ylim=(0, 1), yticks=[])
     _without_frame(axes)
 
 
 def _notes(axes: Axes, cells: Sequence[Cell], flags: Sequence[Flag]) -> None:
-    """A line for each flag, drawn where it holds."""
+    """One line per flag, drawn where the flag is raised."""
     for row, flag in enumerate(flags):
         raised = [cell for cell in cells if flag in cell.moment.flags]
-        axes.hlines([row] * len(raised), [cell.begin for cell in raised], [cell.end for cell in raised], FAINT, lw=5)
+        axes.hlines([row] * len(raised), [cell.start for cell in raised], [cell.end for cell in raised], FAINT, lw=5)
     axes.set(ylim=(len(flags) - 0.5, -0.5) if flags else (0, 1), yticks=range(len(flags)))
     axes.set_yticklabels(flags, fontsize=8.5, color=FAINT)
     axes.tick_params(axis="y", length=0)
@@ -193,7 +193,7 @@ def _with_flags(name: str, flags: Sequence[Flag]) -> str:
 
 
 def _plain(text: str) -> str:
-    """As text of a figure: file names are no formulas, and need not be UTF-8."""
+    """Escape a file name, which need not be UTF-8, for matplotlib, which would read `$` as a formula."""
     return text.encode("utf-8", "replace").decode("utf-8").replace("$", r"\$")
 
 

@@ -1,4 +1,4 @@
-"""Answers as CSV and JSON."""
+"""Predictions as CSV files and as JSON."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ _DIGITS = 6  # of probabilities and of seconds
 
 
 @contextmanager
-def timeline_file(path: Path, labels: Iterable[str]) -> Iterator[Callable[[Prediction], None]]:
-    """A CSV with a row a moment; times in seconds, boxes in pixels of the picture as it is shown.
+def timeline_csv(path: Path, labels: Iterable[str]) -> Iterator[Callable[[Prediction], None]]:
+    """Open a CSV file with one row per moment: times in seconds, boxes in pixels of the displayed frame.
 
-    Yields what writes a clip's rows.
+    Yields a function that writes the rows of a clip.
     """
     with _csv(path, (*_TIMELINE, *labels)) as write:
         yield lambda prediction: write([_moment_row(prediction.clip, moment) for moment in prediction.moments])
 
 
 @contextmanager
-def results_file(path: Path, labels: Iterable[str]) -> Iterator[Callable[[Prediction | Failure], None]]:
-    """A CSV with a row a clip; one that could not be used has its reason in `error`.
+def results_csv(path: Path, labels: Iterable[str]) -> Iterator[Callable[[Prediction | Failure], None]]:
+    """Open a CSV file with one row per clip; for a clip without a prediction, the column `error` has the reason.
 
-    Yields what writes a clip's row.
+    Yields a function that writes the row of a clip.
     """
     with _csv(path, (*_RESULTS, *labels)) as write:
         yield lambda outcome: write([_result_row(outcome)])
 
 
-def as_json(outcome: Prediction | Failure) -> dict[str, Any]:
-    """What `cfnsr predict --json` prints of a clip."""
+def prediction_json(outcome: Prediction | Failure) -> dict[str, Any]:
+    """Return the JSON object that `cfnsr predict --json` prints for a clip."""
     if isinstance(outcome, Failure):
         return {"clip": str(outcome.clip), "error": outcome.reason}
     return {
@@ -54,7 +54,7 @@ def as_json(outcome: Prediction | Failure) -> dict[str, Any]:
 
 
 def moment_json(moment: Moment) -> dict[str, Any]:
-    """A moment of the timeline, as `as_json` has it."""
+    """Return the JSON object of a moment in the timeline."""
     return {
         "start": round(moment.start, _DIGITS),
         "end": round(moment.end, _DIGITS),
@@ -95,21 +95,23 @@ def _columns(answer: Answer | None, flags: Iterable[str]) -> dict[str, Any]:
     return columns
 
 
-# Names of files need not be UTF-8; what a name holds instead is written as it is.
+# File names that are not UTF-8 are written byte for byte.
 _TEXT: dict[str, Any] = {"mode": "w", "encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
 
 
 @contextmanager
 def _csv(path: Path, columns: tuple[str, ...]) -> Iterator[Callable[[list[dict[str, Any]]], None]]:
-    """What was written is on the disk clip by clip; where the work ends early, it stays, under the name of a part."""
+    """Write rows clip by clip to a temporary file, which is kept if the work is interrupted."""
     if path.is_dir():
         raise InputError(f"{path} is a folder; name a file to write.")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + PARTIAL)
-    if temporary.exists():  # of a run that was stopped; whoever starts it again may want it
-        kept = next(name for number in count(1) if not (name := path.with_name(f"{temporary.name}-{number}")).exists())
-        temporary.rename(kept)
-        print(f"what an earlier run had written is kept in {kept}", file=sys.stderr)
+    if temporary.exists():  # of an interrupted run; its rows may still be wanted
+        backup = next(
+            name for number in count(1) if not (name := path.with_name(f"{temporary.name}-{number}")).exists()
+        )
+        temporary.rename(backup)
+        print(f"the rows of an interrupted run are kept in {backup}", file=sys.stderr)
     with temporary.open(**_TEXT) as file:
         writer = csv.DictWriter(file, columns, restval="")
         writer.writeheader()
@@ -121,7 +123,7 @@ def _csv(path: Path, columns: tuple[str, ...]) -> Iterator[Callable[[list[dict[s
         try:
             yield write
         except BaseException:
-            print(f"\nnot finished; what is there so far is in {temporary}", file=sys.stderr)
+            print(f"\ninterrupted; the rows so far are in {temporary}", file=sys.stderr)
             raise
         os.fsync(file.fileno())
     temporary.replace(path)

@@ -1,4 +1,4 @@
-"""Answers on the terminal."""
+"""Predictions on the terminal."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from cfnsr.predict.answer import Answer, Moment, Prediction
 from cfnsr.predict.show.palette import INPUTS, NOTE, SYNTHETIC_NOTE, clock, colour
 
 _BAR = 24  # characters
-_ROWS = 30  # of a timeline; the rest is in the file that --timeline writes
+_ROWS = 30  # of a timeline; --timeline writes all of them
 
 
 @dataclass
 class _Stretch:
-    """Neighbouring moments with the same answer."""
+    """Successive moments with the same prediction."""
 
     first: Moment
     last: Moment
@@ -26,7 +26,7 @@ class _Stretch:
 
 
 def print_prediction(prediction: Prediction, synthetic: bool) -> None:
-    """A clip's answer, and its timeline if it is longer than one window."""
+    """Print a prediction, and its timeline if there are several windows."""
     console = Console()
     console.print(_headline(prediction), soft_wrap=True)
     console.print(_bars(prediction.answer))
@@ -36,9 +36,9 @@ def print_prediction(prediction: Prediction, synthetic: bool) -> None:
 
 
 def live_line(moment: Moment) -> RenderableType:
-    """One moment of a camera."""
+    """Return one moment of a camera as text."""
     if moment.answer is None:
-        return Text(f"{clock(moment.end)}  {', '.join(moment.flags) or 'nothing to answer from'}", style="dim")
+        return Text(f"{clock(moment.end)}  {', '.join(moment.flags) or 'no input'}", style="dim")
     line = Text(f"{clock(moment.end)}  {', '.join(moment.flags)}")
     return Group(line, _bars(moment.answer))
 
@@ -65,7 +65,7 @@ def _bars(answer: Answer) -> Table:
 def _timeline(moments: Sequence[Moment]) -> Table:
     several = len({moment.track for moment in moments if moment.track}) > 1
     table = Table(header_style="bold")
-    for name in ("from", "to", *(["face"] if several else []), "emotion", "confidence", "said from", "flags"):
+    for name in ("from", "to", *(["face"] if several else []), "emotion", "confidence", "inputs", "flags"):
         table.add_column(name, justify="right" if name in {"from", "to", "confidence"} else "left")
     stretches = _stretches(moments)
     for stretch in stretches[:_ROWS]:
@@ -78,25 +78,25 @@ def _timeline(moments: Sequence[Moment]) -> Table:
             confidence = f"{sum(stretch.confidences) / len(stretch.confidences):.0%}"
             table.add_row(*cells, emotion, confidence, INPUTS[moment.answer.inputs], ", ".join(moment.flags))
         else:
-            table.add_row(*cells, Text("no answer", style="dim"), "", "", ", ".join(moment.flags))
+            table.add_row(*cells, Text("no prediction", style="dim"), "", "", ", ".join(moment.flags))
     if len(stretches) > _ROWS:
         table.caption = f"{len(stretches) - _ROWS} more rows; --timeline FILE writes all windows"
     return table
 
 
 def _stretches(moments: Sequence[Moment]) -> list[_Stretch]:
-    """A face's neighbours with the same answer, inputs and flags are one; of each face in the order of time."""
-    open_ones: dict[int | None, _Stretch] = {}
+    """Join successive moments of a face with the same emotion, inputs and flags."""
+    latest: dict[int | None, _Stretch] = {}
     stretches = []
     for moment in moments:
         confidence = [moment.answer.confidence] if moment.answer else []
-        stretch = open_ones.get(moment.track)
+        stretch = latest.get(moment.track)
         if stretch and _kind(stretch.first) == _kind(moment) and moment.start <= stretch.last.end:
             stretch.last = moment
             stretch.confidences += confidence
         else:
-            open_ones[moment.track] = _Stretch(moment, moment, confidence)
-            stretches.append(open_ones[moment.track])
+            latest[moment.track] = _Stretch(moment, moment, confidence)
+            stretches.append(latest[moment.track])
     return stretches
 
 

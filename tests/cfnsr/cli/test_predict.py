@@ -95,7 +95,7 @@ def test_a_window_of_ones_own(predict, home):
 def test_a_folder_never_stops_at_a_bad_file(predict, home, tmp_path):
     code, _, said = predict(home / "clips", "--out", "results.csv")
     assert code == 2
-    assert "2 of 5 clips could not be used; the column `error` of results.csv says why" in said
+    assert "2 of 5 clips could not be processed; see the column `error` of results.csv" in said
     assert "Traceback" not in said
     table = {Path(row["clip"]).name: row for row in rows(tmp_path / "results.csv")}
     assert set(table) == {"a.mp4", "b.WAV", "silent.mkv", "empty.mp4", "text.mov"}
@@ -198,7 +198,7 @@ def test_a_camera_needs_a_network_that_can_do_without_sound(predict, home, tmp_p
     model = write_model(tmp_path / "both.safetensors", inputs=("both",))
     code, _, said = predict("--simulate-camera", home / "talk.mp4", model=model)
     assert code == 2
-    assert "can't answer from the face alone" in said
+    assert "can't predict from the face alone" in said
 
 
 def test_no_bar_and_no_noise_where_output_is_read_by_programs(home, tmp_path):
@@ -208,4 +208,4 @@ def test_no_bar_and_no_noise_where_output_is_read_by_programs(home, tmp_path):
     )
     assert done.returncode == 2
     assert [set(json.loads(line)) >= {"clip"} for line in done.stdout.splitlines()] == [True] * 5
-    assert done.stderr.strip() == "error: 2 of 5 clips could not be used; the lines above say why."
+    assert done.stderr.strip() == "error: 2 of 5 clips could not be processed; see the lines above."

@@ -115,10 +115,10 @@ def test_nothing_beyond_the_end(tmp_path):
 
 @pytest.mark.parametrize("name", ["long.flac", "long.mp3", "long.mp4"])
 def test_a_window_of_a_long_file_takes_little_memory(tmp_path, name):
-    path = write_media(tmp_path / name, np.tile(chirp(30, 8000), 20), rate=8000)  # 10 minutes, 19 MB as samples
+    path = write_media(tmp_path / name, np.tile(chirp(30, 8000), 10), rate=8000)  # 5 minutes, 10 MB as samples
     expected = chirp(30, 8000)[0, :16000]
     tracemalloc.start()
-    for start in (0, 300):
+    for start in (0, 150):
         window = read_audio(path, 8000, start=start, duration=2)
         assert likeness(window, expected) > 0.99
     _, peak = tracemalloc.get_traced_memory()

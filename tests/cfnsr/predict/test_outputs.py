@@ -1,4 +1,4 @@
-"""Table, pictures, CSV and JSON of predictions."""
+"""Predictions as terminal tables, pictures, CSV and JSON."""
 
 import csv
 import json
@@ -17,7 +17,7 @@ from cfnsr.predict.answer import mean_answer
 from cfnsr.predict.show.explained import draw_explanation
 from cfnsr.predict.show.palette import COLOURS, NOTE, SYNTHETIC_NOTE, clock
 from cfnsr.predict.show.picture import draw_prediction
-from cfnsr.predict.show.tables import as_json, results_file, timeline_file
+from cfnsr.predict.show.tables import prediction_json, results_csv, timeline_csv
 from cfnsr.predict.show.terminal import live_line, print_prediction
 
 FACE = encode_jpeg(np.full((96, 96, 3), 120, np.uint8), 80)
@@ -53,7 +53,7 @@ def pixels(path):
 
 
 def has_colour(image, name):
-    red, green, blue = (int(COLOURS[name][begin : begin + 2], 16) for begin in (1, 3, 5))
+    red, green, blue = (int(COLOURS[name][start : start + 2], 16) for start in (1, 3, 5))
     return bool((np.abs(image.astype(int) - (blue, green, red)).max(axis=2) < 8).any())
 
 
@@ -64,28 +64,28 @@ def test_clock():
 
 
 class TestTable:
-    def test_a_clip_with_one_answer(self, capsys):
+    def test_a_clip_with_one_window(self, capsys):
         print_prediction(prediction(moment(0.0, "angry", (Flag.SEVERAL_FACES,))), synthetic=False)
         text = capsys.readouterr().out
         for part in ("talk.mp4", "angry 65%", "face and voice", "several faces", "surprised", NOTE):
             assert part in " ".join(text.split())
         assert "from" not in text.split("surprised")[0].split("\n")[-1]
 
-    def test_a_timeline_joins_windows_that_say_the_same(self, capsys):
+    def test_successive_windows_with_the_same_prediction_are_joined(self, capsys):
         print_prediction(TALK, synthetic=True)
         rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
         assert ["happy" in row for row in rows] == [True, False, False, False]
         assert "0:00.0" in rows[0]
         assert "0:07.0" in rows[0]
         assert "several faces" in rows[1]
-        assert "no answer" in rows[2]
+        assert "no prediction" in rows[2]
 
-    def test_a_long_timeline_is_cut_short(self, capsys):
+    def test_a_long_timeline_is_truncated(self, capsys):
         many = prediction(*(moment(float(start), EMOTIONS[start % 8]) for start in range(50)))
         print_prediction(many, synthetic=False)
         assert "20 more rows" in capsys.readouterr().out
 
-    def test_several_faces_are_told_apart(self, capsys):
+    def test_several_faces_are_numbered(self, capsys):
         pair = (moment(0.0, "happy"), moment(0.0, "sad", track=2, followed=False), moment(1.0, "happy"))
         print_prediction(prediction(*pair), synthetic=False)
         rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
@@ -108,17 +108,17 @@ class TestPicture:
         assert has_colour(image, "happy")
         assert has_colour(image, "sad")
 
-    def test_one_answer(self, tmp_path):
+    def test_one_window(self, tmp_path):
         one = prediction(moment(0.0, "angry", portraits=(FACE,) * 6), clip="costs $5 and $6.mp4")
         draw_prediction(one, tmp_path / "one.png", synthetic=True)
         assert has_colour(pixels(tmp_path / "one.png"), "angry")
 
-    def test_a_voice_alone(self, tmp_path):
+    def test_voice_alone(self, tmp_path):
         one = prediction(moment(0.0, "angry", (Flag.NO_VIDEO,), track=None, box=None, portraits=()))
         draw_prediction(one, tmp_path / "voice.png", synthetic=False)
         assert has_colour(pixels(tmp_path / "voice.png"), "angry")
 
-    def test_everybody_has_a_row(self, tmp_path):
+    def test_each_face_has_a_row(self, tmp_path):
         both = [
             replace(each, track=track, followed=track != 2)
             for each in TALK.moments
@@ -128,7 +128,7 @@ class TestPicture:
         draw_prediction(prediction(*both), tmp_path / "both.png", synthetic=False)
         assert len(pixels(tmp_path / "both.png")) > 1.6 * len(pixels(tmp_path / "one.png"))
 
-    def test_an_hour_of_it(self, tmp_path):
+    def test_an_hour(self, tmp_path):
         hour = prediction(*(moment(float(start), EMOTIONS[start // 100 % 8]) for start in range(3600)))
         draw_prediction(hour, tmp_path / "hour.png", synthetic=False)
         assert all(has_colour(pixels(tmp_path / "hour.png"), name) for name in EMOTIONS)
@@ -144,7 +144,7 @@ class TestPicture:
 
 class TestFiles:
     def test_timeline(self, tmp_path):
-        with timeline_file(tmp_path / "t.csv", EMOTIONS) as write:
+        with timeline_csv(tmp_path / "t.csv", EMOTIONS) as write:
             write(TALK)
             write(replace(TALK, clip=Path("other.mp4")))
         with (tmp_path / "t.csv").open(newline="") as file:
@@ -163,7 +163,7 @@ class TestFiles:
         assert rows[15]["clip"] == "other.mp4"
 
     def test_results(self, tmp_path):
-        with results_file(tmp_path / "r.csv", EMOTIONS) as write:
+        with results_csv(tmp_path / "r.csv", EMOTIONS) as write:
             write(TALK)
             write(Failure(Path("bad, bad.mp4"), "it is empty"))
         with (tmp_path / "r.csv").open(newline="") as file:
@@ -172,34 +172,34 @@ class TestFiles:
         assert good["flags"] == "no face; several faces; silent"
         assert (bad["clip"], bad["error"], bad["emotion"]) == ("bad, bad.mp4", "it is empty", "")
 
-    def test_a_run_that_is_stopped_keeps_what_it_has_under_another_name(self, tmp_path, capsys):
+    def test_an_interrupted_run_keeps_its_rows(self, tmp_path, capsys):
         def run():
-            with results_file(tmp_path / "r.csv", EMOTIONS) as write:
+            with results_csv(tmp_path / "r.csv", EMOTIONS) as write:
                 write(TALK)
-                assert "happy" in (tmp_path / "r.csv.part").read_text()  # now: whoever kills it finds it too
+                assert "happy" in (tmp_path / "r.csv.part").read_text()  # at once, in case the process is killed
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
             run()
         assert [path.name for path in tmp_path.iterdir()] == ["r.csv.part"]
-        assert f"what is there so far is in {tmp_path}/r.csv.part" in capsys.readouterr().err
+        assert f"{tmp_path}/r.csv.part" in capsys.readouterr().err
         kept = (tmp_path / "r.csv.part").read_text()
-        with results_file(tmp_path / "r.csv", EMOTIONS) as write:
+        with results_csv(tmp_path / "r.csv", EMOTIONS) as write:
             write(TALK)
         assert sorted(path.name for path in tmp_path.iterdir()) == ["r.csv", "r.csv.part-1"]
         assert (tmp_path / "r.csv.part-1").read_text() == kept
-        assert f"is kept in {tmp_path}/r.csv.part-1" in capsys.readouterr().err
+        assert f"{tmp_path}/r.csv.part-1" in capsys.readouterr().err
 
     def test_json(self):
-        content = json.loads(json.dumps(as_json(TALK)))
+        content = json.loads(json.dumps(prediction_json(TALK)))
         assert content["emotion"] == "happy"
         assert set(content["probabilities"]) == set(EMOTIONS)
         assert content["timeline"][6] == {
             "start": 6.0, "end": 9.0, "emotion": None, "flags": ["no face", "silent"], "track": None, "box": None,
         }  # fmt: skip
-        assert as_json(Failure(Path("a.mp4"), "it is empty")) == {"clip": "a.mp4", "error": "it is empty"}
+        assert prediction_json(Failure(Path("a.mp4"), "it is empty")) == {"clip": "a.mp4", "error": "it is empty"}
 
 
-def test_notes_say_what_it_is_not_for():
+def test_notes_state_the_limits_of_use():
     assert "Not for decisions about people" in NOTE
     assert "synthetic" in SYNTHETIC_NOTE

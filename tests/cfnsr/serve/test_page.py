@@ -49,7 +49,7 @@ def home(tmp_path_factory) -> Path:
 
 @contextmanager
 def served(home: Path, temporary: Path, port: int) -> Iterator[subprocess.Popen[str]]:
-    """`cfnsr serve` that has said where it is."""
+    """`cfnsr serve`, once it has printed its address."""
     limits = ["--max-seconds", str(SECONDS), "--max-megabytes", str(MEGABYTES)]
     command = ["serve", "--model", str(home / "model.safetensors"), "--port", str(port), *limits]
     environment = {**os.environ, "TMPDIR": str(temporary), "OMP_NUM_THREADS": "1"}
@@ -61,7 +61,7 @@ def served(home: Path, temporary: Path, port: int) -> Iterator[subprocess.Popen[
 
 @pytest.fixture(scope="module")
 def temporary(tmp_path_factory) -> Path:
-    """Where the server keeps what visitors send."""
+    """Where the server keeps uploads."""
     return tmp_path_factory.mktemp("temporary")
 
 
@@ -74,7 +74,7 @@ def url(home, temporary) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser(home) -> Iterator[Browser]:
-    """With a camera and a microphone that show and say what is in these files, and that nobody has to allow."""
+    """With a camera and a microphone that play these files without asking for permission."""
     devices = [
         "--use-fake-device-for-media-stream",
         "--use-fake-ui-for-media-stream",
@@ -89,7 +89,7 @@ def browser(home) -> Iterator[Browser]:
 
 @pytest.fixture
 def visit(browser, url):
-    """Opens the page with a window of a size. Nothing may be asked of any other server."""
+    """Opens the page in a window of the given size. The page must not load anything from other servers."""
     contexts = []
     asked = []
 
@@ -99,7 +99,7 @@ def visit(browser, url):
         page = contexts[-1].new_page()
         page.set_default_timeout(DEADLINE)
         page.goto(url)
-        page.get_by_text("Drop a video, or record one").wait_for()
+        page.get_by_text("Upload or record a video").wait_for()
         return page
 
     yield open_page
@@ -113,14 +113,14 @@ def send(page: Page, clip: Path) -> None:
 
 
 def answered(page: Page, clip: Path) -> str:
-    """Send a clip and wait for its answer. Returns the emotion."""
+    """Upload a clip and wait for its result. Returns the emotion."""
     send(page, clip)
     expect(page.locator("#answer .name")).to_contain_text(clip.name, timeout=DEADLINE)
     return page.locator("#answer .emotion").inner_text().split()[0]
 
 
 def kept(folder: Path, pattern: str) -> list[Path]:
-    """The files below a folder, of which the server may be removing some."""
+    """The files below a folder, while the server may be removing some."""
     while True:
         try:
             return list(folder.rglob(pattern))
@@ -147,7 +147,7 @@ def test_a_clip_is_answered(visit, home, size):
     order = ("#player", "#over-time", "#csv") if size == DESKTOP else ("#player", "#answer", "#over-time", "#details")
     tops = [top(page, selector) for selector in order]
     assert tops == sorted(tops)
-    assert page.evaluate("document.documentElement.scrollWidth") == size[0]  # nothing sticks out
+    assert page.evaluate("document.documentElement.scrollWidth") == size[0]  # no horizontal scrolling
     footer = page.locator("#ethics footer").inner_text()
     assert SYNTHETIC_NOTE in footer
     assert "trained on acted emotion of 24 actors. Not for decisions about people." in footer
@@ -179,7 +179,7 @@ def test_the_timeline_can_be_downloaded(visit, home, tmp_path):
     assert sum(float(row[name]) for name in EMOTIONS) == pytest.approx(1, abs=1e-5)
 
 
-# Says when a recording has really begun.
+# Reports when a recording has started.
 WATCH_RECORDER = """() => {
   const start = MediaRecorder.prototype.start;
   MediaRecorder.prototype.start = function (...options) {
@@ -199,38 +199,38 @@ def test_a_recording_is_answered(visit):
     page.wait_for_timeout(3000)  # of recording
     page.get_by_label("start recording").click()
     page.locator("#answer .headline").wait_for()
-    assert "said from face and voice" in page.locator("#answer").inner_text()
+    assert "from face and voice" in page.locator("#answer").inner_text()
     page.wait_for_function("isFinite(document.querySelector('#player video').duration)")
 
 
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("text.mp4", "Text.mp4 is damaged or not a media file"),
-        ("long.mp4", "Long.mp4 is longer than the 0:06.0 that this server takes."),
+        ("text.mp4", "text.mp4 is damaged or not a media file"),
+        ("long.mp4", "long.mp4 is longer than 0:06.0"),
     ],
 )
-def test_a_clip_that_cant_be_used_is_told_in_a_sentence_and_the_next_one_works(visit, home, name, sentence):
+def test_after_an_unusable_clip_the_next_one_works(visit, home, name, sentence):
     page = visit()
     send(page, home / name)
     expect(page.get_by_role("alert").locator("p")).to_contain_text(sentence, timeout=DEADLINE)
     assert not page.locator("#csv").is_visible()
     page.get_by_test_id("video").get_by_label("Clear").click()  # an error has a button of that name too
-    page.get_by_text("Drop a video, or record one").wait_for()
+    page.get_by_text("Upload or record a video").wait_for()
     assert answered(page, home / "talk.mp4") in EMOTIONS
     assert page.get_by_role("alert").count() == 0
 
 
-def test_a_clip_that_is_too_large_is_not_even_taken(visit, url, home, temporary):
+def test_a_clip_that_is_too_large_is_not_uploaded(visit, url, home, temporary):
     page = visit()
     send(page, home / "large.mp4")
     page.get_by_text("exceed the maximum allowed size").first.wait_for()
-    with (home / "large.mp4").open("rb") as file:  # whoever goes around the page has no luck either
+    with (home / "large.mp4").open("rb") as file:  # nor past the page
         assert requests.post(f"{url}/gradio_api/upload", files={"files": file}, timeout=60).status_code == 413
     assert not kept(temporary, "large.mp4")
 
 
-def test_two_visitors_get_their_own_answers(visit, home):
+def test_two_visitors_get_their_own_results(visit, home):
     first, second = visit(), visit(PHONE)
     send(first, home / "talk.mp4")
     send(second, home / "a short talk.mp4")
@@ -238,21 +238,21 @@ def test_two_visitors_get_their_own_answers(visit, home):
         expect(page.locator("#answer .name")).to_contain_text(f"{name} ·", timeout=DEADLINE)
 
 
-def test_who_waits_keeps_a_clip_that_another_visitor_had_too(visit, home, tmp_path):
-    """The same content has the same place on the server, whoever sent it."""
+def test_a_waiting_visitor_keeps_a_clip_that_another_visitor_had_too(visit, home, tmp_path):
+    """The server stores identical contents once."""
     clip = write_talk(tmp_path / "sample.mp4", 1.4)
     first, busy, waiting = visit(), visit(), visit()
     answered(first, clip)
     send(busy, home / "talk.mp4")
     send(waiting, clip)
-    expect(waiting.locator("#player video")).to_be_visible(timeout=DEADLINE)  # it is there, its turn has not come
+    expect(waiting.locator("#player video")).to_be_visible(timeout=DEADLINE)  # uploaded, but still in the queue
     first.close()
     expect(waiting.locator("#answer .name")).to_contain_text(f"{clip.name} ·", timeout=DEADLINE)
 
 
 @pytest.mark.parametrize("name", ["sample.mp4", "renamed.mp4"])
-def test_who_has_just_sent_a_clip_keeps_it_when_its_last_visitor_leaves(visit, home, tmp_path, name):
-    """The server is told only some time after the clip is there."""
+def test_a_clip_just_uploaded_is_kept_when_its_other_visitor_leaves(visit, home, tmp_path, name):
+    """The page reports an upload only some time after it was stored."""
     clip = write_talk(tmp_path / "sample.mp4", 1.5)
     first, second = visit(), visit()
     answered(first, clip)
@@ -264,11 +264,11 @@ def test_who_has_just_sent_a_clip_keeps_it_when_its_last_visitor_leaves(visit, h
     first.close()
     second.wait_for_timeout(3000)
     assert held
-    second.unroute_all()  # lets go what was held
+    second.unroute_all()  # releases the held requests
     expect(second.locator("#answer .name")).to_contain_text(f"{name} ·", timeout=DEADLINE)
 
 
-def test_what_a_visitor_sent_is_deleted_when_they_leave(visit, home, temporary, tmp_path):
+def test_a_clip_is_deleted_when_its_visitor_leaves(visit, home, temporary, tmp_path):
     clip = write_talk(tmp_path / "private.mp4", 1.2)
     page = visit()
     answered(page, clip)
@@ -282,7 +282,7 @@ def test_what_a_visitor_sent_is_deleted_when_they_leave(visit, home, temporary, 
     raise AssertionError(kept(temporary, "private*"))
 
 
-def test_nothing_is_left_when_the_server_is_stopped(home, tmp_path, browser):
+def test_a_stopped_server_leaves_nothing(home, tmp_path, browser):
     (port,) = free_ports(1)
     with served(home, tmp_path, port) as program:
         page = browser.new_page()
@@ -295,7 +295,7 @@ def test_nothing_is_left_when_the_server_is_stopped(home, tmp_path, browser):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_a_killed_server_left_goes_when_the_next_one_starts(home, tmp_path, browser):
+def test_the_clips_of_a_killed_server_are_removed_at_the_next_start(home, tmp_path, browser):
     ports = free_ports(2)
     with served(home, tmp_path, ports[0]) as program:
         page = browser.new_page()
@@ -317,15 +317,15 @@ def refused(*arguments: str, program: tuple[str, ...] = ("-m", "cfnsr.cli")) -> 
     return done.stderr
 
 
-def test_a_port_that_is_taken_is_told_in_a_sentence(home):
+def test_a_port_in_use_is_named(home):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         said = refused("--model", str(home / "model.safetensors"), "--port", port)
-    assert f"127.0.0.1:{port} can't be listened on (Address already in use); choose another --port" in said
+    assert f"127.0.0.1:{port} can't be used (Address already in use); choose another --port" in said
 
 
-def test_a_port_that_is_taken_while_the_model_is_loaded_is_told_in_the_same_sentence(home):
-    """As where two servers are started at once."""
+def test_a_port_that_is_taken_while_the_model_loads_is_named(home):
+    """As happens when two servers start at the same time."""
     second = (
         "import socket; from cfnsr.serve import page; check, taken = page.check_address, []\n"
         "page.check_address = lambda *where: (check(*where), taken.append(socket.create_server(where)))\n"
@@ -333,13 +333,13 @@ def test_a_port_that_is_taken_while_the_model_is_loaded_is_told_in_the_same_sent
     )
     port = str(free_ports(1)[0])
     said = refused("--model", str(home / "model.safetensors"), "--port", port, program=("-c", second))
-    assert f"127.0.0.1:{port} can't be listened on (Address already in use); choose another --port" in said
+    assert f"127.0.0.1:{port} can't be used (Address already in use); choose another --port" in said
 
 
-def test_limits_that_make_no_sense_are_refused(home):
+def test_invalid_limits_are_refused(home):
     assert "CFNSR_MAX_SECONDS is '0.0'" in refused("--model", str(home / "model.safetensors"), "--max-seconds", "0")
 
 
-def test_without_gradio_it_says_how_to_get_it():
+def test_without_gradio_the_error_says_how_to_install_it():
     without = "import sys; sys.modules['gradio'] = None; from cfnsr.cli import main; main()"
     assert "pip install -c requirements-dev.txt -e '.[demo]'" in refused(program=("-c", without))

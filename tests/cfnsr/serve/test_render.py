@@ -1,4 +1,4 @@
-"""Answers as HTML."""
+"""Results as HTML."""
 
 from pathlib import Path
 
@@ -22,22 +22,22 @@ def prediction(*emotions: str | None, clip: str = "talk.mp4") -> Prediction:
     return Prediction(Path(clip), moments[-1].end, answer("sad"), (Flag.NO_FACE,), moments)
 
 
-def test_names_of_files_are_no_html():
-    said = render.headline(prediction("sad", clip="<img src=x onerror=alert(1)>.mp4"))
-    assert "<img" not in said
-    assert "&lt;img" in said
+def test_file_names_are_escaped():
+    page = render.headline(prediction("sad", clip="<img src=x onerror=alert(1)>.mp4"))
+    assert "<img" not in page
+    assert "&lt;img" in page
     assert "<b>" not in render.problem("<b>.mp4 is missing")
 
 
-def test_moments_without_an_answer_leave_a_gap():
+def test_moments_without_a_prediction_leave_a_gap():
     page = render.timeline(prediction("sad", None, "happy", "happy"))
     assert page.count("<path") == len(EMOTIONS)
-    assert page.count("Z") == 3 * len(EMOTIONS)  # a step each for the three moments with an answer
+    assert page.count("Z") == 3 * len(EMOTIONS)  # one step for each of the three moments with a prediction
     assert "<span>no face</span>" in page
     assert page.count("<span style") == 2  # two stretches with an emotion
 
 
-def test_a_clip_without_a_face_has_bars_and_no_faces():
+def test_a_clip_without_a_face_has_bars_but_no_faces():
     whole = prediction("sad")
     explanation = Explanation(whole, whole.moments[0], None, None, {"audio": answer("sad").probabilities})
     page = render.details(explanation)
@@ -47,12 +47,12 @@ def test_a_clip_without_a_face_has_bars_and_no_faces():
 
 
 @pytest.mark.parametrize("synthetic", [False, True])
-def test_the_footer_says_what_it_is_not_for(synthetic):
-    said = render.footer(synthetic)
-    assert NOTE[1:] in said
-    assert (SYNTHETIC_NOTE in said) == synthetic
+def test_the_footer_states_the_limits_of_use(synthetic):
+    page = render.footer(synthetic)
+    assert NOTE[1:] in page
+    assert (SYNTHETIC_NOTE in page) == synthetic
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(45, "45 seconds"), (600, "10 minutes")])
-def test_the_limits_are_told(seconds, words):
+def test_the_welcome_states_the_limits(seconds, words):
     assert f"Up to 200 MB and {words}." in render.welcome(200, seconds)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -18,12 +19,15 @@ from helpers.paths import PROJECT
 from helpers.permissions import permissions_count
 from helpers.running_programs import DEADLINE, running, wait_for
 
+from cfnsr.config.load import load_settings
 from cfnsr.errors import InputError
 from cfnsr.registry import ServerAwayError, server_needed
+from components.deliver import deliver
 from components.evaluate import evaluate
 from components.register import register
+from components.run import Run
 from components.tracking.outbox import Outbox, outbox_folder
-from components.tracking.runs import RunTracker, deliver, git
+from components.tracking.runs import RunTracker, git
 
 PHASE = {"epochs": 2, "batch_size": 8, "lr": 0.003}
 LONG = {"epochs": 12, "batch_size": 8, "lr": 0.003}
@@ -58,7 +62,7 @@ def test_training_goes_on_without_the_server_and_nothing_measured_is_lost(tmp_pa
         server.kill()
         said = training.communicate(timeout=300)[0]
     assert training.returncode == 0, said
-    assert "the MLflow server is away: what was measured is kept" in said
+    assert "the MLflow server does not answer: measurements are kept" in said
     assert (run / "fold-1" / "fold.json").exists()
     kept = list(outbox_folder(settings.layout).glob("*.jsonl"))
     assert kept
@@ -66,11 +70,11 @@ def test_training_goes_on_without_the_server_and_nothing_measured_is_lost(tmp_pa
     with pytest.raises(InputError, match=f"could not be delivered to {server.url}"):
         deliver(settings)
     with pytest.raises(ServerAwayError, match="does not answer"), server_needed(tmp_path):
-        evaluate(settings)
+        evaluate(Run.open(settings))
 
     server.start()
     done = subprocess.run(
-        [sys.executable, "-m", "components.tracking.runs", "deliver", "--params", str(settings.params_file)],
+        [sys.executable, "-m", "components.deliver", "--params", str(settings.params_file)],
         cwd=PROJECT,
         capture_output=True,
         text=True,
@@ -78,7 +82,7 @@ def test_training_goes_on_without_the_server_and_nothing_measured_is_lost(tmp_pa
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert f"{len(kept)} runs delivered to {server.url}" in done.stdout
+    assert f"{len(kept)} runs to {server.url}" in done.stdout
     assert not list(outbox_folder(settings.layout).glob("*.jsonl"))
 
     tracker = RunTracker(settings)
@@ -91,8 +95,8 @@ def test_training_goes_on_without_the_server_and_nothing_measured_is_lost(tmp_pa
         assert tracker.client.get_run(run_id).info.status == "FINISHED"
     ids = json.loads((run / "mlflow.json").read_text())
     assert {name: len(each) for name, each in ids.items()} == {"train": 1, "fold-0": 1, "fold-1": 1}
-    evaluate(settings)
-    assert register(settings) == 1
+    evaluate(Run.open(settings))
+    assert register(Run.open(settings)) == 1
 
 
 def test_what_is_kept_is_delivered_once_and_in_order(tmp_path, server):
@@ -206,37 +210,25 @@ def test_the_same_runs_are_found_with_and_without_the_server(tmp_path, server, m
     assert RunTracker(settings).parent() == with_server
 
 
-@pytest.mark.parametrize("with_server", [False, True])
-def test_an_experiment_deleted_in_the_ui_is_brought_back_with_its_runs(tmp_path, request, caplog, with_server):
-    if with_server:
-        request.getfixturevalue("server")
+def test_an_experiment_deleted_in_mlflow_is_named_with_the_command_that_restores_it(tmp_path):
     tracker = RunTracker(write_params(tmp_path))
-    parent, fold = tracker.parent(), tracker.fold(0)
-    experiment = tracker.client.get_run(parent).info.experiment_id
+    experiment = tracker.client.get_run(tracker.parent()).info.experiment_id
     tracker.client.delete_experiment(experiment)
-    assert tracker.known("train") is None  # a look brings nothing back
-    assert (tracker.parent(), tracker.fold(0)) == (parent, fold)
-    assert "the experiment cfn-sr had been deleted in MLflow; it is back, with its runs" in caplog.messages
-    tracker.client.delete_experiment(experiment)
-    new = tracker.create("search", {})  # as a study makes its run
-    assert tracker.client.get_run(new).info.experiment_id == experiment
+    with pytest.raises(InputError, match=f"mlflow experiments restore --experiment-id {experiment}"):
+        tracker.parent()
 
 
-def test_an_experiment_that_another_makes_or_brings_back_at_the_same_moment_is_taken(tmp_path, monkeypatch):
-    settings = write_params(tmp_path)
-    first, second = RunTracker(settings), RunTracker(settings)
-    look = second.client.get_experiment_by_name
-
-    def overtaken(name):
-        seen = look(name)
-        first.create("made in between", {})
-        return seen
-
-    monkeypatch.setattr(second.client, "get_experiment_by_name", overtaken)
-    run = second.client.get_run(second.create("second", {}))
-    second.client.delete_experiment(run.info.experiment_id)
-    again = second.client.get_run(second.create("third", {}))
-    assert again.info.experiment_id == run.info.experiment_id
+def test_a_copied_project_does_not_write_into_the_folder_of_the_original(tmp_path):
+    original, copy = tmp_path / "original", tmp_path / "copy of it"
+    original.mkdir()
+    RunTracker(write_params(original)).parent()
+    shutil.copytree(original, copy)
+    settings = load_settings(copy / "params.yaml")
+    with pytest.raises(InputError, match=rf"ln -s .*{original}"):
+        RunTracker(settings).create("another", {})
+    shutil.rmtree(original)
+    original.symlink_to(copy)
+    RunTracker(settings).create("another", {})
 
 
 OPEN = """
@@ -296,4 +288,4 @@ def test_half_a_line_spoils_no_other(tmp_path, caplog):
     file.write_bytes(b"\n".join([first, second[:9], third]) + b"\n")
     assert outbox.deliver()
     assert [metric.value for metric in client.get_metric_history(run_id, "loss")] == [0.0, 2.0]
-    assert "a damaged line is left out" in caplog.text
+    assert "a damaged line is skipped" in caplog.text

@@ -1,4 +1,4 @@
-"""docs/results.md, docs/ablation-sample.md and the README show what the JSON files hold, and nothing typed by hand."""
+"""docs/results.md, docs/ablation-sample.md, docs/epoch-choice.md and the README show the figures of the JSON files."""
 
 import json
 
@@ -9,16 +9,19 @@ from helpers.feature_files import write_features
 from helpers.paths import PROJECT
 
 from cfnsr.config.load import load_settings
-from cfnsr.corpus.folds import actor_folds
+from components.run import Run
 from pipelines.studies import ablation, epoch_choice, experiments
 
 ROWS = {row["name"]: row for row in json.loads((PROJECT / "docs/results.json").read_text())}
 ABLATION = {row["name"]: row for row in json.loads((PROJECT / "docs/ablation-sample.json").read_text())}
 EXPERIMENTS = yaml.safe_load((PROJECT / "experiments.yaml").read_text())
 README = (PROJECT / "README.md").read_text()
+TRAIN = (PROJECT / "docs/train.md").read_text()
 
 
 def test_the_pages_are_made_from_the_figures():
+    content = json.loads((PROJECT / "docs/epoch-choice.json").read_text())
+    assert (PROJECT / "docs/epoch-choice.md").read_text() == epoch_choice.page(content)
     assert (PROJECT / "docs/results.md").read_text() == experiments.page(list(ROWS.values()))
     assert (PROJECT / "docs/ablation-sample.md").read_text() == ablation.page(list(ABLATION.values()), "sample")
 
@@ -33,18 +36,18 @@ def test_the_readme_quotes_the_honest_figures(name):
     row = ROWS[name]
     low, high = row["interval"]
     assert f"| {row['accuracy']:.1%} ({low:.1%} to {high:.1%}) |" in README
-    voted = f"{row['ensemble']:.1%} when the probabilities of {len(row['seeds'])} networks are averaged"
-    assert f"| the same; {voted} |" in README
+    ensemble = f"{row['ensemble']:.1%} when the probabilities of {len(row['seeds'])} networks are averaged"
+    assert f"| the same; {ensemble} |" in README
 
 
 @pytest.mark.parametrize("name", list(ABLATION))
-def test_the_readme_quotes_the_ablation(name):
+def test_the_training_page_quotes_the_ablation(name):
     row = ABLATION[name]
     low, high = row["interval"]
-    assert f"{row['accuracy']:.1%} ({low:.1%} to {high:.1%})" in README
+    assert f"{row['accuracy']:.1%} ({low:.1%} to {high:.1%})" in TRAIN
 
 
-def test_figures_are_of_experiments_that_can_be_repeated():
+def test_figures_belong_to_the_present_experiments():
     assert list(ROWS) == [name for name in EXPERIMENTS if name in ROWS]
     for name, experiment in EXPERIMENTS.items():
         settings = load_settings(PROJECT / "params.yaml", "ravdess", experiment["overrides"], name)
@@ -67,12 +70,12 @@ def test_the_rules_for_the_epoch():
     assert [rule(accuracy, loss) for rule in epoch_choice.RULES.values()] == [1, 6, 5, 10, 10, 10]
 
 
-def test_an_actor_is_measured_at_the_epoch_that_the_others_choose():
-    """Two actors with a clip each: the first is right in epoch 0, the second in epoch 1."""
+def test_an_actor_measures_the_epoch_that_the_others_choose():
+    """Two actors with one clip each: the first is classified correctly in epoch 0, the second in epoch 1."""
     right, wrong = [4.0, 0.0], [0.0, 4.0]
     logits = np.array([[right, wrong], [wrong, right]], np.float32)
     found = epoch_choice.measure(logits, np.array([0, 0]), np.array([1, 2]))
-    assert found["highest accuracy, the first of them"] == 0  # each is measured where only the other one is right
+    assert found["highest accuracy, the first of them"] == 0  # each is measured where only the other is correct
     assert found["the last epoch"] == 1
 
 
@@ -87,21 +90,14 @@ def test_a_fold_of_the_study_is_trained_once_and_names_its_commit(tmp_path):
     (tmp_path / "params.yaml").write_text((PROJECT / "params.yaml").read_text())
     settings = experiments.settings_of(tmp_path, "audio-honest", {"model.modality": "audio", **overrides}, seed=10)
     write_features(settings)
-    fold = actor_folds(settings.params.dataset.actors, settings.params.train)[0]
-    path = epoch_choice.record(settings, tmp_path / "study", "first", fold)
-    with np.load(path) as said:
-        assert said["logits"].shape == (2, 32, 8)
-        assert set(said["actors"]) == set(fold.validation)
-        assert said["commit"] == "first"
-        once = said["logits"]
-        assert not np.array_equal(once[0], once[1])
-    assert epoch_choice.record(settings, tmp_path / "study", "second", fold) == path
-    with np.load(path) as said:
-        assert said["commit"] == "first"
-
-
-def test_the_page_of_the_rules_is_made_from_the_figures():
-    content = json.loads((PROJECT / "docs/epoch-choice.json").read_text())
-    assert epoch_choice.page(content) == (PROJECT / "docs/epoch-choice.md").read_text()
-    assert set(content["accuracy"]["audio-rich"]) == set(epoch_choice.RULES)
-    assert not {seed for each in EXPERIMENTS.values() for seed in each["seeds"]} & set(content["seeds"])
+    run = Run.open(settings)
+    fold = run.folds[0]
+    path = epoch_choice.record(run, tmp_path / "study", "first", fold)
+    with np.load(path) as recorded:
+        logits = recorded["logits"]
+        assert logits.shape == (2, 32, 8)
+        assert not np.array_equal(logits[0], logits[1])
+        assert set(recorded["actors"]) == set(fold.validation)
+    assert epoch_choice.record(run, tmp_path / "study", "second", fold) == path
+    with np.load(path) as recorded:
+        assert recorded["commit"] == "first"

@@ -4,7 +4,7 @@ import pytest
 from helpers.feature_files import write_params
 
 from cfnsr.errors import InputError
-from pipelines.request import requested_folds, requested_settings
+from components.request import requested_folds, requested_settings
 
 
 def test_without_wishes_it_is_the_profile_itself(tmp_path):
