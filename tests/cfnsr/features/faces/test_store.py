@@ -66,7 +66,7 @@ def test_only_the_clip_is_read(folder):
         read_faces(path, CLIPS[0])
 
 
-def test_clip_that_was_left_out_says_why(folder):
+def test_an_excluded_clip_gives_its_reason(folder):
     with pytest.raises(ClipError, match="no face found"):
         read_faces(folder, CLIPS[1])
 
