@@ -176,9 +176,7 @@ def network_speed(model: Path, folder: Path, rounds: int, threads: int) -> None:
             if number:
                 wall[name].append(time.perf_counter() - started)
     eager = wall["PyTorch, eager"]
-    print(
-        f"one clip, {threads} thread{'s' * (threads > 1)}, median of {rounds} rounds; ratio: eager over this time"
-    )
+    print(f"one clip, {threads} thread{'s' * (threads > 1)}, median of {rounds} rounds; ratio: eager over this time")
     for name, seconds in wall.items():
         ratios = [one / other for one, other in zip(eager, seconds, strict=True)]
         print(f"{name:24} {statistics.median(seconds):6.3f} s  ratio {statistics.median(ratios):.2f}", end="")

@@ -99,9 +99,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=5, help="timed steps of each variant (default: 5)")
-    parser.add_argument(
-        "--peak-tflops", type=float, help="bf16 peak of the GPU, to report its use"
-    )
+    parser.add_argument("--peak-tflops", type=float, help="bf16 peak of the GPU, to report its use")
     arguments = parser.parse_args()
     torch.backends.cudnn.allow_tf32 = False  # on by default for convolutions, but not fp32
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
