@@ -4,7 +4,7 @@ PYTHON ?= python3.11
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help install demo test coverage test-services kubeflow results up status down lint types lock clean ablation
+.PHONY: help install demo test test-fast coverage test-services kubeflow results up status down lint types lock clean ablation
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -29,15 +29,18 @@ demo: $(VENV)/.installed  ## the sample profile from clips to a registered model
 	@python -m components.results
 	@echo 'Next: source .venv/bin/activate, then the command above, or `cfnsr --help`'
 
-# Tests of one file stay in one process, because they share what is slow to make; processes share the cores.
-# A process that died is not started again: it would run the same test again and die again.
+# Tests of one file stay in one process, because they share what is slow to make. Files keep the order of
+# tests/conftest.py: the longest first. A process that died is not restarted: it would run the same test and die again.
 TEST_JOBS ?= 2
-PYTEST := OMP_NUM_THREADS=1 pytest -n $(TEST_JOBS) --dist loadfile --max-worker-restart 0
+PYTEST := OMP_NUM_THREADS=1 pytest -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
-test: install lint types  ## everything that CI runs
+test: install lint types $(VENV)-kubeflow/.installed  ## everything that CI runs
 	$(PYTEST)
 
-coverage: install  ## the tests, and which lines they reach; watching the lines takes its time
+test-fast: install  ## the tests without the slow ones
+	$(PYTEST) -m 'not slow and not services'
+
+coverage: install  ## the tests, and the lines they reach; takes longer than `make test`
 	$(PYTEST) --cov --cov-report=term
 
 test-services: install  ## only the tests against real servers: PostgreSQL, S3, MLflow, Prefect

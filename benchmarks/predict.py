@@ -44,12 +44,13 @@ from cfnsr.media.audio import read_audio
 from cfnsr.media.extent import find_extent
 from cfnsr.media.video import read_frames
 from cfnsr.model.checkpoint import load_model, save_model
+from cfnsr.model.metadata import ModelMetadata, Provenance
 from cfnsr.model.normalize import Normalization
 from cfnsr.predict import Options
 from cfnsr.predict.backend import Backend, TorchBackend
 from cfnsr.predict.clip import Sample
 from cfnsr.predict.onnx_backend import OnnxBackend, Runtime
-from cfnsr.predict.windows import sliding_samples
+from cfnsr.predict.windows import prepare_clip
 
 SMALL = 320  # pixels, the longer side of the files that memory is measured with
 RATE = 48_000  # Hz
@@ -100,20 +101,25 @@ def random_network(path: Path, **size: Any) -> Path:
 
 
 def _save(path: Path, network: CFNSR, faces: FacesSettings, mfcc: MfccSettings) -> Path:
-    config = {
-        "labels": list(EMOTIONS),
-        "faces": faces.model_dump(mode="json", exclude={"yunet"}),
-        "detector": "haar",
-        "mfcc": mfcc.model_dump(mode="json"),
-        "normalization": Normalization((0.0,) * mfcc.channels, (1.0,) * mfcc.channels).to_dict(),
-    }
-    save_model(path, network, config)
+    metadata = ModelMetadata(
+        network=network.config,
+        labels=EMOTIONS,
+        faces=faces,
+        detector="haar",
+        mfcc=mfcc,
+        normalization=Normalization((0.0,) * mfcc.channels, (1.0,) * mfcc.channels),
+        temperatures={"both": 1.0},
+        provenance=Provenance(unknown=True),
+        profile="benchmark",
+        synthetic=False,
+    )
+    save_model(path, network, metadata)
     return path
 
 
 def prepared(predictor: Predictor, clip: Path) -> Iterator[Sample]:
     """Do the work of the preparing thread in this thread."""
-    for step in sliding_samples(clip, find_extent(clip, 0.0), predictor.recipe, Options()):
+    for step in prepare_clip(clip, predictor.recipe, Options()):
         if isinstance(step, Sample):
             yield step
 
@@ -155,14 +161,14 @@ def memory(clip: Path, folder: Path, minutes: list[float]) -> None:
 
 def network_speed(model: Path, folder: Path, rounds: int, threads: int) -> None:
     torch.set_num_threads(threads)
-    network, config = load_model(model)
-    inputs = RawNetwork(network, config).example()
+    network, metadata = load_model(model)
+    inputs = RawNetwork(network, metadata).example()
     frames, mfcc = inputs["frames"].numpy()[:1], inputs["mfcc"].numpy()[:1]
     strided = copy.deepcopy(network)
     strided.video.to(memory_format=torch.channels_last_3d)
     backends: dict[str, Backend] = {
-        "PyTorch, eager": TorchBackend(network, config, "cpu"),
-        "PyTorch, channels last": TorchBackend(strided, config, "cpu"),
+        "PyTorch, eager": TorchBackend(network, metadata, "cpu"),
+        "PyTorch, channels last": TorchBackend(strided, metadata, "cpu"),
     }
     for precision in ("fp32", "fp16", "int8"):
         for runtime in get_args(Runtime):
@@ -184,13 +190,14 @@ def network_speed(model: Path, folder: Path, rounds: int, threads: int) -> None:
 
 
 def write_variants(model: Path, folder: Path) -> None:
-    network, config = load_model(model)
+    network, metadata = load_model(model)
     for precision in ("fp32", "fp16", "int8"):
-        graph = onnx_model(RawNetwork(network, {**config, "precision": precision}, lazy=precision != "int8"))
+        described = metadata.model_copy(update={"precision": precision})
+        graph = onnx_model(RawNetwork(network, described, lazy=precision != "int8"))
         if precision == "fp16":
             halve(graph)
         if precision == "int8":
-            example = {name: value.numpy()[:1] for name, value in RawNetwork(network, config).example().items()}
+            example = {name: value.numpy()[:1] for name, value in RawNetwork(network, metadata).example().items()}
             graph = quantize(graph, [example])
         (folder / f"{precision}.onnx").write_bytes(graph.SerializeToString())
         print(f"{precision:5} {(folder / f'{precision}.onnx').stat().st_size / 1e6:6.1f} MB", flush=True)

@@ -191,7 +191,7 @@ def draws_of_run(
 ) -> tuple[nn.Sequential, Iterator[torch.Tensor]]:
     """See `Draws`; those of this project's run with these settings."""
     from cfnsr.corpus.folds import Fold
-    from cfnsr.model import CFNSR
+    from cfnsr.model.network import CFNSR
     from cfnsr.training.callbacks import epoch_seed
     from cfnsr.training.loaders import EpochSampler
 

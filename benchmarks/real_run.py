@@ -22,7 +22,7 @@ import yaml
 from cfnsr.config.load import load_settings
 from cfnsr.corpus.manifest import read_manifest, row_name
 from cfnsr.features.faces.store import read_faces
-from cfnsr.features.packed import left_out
+from cfnsr.features.packed import excluded
 from cfnsr.parallel import default_workers
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -75,8 +75,8 @@ def report(project: Path, folder: Path, seconds: dict[str, float], again: float)
     files = [path for path in folder.rglob("*") if path.suffix in (".mp4", ".wav", ".flac")]
     faces = sorted(layout.faces.glob("*.parquet"))
     reasons = {row_name(row): row.reason for row in clips[clips["reason"] != ""].itertuples()}
-    reasons |= {f"{clip} (faces)": reason for clip, reason in left_out(faces).items()}
-    reasons |= {f"{clip} (mfcc)": reason for clip, reason in left_out([layout.mfcc]).items()}
+    reasons |= {f"{clip} (faces)": reason for clip, reason in excluded(faces).items()}
+    reasons |= {f"{clip} (mfcc)": reason for clip, reason in excluded([layout.mfcc]).items()}
     flags = [
         flag.value
         for clip in usable[usable["has_video"]]["clip_id"]

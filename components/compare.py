@@ -50,7 +50,7 @@ def compare(run_a: Path, run_b: Path) -> Compared:
             "the runs tested the same clips in different folds, so their networks were trained on different actors; "
             "compare runs with the same folds."
         )
-    doubtful = tuple(run for run, folds in runs.items() if any(fold.unknown_ancestors for fold in folds.values()))
+    doubtful = tuple(run for run, folds in runs.items() if any(fold.unknown_provenance for fold in folds.values()))
     return Compared(result, len(tested[0]), doubtful)
 
 

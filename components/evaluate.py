@@ -65,7 +65,7 @@ def evaluate(run: Run) -> dict[str, Any]:
 
 def _claim(run: Run, results: Sequence[FoldResult]) -> str:
     """What the figures mean; it stands beside them wherever they are shown."""
-    unknown = any(result.unknown_ancestors for result in results)
+    unknown = any(result.unknown_provenance for result in results)
     train = run.settings.params.train
     return CLAIM[train.protocol] + (UNKNOWN if unknown else "") + (TUNED if train.tuned else "")
 

@@ -12,7 +12,7 @@ from cfnsr.errors import InputError
 from cfnsr.features.faces.detect import load_detector
 from cfnsr.features.faces.extract import FaceTask, extract_faces
 from cfnsr.features.faces.store import SCHEMA
-from cfnsr.features.packed import check_bad_share, extract_by_actor, files_by_actor, left_out
+from cfnsr.features.packed import check_bad_share, excluded, extract_by_actor, files_by_actor
 from cfnsr.files import file_digest
 from cfnsr.parallel import default_workers
 from components.step import code_of, output_lock, run_step
@@ -43,7 +43,7 @@ def faces(settings: Settings) -> None:
             workers=default_workers(),
             description="faces",
         )
-        reasons = left_out(paths)
+        reasons = excluded(paths)
     if not tasks:
         print(
             f"faces: no clip of {layout.manifest} has a video; {layout.faces} stays empty, and audio can be used alone"

@@ -11,7 +11,7 @@ from cfnsr.config.load import Settings
 from cfnsr.config.sections import MfccSettings
 from cfnsr.corpus.manifest import read_manifest
 from cfnsr.features.mfcc import SCHEMA, features_of_file
-from cfnsr.features.packed import check_bad_share, extract_by_actor, features_key, left_out, merge_packed, read_key
+from cfnsr.features.packed import check_bad_share, excluded, extract_by_actor, features_key, merge_packed, read_key
 from cfnsr.parallel import default_workers
 from components.step import code_of, output_lock, run_step
 
@@ -51,7 +51,7 @@ def mfcc(settings: Settings) -> None:
             )
             merge_packed(parts, layout.mfcc, SCHEMA, key)
         shutil.rmtree(folder, ignore_errors=True)  # left by a run that was killed after merging them
-        reasons = left_out([layout.mfcc])
+        reasons = excluded([layout.mfcc])
     check_bad_share("mfcc", reasons, len(tasks), params.max_bad_share)
 
 

@@ -73,15 +73,15 @@ def prepare(run: Run) -> None:
             "protocol": params.train.protocol,
             "dataset_digest": dataset_digest(features.clips),
             "clips": str(len(features.having(params.model.modality))),
-            "clips_left_out": str(len(features.left_out)),
+            "clips_excluded": str(len(features.excluded)),
         },
         params=flatten(decisive_settings(run.settings)),
     )
     for fold in run.folds:
         # Now, while the server is known to answer: training itself never waits for it.
         run.tracker.outbox(run.tracker.fold(fold.index)).deliver()
-    if features.left_out:
-        logger.warning("%d takes or files are excluded; `cfnsr clips` says why", len(features.left_out))
+    if features.excluded:
+        logger.warning("%d takes or files are excluded; `cfnsr clips` says why", len(features.excluded))
 
 
 def train_folds(run: Run, wanted: Collection[int] | None = None, train_one: FoldTrainer | None = None) -> None:

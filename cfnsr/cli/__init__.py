@@ -66,9 +66,9 @@ def clips(params: ParamsOption = Path("params.yaml"), profile: ProfileOption = N
     from cfnsr.features.cached import Features
 
     features = Features.load(load_settings(params, profile).layout)
-    for name, reason in sorted(features.left_out.items()):
+    for name, reason in sorted(features.excluded.items()):
         typer.echo(f"{name}: {reason}")
-    typer.echo(f"{len(features.having('both'))} takes with face and voice, {len(features.left_out)} excluded")
+    typer.echo(f"{len(features.having('both'))} takes with face and voice, {len(features.excluded)} excluded")
 
 
 @app.command()

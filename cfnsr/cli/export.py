@@ -35,13 +35,13 @@ def export(
     from cfnsr.model.checkpoint import load_model
     from cfnsr.predict.find import find_weights
 
-    network, config = load_model(find_weights(model))
+    network, metadata = load_model(find_weights(model))
     compare = precision != "fp32" if check is None else check
     needs_clips = compare or precision == "int8"
-    settings = load_settings(params, profile or config.get("profile")) if needs_clips else None
+    settings = load_settings(params, profile or metadata.profile) if needs_clips else None
     variant = "" if precision == "fp32" else f".{precision}"
     path = out or Path(f"model{variant}{EXTENSIONS.get(kind, '')}")
-    _report(export_model(network, config, path, kind, precision, settings, compare))  # type: ignore[arg-type]  # validated there
+    _report(export_model(network, metadata, path, kind, precision, settings, compare))  # type: ignore[arg-type]  # validated there
 
 
 def _report(done: Exported) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import chain, count
@@ -17,11 +16,8 @@ from cfnsr.errors import ClipError, InputError
 
 if TYPE_CHECKING:
     from cfnsr.predict import Failure, Options, Prediction, Predictor
-    from cfnsr.predict.answer import Moment
-    from cfnsr.predict.live_window import LiveWindow
 
-_LONGEST = 200  # bytes of a clip's name that the name of its picture has; file systems allow 255 in all
-_NO_WINDOW = "No window is opened, because there is no display or Python came without tkinter; the answers are printed."
+_LONGEST = 200  # bytes of a clip's name that are kept in the name of its picture; file systems allow 255 in all
 
 
 def predict(
@@ -170,8 +166,6 @@ def _explained(predictor: Predictor, clips: list[Path], options: Options) -> Ite
 
 
 def _watch(predictor: Predictor, source: int | Path, options: Options, as_json: bool) -> None:
-    from functools import partial
-
     from rich.live import Live
 
     from cfnsr.media.camera import camera_pictures
@@ -182,36 +176,11 @@ def _watch(predictor: Predictor, source: int | Path, options: Options, as_json: 
     if "video" not in predictor.recipe.inputs:
         raise InputError("a camera has no sound, and this network can't predict from the face alone; use another.")
     pictures = camera_pictures(source, picture_spacing(predictor.recipe, options))
-    live = partial(predictor.live, options=options, drop=isinstance(source, int))
+    moments = predictor.live(pictures, options, drop=isinstance(source, int))
     if as_json:
-        for moment in live(pictures):
+        for moment in moments:
             typer.echo(json.dumps(moment_json(moment)))
         return
-    window = _open_window(f"cfnsr: {source if isinstance(source, Path) else f'camera {source}'}", predictor)
     with Live(refresh_per_second=4) as terminal:
-
-        def told(moment: Moment) -> None:
+        for moment in moments:
             terminal.update(live_line(moment), refresh=True)
-
-        if window is not None:
-            from cfnsr.predict.live_window import watch
-
-            watch(window, pictures, live, told)
-            return
-        print(_NO_WINDOW, file=sys.stderr)
-        for moment in live(pictures):
-            told(moment)
-
-
-def _open_window(title: str, predictor: Predictor) -> LiveWindow | None:
-    """None where Python came without Tk, or where there is no display."""
-    try:
-        from tkinter import TclError
-
-        from cfnsr.predict.live_window import LiveWindow
-    except ImportError:
-        return None
-    try:
-        return LiveWindow(title, predictor.recipe.labels, predictor.recipe.synthetic)
-    except TclError:
-        return None

@@ -8,7 +8,9 @@ from typing import Literal
 from pydantic import Field, PositiveInt, model_validator
 
 from cfnsr.config.base import Section
-from cfnsr.corpus.ravdess import ACTORS
+
+ACTORS = tuple(range(1, 25))
+"""Actors of RAVDESS."""
 
 SYNTHETIC = "synthetic sample, not RAVDESS"
 """What the clips of the synthetic corpus say of themselves."""
@@ -39,6 +41,11 @@ class DatasetSettings(Section):
     s3_prefix: str = ""
     s3_endpoint: str | None = None  # None: AWS; credentials come from where boto3 finds them
     parallel_downloads: PositiveInt = 3
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the clips are those of the synthetic sample corpus."""
+        return self.source == "sample"
 
     @model_validator(mode="after")
     def _complete(self) -> DatasetSettings:

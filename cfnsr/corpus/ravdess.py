@@ -14,10 +14,11 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Literal
 
+from cfnsr.config.corpus import ACTORS
+
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
 """The eight labels; the index is the file name's third field minus one."""
 
-ACTORS = tuple(range(1, 25))
 TAKES_PER_ACTOR = 60
 """Speech takes an actor: 4 neutral (no strong intensity), 8 of every other emotion."""
 

@@ -1,4 +1,4 @@
-"""Where a network looks: the cross-modal attention over clips' faces."""
+"""The cross-modal attention of a network over the faces of clips."""
 
 from __future__ import annotations
 
@@ -10,26 +10,25 @@ from cfnsr.corpus.ravdess import EMOTIONS
 from cfnsr.evaluation.plots import Gaze
 from cfnsr.features.cached import Features
 from cfnsr.model.checkpoint import load_model
-from cfnsr.model.normalize import Normalization
 from cfnsr.training.dataset import ClipDataset
 
 
 @torch.no_grad()
 def gazes(weights: Path, features: Features, actor: int) -> list[Gaze]:
-    """What a network looked at in one clip of each emotion of an actor, averaged over the clip's time.
+    """Compute the attention for one clip per emotion of an actor, averaged over time.
 
     Args:
         weights: `model.safetensors` of a fold.
         features: the cached features.
-        actor: whose clips; the first of each emotion is taken.
+        actor: whose clips are used: the first of each emotion.
 
     Returns:
-        One an emotion; none for a network without a cross-modal block, or with a map of a single position.
+        One item per emotion; empty for a network without a cross-modal block, or with a map of a single position.
     """
-    network, config = load_model(weights)
+    network, metadata = load_model(weights)
     if not hasattr(network, "cross_modal"):
         return []
-    dataset = ClipDataset(features, [actor], "both", Normalization.from_dict(config["normalization"]))
+    dataset = ClipDataset(features, [actor], "both", metadata.normalization)
     clips = dataset.clips.drop_duplicates("label").sort_values("label")
     batch = dataset.batch(clips.index.tolist())
     output = network.explain(batch["frames"], batch["mfcc"])
@@ -43,6 +42,6 @@ def gazes(weights: Path, features: Features, actor: int) -> list[Gaze]:
         frames = features.frames(clip)  # (T, H, W, 3)
         caption = EMOTIONS[label]
         if predicted[row] != label:
-            caption += f"\n(taken for {EMOTIONS[predicted[row]]})"
+            caption += f"\n(predicted {EMOTIONS[predicted[row]]})"
         result.append(Gaze(caption, frames[len(frames) // 2], weights_over_face[row]))
     return result

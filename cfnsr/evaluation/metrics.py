@@ -1,4 +1,4 @@
-"""Figures of a set of predictions: WAR, UAR, macro F1, ECE, and intervals that resample actors.
+"""Metrics of a set of predictions: WAR, UAR, macro F1, ECE, and confidence intervals by resampling actors.
 
 Shapes: N clips, K classes, A actors.
 """
@@ -13,33 +13,33 @@ from numpy.typing import NDArray
 
 BOOTSTRAP_DRAWS = 10_000
 MIN_ACTORS = 5
-"""For an interval. That all of four actors favour one of two equal networks happens once in sixteen times, too often to
-be 95 % sure of anything; resampling would not show it, because it draws the same four again and again."""
+"""Smallest number of actors for an interval. All of four actors favour one of two equal networks once in 16 times, too
+often for 95 % confidence, and resampling the same four actors does not show it."""
 COVERAGE = 0.95
-"""Of the intervals."""
+"""Coverage of the intervals."""
 ECE_BINS = 15  # Guo et al., ICML 2017
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Figures of one set of predictions; shares of 1."""
+    """Metrics of one set of predictions, from 0 to 1."""
 
     accuracy: float
-    """WAR: share of clips that are right."""
+    """WAR: share of clips that are predicted correctly."""
     uar: float
     """Unweighted average recall: mean over the classes that occur."""
     f1: float
-    """Macro F1 over the classes that occur or were predicted."""
+    """Macro F1 over the classes that occur or are predicted."""
     ece: float
     """Expected calibration error, 15 bins."""
 
     def to_dict(self) -> dict[str, float]:
-        """As a flat dict."""
+        """Return the metrics as a flat dict."""
         return asdict(self)
 
 
 def scores(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -> Scores:
-    """Figures of predictions.
+    """Compute the metrics of predictions.
 
     Args:
         probabilities: (N, K), rows sum to 1.
@@ -54,7 +54,7 @@ def scores(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -> 
 def reliability(
     probabilities: NDArray[np.floating], labels: NDArray[np.integer]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-    """Mean confidence, accuracy and clips of each bin of the ECE that has any: the points of a reliability diagram."""
+    """Compute mean confidence, accuracy and number of clips of each bin of the ECE that is not empty."""
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == labels
     index = np.minimum((confidence * ECE_BINS).astype(int), ECE_BINS - 1)
@@ -65,7 +65,7 @@ def reliability(
 
 
 def confusion_matrix(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Counts (K, K): rows are the true classes, columns the predicted ones."""
+    """Count predictions, (K, K): rows are true classes, columns are predicted classes."""
     import torch  # slow to import
     from torchmetrics.functional.classification import multiclass_confusion_matrix
 
@@ -74,16 +74,16 @@ def confusion_matrix(probabilities: NDArray[np.floating], labels: NDArray[np.int
 
 
 def class_recall(matrix: NDArray[np.integer]) -> list[float | None]:
-    """Recall of each class of a confusion matrix; None for a class that does not occur."""
+    """Compute the recall of each class of a confusion matrix; None for a class that does not occur."""
     return [float(row[k] / row.sum()) if row.sum() else None for k, row in enumerate(matrix)]
 
 
 def bootstrap_intervals(
     probabilities: NDArray[np.floating], labels: NDArray[np.integer], actors: NDArray[np.integer], seed: int = 0
 ) -> dict[str, tuple[float, float]]:
-    """95 % intervals of accuracy, UAR and F1, resampling whole actors; empty with fewer than `MIN_ACTORS`.
+    """Compute 95 % intervals of accuracy, UAR and F1 by resampling actors; empty with fewer than `MIN_ACTORS`.
 
-    Clips of one actor are alike, so resampling clips would claim more certainty than there is.
+    Clips of one actor are correlated, so that resampling clips would give intervals that are too narrow.
 
     Args:
         probabilities: (N, K), rows sum to 1.
@@ -91,23 +91,21 @@ def bootstrap_intervals(
         actors: (N,)
         seed: of the resampling.
     """
-    everyone = np.unique(actors)
-    if len(everyone) < MIN_ACTORS:
+    unique = np.unique(actors)
+    if len(unique) < MIN_ACTORS:
         return {}
-    by_actor = np.stack(
-        [confusion_matrix(probabilities[actors == a], labels[actors == a]) for a in everyone]
-    )  # (A,K,K)
-    draws = np.random.default_rng(seed).integers(len(everyone), size=(BOOTSTRAP_DRAWS, len(everyone)))
+    by_actor = np.stack([confusion_matrix(probabilities[actors == a], labels[actors == a]) for a in unique])  # (A,K,K)
+    draws = np.random.default_rng(seed).integers(len(unique), size=(BOOTSTRAP_DRAWS, len(unique)))
     matrices = by_actor[draws].sum(axis=1)  # (draws, K, K)
     figures = {"accuracy": _accuracy(matrices), "uar": _uar(matrices), "f1": _f1(matrices)}
-    return {name: _interval(values, len(everyone)) for name, values in figures.items()}
+    return {name: _interval(values, len(unique)) for name, values in figures.items()}
 
 
 def _interval(resampled: NDArray[np.floating], actors: int) -> tuple[float, float]:
     """The expanded percentile interval of Hesterberg (The American Statistician 69(4), 2015).
 
-    The plain one of few actors is too narrow, by the factor sqrt((n - 1) / n) and by taking the normal distribution for
-    Student's; quantiles further out make up for both.
+    With few actors, the plain percentile interval is too narrow, by the factor sqrt((n - 1) / n) and because it follows
+    the normal instead of Student's distribution; more extreme quantiles correct for both.
     """
     from scipy.stats import norm, t
 
@@ -117,9 +115,9 @@ def _interval(resampled: NDArray[np.floating], actors: int) -> tuple[float, floa
 
 
 def _confidence(resampled: NDArray[np.floating], actors: int) -> float:
-    """The confidence at which the one-sided interval of `_interval`'s kind still lies above 0.
+    """The highest confidence at which the one-sided interval corresponding to `_interval` is above 0.
 
-    However few resamplings are against it, it stays below 1: they draw the same actors again and again.
+    It stays below 1 even if all resampled values are positive, because they all come from the same actors.
     """
     from scipy.stats import norm, t
 
@@ -129,22 +127,22 @@ def _confidence(resampled: NDArray[np.floating], actors: int) -> float:
 
 
 def interval_in_words(interval: Sequence[float] | None, form: str = ".1%") -> str:
-    """An interval as it is shown, for example "57.2% to 66.4%"; "-" where there is none."""
+    """Format an interval, for example "57.2% to 66.4%"; "-" if there is none."""
     return "-" if interval is None else f"{interval[0]:{form}} to {interval[1]:{form}}"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Is A more accurate than B on the same clips, and how sure is that."""
+    """Whether A is more accurate than B on the same clips, and with what confidence."""
 
     accuracy_a: float
     accuracy_b: float
     difference: float
     """A minus B."""
     interval: tuple[float, float] | None
-    """95 % of the difference, resampling actors; None with fewer than `MIN_ACTORS`."""
+    """95 % interval of the difference by resampling actors; None with fewer than `MIN_ACTORS`."""
     confidence: float | None
-    """How sure it is that A is better, from 0 to 1, by resampling actors; 0.5 if they are equal. None with fewer than
+    """Confidence from 0 to 1 that A is better, by resampling actors; 0.5 if both are equal. None with fewer than
     `MIN_ACTORS`."""
     clips: int
     actors: int
@@ -153,28 +151,28 @@ class Comparison:
 def compare(
     right_a: NDArray[np.bool_], right_b: NDArray[np.bool_], actors: NDArray[np.integer], seed: int = 0
 ) -> Comparison:
-    """Paired bootstrap over actors: every resampling scores both on the same actors, so what they share cancels out.
+    """Paired bootstrap over actors: each draw scores both on the same actors, so that common effects cancel out.
 
     Args:
-        right_a: (N,) which clips A got right.
-        right_b: (N,) the same of B, in the same order.
+        right_a: (N,) which clips A predicted correctly.
+        right_b: (N,) the same for B, in the same order.
         actors: (N,)
         seed: of the resampling.
     """
-    everyone, index = np.unique(actors, return_inverse=True)
+    unique, index = np.unique(actors, return_inverse=True)
     accuracy_a, accuracy_b = float(right_a.mean()), float(right_b.mean())
     figures = (accuracy_a, accuracy_b, accuracy_a - accuracy_b)
-    if len(everyone) < MIN_ACTORS:
-        return Comparison(*figures, None, None, len(actors), len(everyone))
+    if len(unique) < MIN_ACTORS:
+        return Comparison(*figures, None, None, len(actors), len(unique))
     clips = np.bincount(index)  # (A,)
     gains = np.bincount(index, weights=right_a.astype(float) - right_b.astype(float))  # (A,)
-    draws = np.random.default_rng(seed).integers(len(everyone), size=(BOOTSTRAP_DRAWS, len(everyone)))
+    draws = np.random.default_rng(seed).integers(len(unique), size=(BOOTSTRAP_DRAWS, len(unique)))
     differences = gains[draws].sum(axis=1) / clips[draws].sum(axis=1)
-    sure = _confidence(differences, len(everyone))
-    return Comparison(*figures, _interval(differences, len(everyone)), sure, len(actors), len(everyone))
+    confidence = _confidence(differences, len(unique))
+    return Comparison(*figures, _interval(differences, len(unique)), confidence, len(actors), len(unique))
 
 
-# These take confusion matrices (B, K, K), so that one figure and all bootstrap draws share their definition.
+# These take confusion matrices (B, K, K), so that a metric and its bootstrap draws share one definition.
 
 
 def _accuracy(matrices: NDArray[np.integer]) -> NDArray[np.float64]:
@@ -191,7 +189,7 @@ def _f1(matrices: NDArray[np.integer]) -> NDArray[np.float64]:
 
 
 def _mean_where(numerator: NDArray[np.integer], denominator: NDArray[np.integer]) -> NDArray[np.float64]:
-    """Mean over classes of the ratio, leaving out classes whose denominator is 0."""
+    """Mean of the ratio over classes, excluding classes whose denominator is 0."""
     present = denominator > 0
     ratio = np.divide(numerator, denominator, out=np.zeros(numerator.shape), where=present)
     return ratio.sum(axis=1) / present.sum(axis=1)

@@ -1,4 +1,4 @@
-"""Plots of a run, as PNG files a person wants to look at."""
+"""Plots of a run, as PNG files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COLOURS = {"audio": "#d97706", "video": "#2563eb", "fusion": "#047857"}
 
 
 def _figure(width: float, height: float) -> Figure:
-    from matplotlib.figure import Figure  # not pyplot: it keeps global state and picks a window system
+    from matplotlib.figure import Figure  # not pyplot, which has global state and selects a window system
 
     return Figure(figsize=(width, height), layout="constrained", dpi=120)
 
@@ -34,20 +34,20 @@ def _save(figure: Figure, path: Path) -> None:
         figure.savefig(temporary, format="png", facecolor="white")
 
 
-def _entitle(figure: Figure, title: str) -> None:
-    """Broken where the figure ends: about 11.4 characters of this size are an inch."""
+def _set_title(figure: Figure, title: str) -> None:
+    """Set a title, wrapped to the width of the figure: an inch holds about 11.4 characters."""
     lines = [fill(line, int(11.4 * figure.get_figwidth())) for line in title.splitlines()]
     figure.suptitle("\n".join(lines))
 
 
 def plot_curves(history: pd.DataFrame, path: Path, title: str, selection: str) -> None:
-    """Training loss and selection accuracy by epoch: thin lines are folds, the thick one their mean.
+    """Plot training loss and selection accuracy by epoch: thin lines are folds, thick lines their means.
 
     Args:
         history: columns `fold, phase, epoch, train/loss` and `validation/accuracy`.
         path: PNG to write.
         title: above the plot.
-        selection: who chose the epoch, for example `validation actors`.
+        selection: the actors that chose the epoch, for example `validation actors`.
     """
     phases = [phase for phase in PHASE_NAMES if phase in set(history["phase"])]
     figure = _figure(10, 4.2)
@@ -65,12 +65,12 @@ def plot_curves(history: pd.DataFrame, path: Path, title: str, selection: str) -
     panels[1].set_ylim(0, 1.02)
     panels[1].axhline(1 / len(EMOTIONS), color="grey", linestyle=":", linewidth=1, label="chance")
     figure.legend(*panels[1].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
-    _entitle(figure, title)
+    _set_title(figure, title)
     _save(figure, path)
 
 
 def plot_confusion(matrix: NDArray[np.integer], path: Path, title: str) -> None:
-    """Confusion matrix `(8, 8)` as shares of each true class, with the counts behind them."""
+    """Plot a confusion matrix `(8, 8)` as shares of each true class, with the counts."""
     totals = matrix.sum(axis=1, keepdims=True)
     shares = np.divide(matrix, totals, out=np.zeros(matrix.shape), where=totals > 0)
     figure = _figure(7, 6.2)
@@ -85,26 +85,26 @@ def plot_confusion(matrix: NDArray[np.integer], path: Path, title: str) -> None:
     axes.set_yticks(range(len(EMOTIONS)), EMOTIONS)
     axes.set(xlabel="predicted", ylabel="true")
     figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true class")
-    _entitle(figure, title)
+    _set_title(figure, title)
     _save(figure, path)
 
 
 def plot_reliability(
     probabilities: Mapping[str, NDArray[np.floating]], labels: NDArray[np.integer], path: Path, title: str
 ) -> None:
-    """Reliability diagram: how often predictions of a confidence are right, and how many there are.
+    """Plot a reliability diagram: accuracy by confidence, and the distribution of the confidence.
 
-    A point's area is its bin's share of the clips, because a bin of three clips says little.
+    The area of a point is proportional to its bin's share of the clips.
 
     Args:
-        probabilities: by what they are called, (N, K) of the same clips.
+        probabilities: (N, K) of the same clips, by label of the plot.
         labels: (N,)
         path: PNG to write.
         title: above the plot.
     """
     figure = _figure(7.5, 6.8)
     diagram, counts = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [3, 1]})
-    diagram.plot([0, 1], [0, 1], color="grey", linestyle=":", linewidth=1, label="as sure as it should be")
+    diagram.plot([0, 1], [0, 1], color="grey", linestyle=":", linewidth=1, label="perfect calibration")
     for (name, values), colour in zip(probabilities.items(), ("#b45309", "#047857"), strict=False):
         ece = scores(values, labels).ece
         confidence, right, clips = reliability(values, labels)
@@ -112,18 +112,18 @@ def plot_reliability(
         diagram.scatter(confidence, right, areas, color=colour, alpha=0.6, linewidths=0, clip_on=False, zorder=3)
         diagram.plot([], [], "o", color=colour, alpha=0.6, label=f"{name}, ECE {ece:.3f}")
         counts.stairs(*np.histogram(values.max(axis=1), ECE_BINS, range=(0, 1)), color=colour, linewidth=1.4)
-    diagram.set(ylabel="share that is right (area: clips)", xlim=(0, 1), ylim=(0, 1.02))
+    diagram.set(ylabel="accuracy (area: clips)", xlim=(0, 1), ylim=(0, 1.02))
     counts.set(xlabel="confidence", ylabel="clips", ylim=(0, None))
     for axes in (diagram, counts):
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     figure.legend(*diagram.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
-    _entitle(figure, title)
+    _set_title(figure, title)
     _save(figure, path)
 
 
 def plot_actors(predictions: pd.DataFrame, path: Path, title: str) -> None:
-    """Accuracy of each test actor, by the network's own folds; the line is the accuracy of all clips.
+    """Plot the accuracy of each test actor; the line is the accuracy over all clips.
 
     Args:
         predictions: columns `actor`, `sex`, `actual`, `predicted`.
@@ -144,13 +144,13 @@ def plot_actors(predictions: pd.DataFrame, path: Path, title: str) -> None:
     axes.set(xlabel="test actor", ylabel="accuracy", ylim=(0, 1.02))
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=4, frameon=False)
-    _entitle(figure, title)
+    _set_title(figure, title)
     _save(figure, path)
 
 
 @dataclass(frozen=True)
 class Gaze:
-    """Where a network looked on one clip's face."""
+    """The attention of a network over the face of one clip."""
 
     caption: str
     face: NDArray[np.uint8]
@@ -160,7 +160,7 @@ class Gaze:
 
 
 def plot_attention(gazes: Sequence[Gaze], path: Path, title: str) -> None:
-    """Faces, and below each the same face with the cross-modal attention over it, relative to looking everywhere."""
+    """Plot faces, and below each the same face overlaid with its attention, relative to uniform attention."""
     figure = _figure(max(7.0, 1.7 * len(gazes) + 0.9), 4.4)
     panels = figure.subplots(2, len(gazes), squeeze=False)
     relative = [gaze.attention * gaze.attention.size for gaze in gazes]
@@ -175,6 +175,6 @@ def plot_attention(gazes: Sequence[Gaze], path: Path, title: str) -> None:
             interpolation="bicubic",
         )  # fmt: skip
         panels[0, column].set_title(gaze.caption, fontsize=9)
-    figure.colorbar(overlay, ax=panels, shrink=0.8, label="attention, 1 = as if it looked everywhere alike")
-    _entitle(figure, title)
+    figure.colorbar(overlay, ax=panels, shrink=0.8, label="attention, 1 = uniform")
+    _set_title(figure, title)
     _save(figure, path)

@@ -1,4 +1,4 @@
-"""From the folds' predictions to the report: figures, spread over folds, intervals over actors, groups."""
+"""The report of a run from its folds' predictions: metrics, spread over folds, intervals over actors, and groups."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from cfnsr.model.calibration import recalibrated
 from cfnsr.training.result import PREDICTIONS, TEST_SCORE, FoldResult
 
 LAST_EPOCHS = 10
-"""Whose mean shows what a training run gives when nobody chooses its epoch."""
+"""Number of epochs whose mean is the result of a training run without a choice of the epoch."""
 
 
 def read_predictions(folders: Sequence[Path]) -> pd.DataFrame:
-    """Predictions of the test actors of all folds.
+    """Read the predictions of the test actors of all folds.
 
     Returns:
         `clip_id`, `actor`, `sex`, `label`, `fold`, `network`, `inputs`, `temperature` (see
-        `cfnsr.training.result.PREDICTIONS`), a probability an emotion, and, in words, `actual` and `predicted`.
+        `cfnsr.training.result.PREDICTIONS`), one probability per emotion, and the emotions `actual` and `predicted`.
     """
     tables = [pd.read_csv(folder / PREDICTIONS).assign(fold=index) for index, folder in enumerate(folders)]
     predictions = pd.concat(tables, ignore_index=True)
@@ -35,42 +35,42 @@ def read_predictions(folders: Sequence[Path]) -> pd.DataFrame:
 
 
 def of_network(predictions: pd.DataFrame, network: str, inputs: str) -> pd.DataFrame:
-    """What one network said from these inputs: each clip once."""
+    """Select the predictions of one network from these inputs: each clip once."""
     return predictions[(predictions["network"] == network) & (predictions["inputs"] == inputs)]
 
 
 def final_network(predictions: pd.DataFrame) -> pd.DataFrame:
-    """What the run's last network said from all that it takes: the run's result."""
+    """Select the predictions of the run's last network from all of its inputs: the result of the run."""
     networks = set(predictions["network"])
     name = "fusion" if "fusion" in networks else networks.pop()
     return of_network(predictions, name, "both" if name == "fusion" else name)
 
 
 def probabilities(predictions: pd.DataFrame) -> NDArray[np.float64]:
-    """The probability columns, (N, 8), as the network says them."""
+    """Return the uncalibrated probabilities, (N, 8)."""
     return predictions[list(EMOTIONS)].to_numpy(dtype=float)
 
 
 def calibrated(predictions: pd.DataFrame) -> NDArray[np.float64] | None:
-    """The same after temperature scaling; None where no validation actors could fit it."""
+    """Return the probabilities after temperature scaling; None if there were no validation actors to fit it on."""
     if predictions["temperature"].isna().any():
         return None
     return recalibrated(probabilities(predictions), predictions["temperature"].to_numpy())
 
 
 def report(predictions: pd.DataFrame, results: Sequence[FoldResult]) -> dict[str, Any]:
-    """All figures of a run, JSON-able.
+    """Compute all figures of a run, as JSON-compatible values.
 
     Args:
-        predictions: of all folds' test actors, each clip once, by one network.
-        results: one a fold.
+        predictions: of the test actors of all folds, by one network, each clip once.
+        results: one per fold.
 
     Returns:
-        `pooled` (all clips as one set), `interval` (95 %, resampling actors; empty if they are too few for it, see
-        `cfnsr.evaluation.metrics.MIN_ACTORS`), `ece_calibrated` (ECE after temperature
-        scaling; None without validation actors), `folds` (mean and standard deviation of the folds' own figures, and
-        each of them), `recall` by class, `actors` (accuracy of each), `sex` (by group: accuracy, its interval, clips
-        and actors), `confusion` (rows true, columns predicted).
+        `pooled` (all clips as one set), `interval` (95 %, resampling actors; empty with fewer than
+        `cfnsr.evaluation.metrics.MIN_ACTORS`), `ece_calibrated` (ECE after temperature scaling; None without validation
+        actors), `folds` (mean and standard deviation over folds, and each fold), `recall` by class, `actors` (accuracy
+        of each), `sex` (for each group: accuracy, its interval, clips and actors), `confusion` (rows true, columns
+        predicted).
     """
     probability, label = probabilities(predictions), predictions["label"].to_numpy()
     matrix = confusion_matrix(probability, label)
@@ -101,15 +101,15 @@ def report(predictions: pd.DataFrame, results: Sequence[FoldResult]) -> dict[str
 
 
 def best_test_epoch(history: pd.DataFrame, phase: str) -> dict[str, float] | None:
-    """The same training run as the published protocol reports it, to stand beside the honest figure.
+    """Compute the figures of the published protocol, to be shown beside the honest figure.
 
     Args:
         history: epochs of all folds, columns `fold`, `phase`, `epoch` and `test/accuracy`.
-        phase: whose epochs.
+        phase: to report.
 
     Returns:
-        `best`: mean over folds of each fold's best test epoch (chosen on the test actors, so optimistic); `last`: mean
-        over folds of the accuracy of the last ten epochs, which nobody chose. None if the test actors were not watched.
+        `best`: mean over folds of the best test epoch (chosen on the test actors, so optimistic); `last`: mean over
+        folds of the accuracy of the last ten epochs. None if the test actors were not watched.
     """
     epochs = history[history["phase"] == phase]
     if TEST_SCORE not in epochs or not len(epochs) or epochs[TEST_SCORE].isna().any():
@@ -122,14 +122,14 @@ def best_test_epoch(history: pd.DataFrame, phase: str) -> dict[str, float] | Non
 
 
 def compare_runs(a: pd.DataFrame, b: pd.DataFrame) -> Comparison:
-    """Compare the predictions of two runs on the clips that both have tested.
+    """Compare the predictions of two runs on the same clips.
 
     Args:
-        a: of `read_predictions`, one network.
-        b: the same of another run.
+        a: from `read_predictions`, of one network.
+        b: the same for another run.
 
     Raises:
-        InputError: they have not tested the same clips, so a comparison would compare the clips as well.
+        InputError: the runs tested different clips.
     """
     a, b = a.sort_values("clip_id"), b.sort_values("clip_id")
     if a["clip_id"].tolist() != b["clip_id"].tolist():

@@ -1,5 +1,5 @@
-"""Networks for other programs: ONNX, `torch.export` and safetensors files that bring their preprocessing along.
+"""Networks for other programs: ONNX, `torch.export` and safetensors files that include their preprocessing.
 
-`graph.py` makes the network exportable, `onnx.py` writes ONNX files and `smaller.py` their smaller variants,
-`check.py` measures what a file says against PyTorch, `write.py` joins them.
+`graph.py` makes the network exportable, `onnx.py` converts it to ONNX, `quantize.py` makes smaller variants, `check.py`
+compares a file with PyTorch, and `write.py` combines them.
 """

@@ -1,10 +1,9 @@
-"""What an exported network answers, against the network in PyTorch."""
+"""Compares the answers of an exported network with those of the network in PyTorch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +13,11 @@ from cfnsr.config.sections import Modality
 from cfnsr.errors import InputError
 from cfnsr.export.quantize import Inputs
 from cfnsr.features.cached import Features
+from cfnsr.model.metadata import ModelMetadata, feature_settings
 from cfnsr.predict.backend import Frames, Mfccs
 
 CALIBRATION_CLIPS = 32
-"""That int8's scales are found on; spread over the training actors."""
+"""Number of clips that int8 is calibrated on, spread over the training actors."""
 
 Logits = Callable[[Frames | None, Mfccs | None], NDArray[np.float32]]
 """`cfnsr.predict.backend.Backend.logits`"""
@@ -27,7 +27,7 @@ _BATCH = 4
 
 @dataclass(frozen=True)
 class Agreement:
-    """Both networks on the same clips."""
+    """Results of both networks on the same clips."""
 
     clips: int
     actors: int
@@ -36,47 +36,45 @@ class Agreement:
     reference: float
     """Accuracy of the network in PyTorch."""
     same: int
-    """Clips with the same answer."""
+    """Number of clips with the same answer."""
     doubtful: bool
-    """The network may have been trained on them: its file does not say on whom its first weights were trained."""
+    """Whether the network may have been trained on these clips, because its provenance is unknown."""
 
 
 class Clips:
-    """The cached clips of a network's profile, as the network was given them.
+    """The cached clips of a network's profile.
 
     Args:
         settings: the profile.
-        config: of the network.
+        metadata: of the network.
 
     Raises:
         InputError: a data stage has not run, or the profile's features are not those the network was trained on.
     """
 
-    def __init__(self, settings: Settings, config: dict[str, Any]) -> None:
-        faces, mfcc = settings.params.faces, settings.params.mfcc
-        for section, now, then in (("faces", faces, config["faces"]), ("mfcc", mfcc, config["mfcc"])):
-            values = now.model_dump(mode="json")
-            if {key: values[key] for key in then} != then:
+    def __init__(self, settings: Settings, metadata: ModelMetadata) -> None:
+        params = settings.params
+        for name in ("faces", "mfcc"):
+            if feature_settings(getattr(params, name)) != getattr(metadata, name):
                 raise InputError(
-                    f"the section {section} of profile {settings.profile} is not what the network was trained with; "
-                    "name its profile with --profile, or leave the check out with --no-check."
+                    f"the section {name} of profile {settings.profile} differs from what the network was trained with; "
+                    "name its profile with --profile, or skip the check with --no-check."
                 )
         self._features = Features.load(settings.layout)
-        self._modality: Modality = config["network"]["modality"]
-        usable = self._features.having(self._modality)
-        known = config.get("actors", {"train": [], "selection": [], "unknown": True})
-        self._doubtful = bool(known.get("unknown", False))
-        trained, chose = usable["actor"].isin(known["train"]), usable["actor"].isin(known["selection"])
-        self.training, self.tested = usable[trained], usable[~trained & ~chose]
+        self._modality: Modality = metadata.network.modality
+        usable, provenance = self._features.having(self._modality), metadata.provenance
+        self._doubtful = provenance.unknown
+        trained, selected = (usable["actor"].isin(a) for a in (provenance.trained_on, provenance.selected_on))
+        self.training, self.tested = usable[trained], usable[~trained & ~selected]
 
     def calibration(self) -> Iterator[Inputs]:
-        """Training clips one by one, as the graph's inputs.
+        """Yield training clips one by one, as the graph's inputs.
 
         Raises:
-            InputError: there are none.
+            InputError: there are no training clips.
         """
         if self.training.empty:
-            raise InputError("int8 needs clips that the network was trained on, and the features hold none of them.")
+            raise InputError("int8 needs clips that the network was trained on, and the features have none of them.")
         spread = np.linspace(0, len(self.training) - 1, min(CALIBRATION_CLIPS, len(self.training))).round().astype(int)
         for clip in self.training["clip_id"].iloc[spread]:
             frames, mfcc = self._inputs([clip])
@@ -85,24 +83,24 @@ class Clips:
             yield {**given, "present": np.ones((1, 2), bool)} if self._modality == "both" else given
 
     def compare(self, exported: Logits, network: Logits) -> Agreement:
-        """Both on the clips of actors that neither trained the network nor chose its epoch, as far as is known.
+        """Compare both on the clips of actors that had no known part in training or in the choice of the epoch.
 
         Raises:
-            InputError: there are none.
+            InputError: there are no such clips.
         """
         if self.tested.empty:
             raise InputError(
-                "the features hold no clips of actors that had no part in training; leave the check out: --no-check"
+                "the features have no clips of actors without a part in training; skip the check with --no-check."
             )
         answers: list[list[NDArray[np.intp]]] = [[], []]
         for start in range(0, len(self.tested), _BATCH):
             inputs = self._inputs(self.tested["clip_id"].iloc[start : start + _BATCH].tolist())
             for rows, logits in zip(answers, (exported, network), strict=True):
                 rows.append(logits(*inputs).argmax(axis=1))
-        theirs, ours = map(np.concatenate, answers)
+        of_exported, of_network = map(np.concatenate, answers)
         labels = self.tested["label"].to_numpy()
-        accuracy, reference = (float((said == labels).mean()) for said in (theirs, ours))
-        actors, same = self.tested["actor"].nunique(), int((theirs == ours).sum())
+        accuracy, reference = (float((answer == labels).mean()) for answer in (of_exported, of_network))
+        actors, same = self.tested["actor"].nunique(), int((of_exported == of_network).sum())
         return Agreement(len(labels), actors, accuracy, reference, same, self._doubtful)
 
     def _inputs(self, clips: Sequence[str]) -> tuple[Frames | None, Mfccs | None]:
@@ -112,18 +110,19 @@ class Clips:
 
 
 def difference(exported: Logits, network: Logits, inputs: Inputs, ways: Sequence[Modality]) -> float:
-    """The largest difference between the logits of both, relative to the largest logit.
+    """Compute the largest difference between the logits of both, relative to the largest logit.
 
     Args:
-        exported: the network that is checked.
-        network: in PyTorch.
-        inputs: of a graph: `frames` and `mfcc`.
-        ways: what both are asked to answer from, one after the other.
+        exported: the network to check.
+        network: the network in PyTorch.
+        inputs: `frames` and `mfcc` of the graph.
+        ways: the modalities to answer from, one after the other.
     """
     worst = np.float64(0)
     for way in ways:
         frames = inputs.get("frames") if way != "audio" else None
         mfcc = inputs.get("mfcc") if way != "video" else None
-        ours = network(frames, mfcc)
-        worst = np.maximum(worst, np.abs(exported(frames, mfcc) - ours).max() / np.abs(ours).max())  # keeps NaN
+        expected = network(frames, mfcc)
+        error = np.abs(exported(frames, mfcc) - expected).max() / np.abs(expected).max()
+        worst = np.maximum(worst, error)  # keeps NaN
     return float(worst)

@@ -7,30 +7,29 @@ from typing import TYPE_CHECKING
 
 from cfnsr.errors import InputError
 from cfnsr.export.graph import RawNetwork
-from cfnsr.model.metadata import KEY
 
 if TYPE_CHECKING:
     import onnx
 
 OPSET = 18
-"""Has all that the network needs; newer ones shut older runtimes out."""
+"""Has all operations of the network; newer versions would exclude older runtimes."""
 
 
 def onnx_model(network: RawNetwork) -> onnx.ModelProto:
-    """The network as an ONNX model, its configuration in the model's metadata.
+    """Convert the network to an ONNX model with its metadata.
 
     Raises:
         InputError: the extra `onnx` is not installed.
     """
     try:
-        import onnxscript  # noqa: F401  (PyTorch's exporter needs it, and would print a page without)
+        import onnxscript  # noqa: F401  (PyTorch's exporter needs it, and fails with a page of text without it)
         from onnx_ir.passes.common import ClearMetadataAndDocStringPass, RemoveUnusedNodesPass
     except ImportError:
         raise InputError("writing ONNX files needs more packages; install them: pip install 'cfnsr[onnx]'") from None
     import torch
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of how the exporter sees its own internals
+        warnings.simplefilter("ignore")  # about the exporter's own internals
         program = torch.onnx.export(
             network.program(),
             input_names=list(network.example()),
@@ -41,7 +40,7 @@ def onnx_model(network: RawNetwork) -> onnx.ModelProto:
         )
     assert program is not None
     RemoveUnusedNodesPass()(program.model)  # weights from before batch norm was folded into the convolutions
-    ClearMetadataAndDocStringPass()(program.model)  # a stack trace a node, megabytes with paths of this machine
-    program.model.metadata_props[KEY] = network.metadata
+    ClearMetadataAndDocStringPass()(program.model)  # stack traces: megabytes with paths of this machine
+    program.model.metadata_props.update(network.metadata.to_file_metadata())
     proto: onnx.ModelProto = program.model_proto
     return proto

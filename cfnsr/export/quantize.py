@@ -1,4 +1,4 @@
-"""Smaller variants of an ONNX model: weights in half precision, convolutions in whole numbers."""
+"""Smaller variants of an ONNX model: weights in half precision, or convolutions in int8."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     import onnx
 
 Inputs = dict[str, NDArray[Any]]
-"""Of the graph, by name."""
+"""Inputs of a graph, by name."""
 
 _SMALLEST = 1024
-"""Values of a weight that is worth halving; small ones, such as batch norm's variances, also need the range of fp32."""
+"""Weights with fewer values stay fp32: they save little, and some, such as batch norm's variances, need its range."""
 
 
 def halve(model: onnx.ModelProto) -> None:
-    """Keep the large weights as fp16, in place; what computes with them gets fp32 as before."""
+    """Store the large weights as fp16, in place; they are cast to fp32 before use."""
     from onnx import TensorProto, helper, numpy_helper
 
     graph = model.graph
@@ -41,13 +41,13 @@ def halve(model: onnx.ModelProto) -> None:
 
 
 def quantize(model: onnx.ModelProto, clips: Iterable[Inputs]) -> onnx.ModelProto:
-    """The model with its 3-D convolutions in int8, weights channel by channel, nearly all of its arithmetic.
+    """Quantize the 3-D convolutions, which do nearly all of the arithmetic, to int8 with one scale per channel.
 
-    Static, because a scale that is found anew for each input costs more than int8 saves; clips tell the scales.
+    Quantization is static: computing a scale for each input costs more time than int8 saves.
 
     Args:
         model: without branches, which can't be quantized.
-        clips: inputs, a few dozen clips that the network was trained on.
+        clips: a few dozen training clips, to calibrate the scales.
 
     Raises:
         InputError: the network has no video encoder.
@@ -65,10 +65,10 @@ def quantize(model: onnx.ModelProto, clips: Iterable[Inputs]) -> onnx.ModelProto
     ranks = {weight.name: len(weight.dims) for weight in model.graph.initializer}
     chosen = [node.name for node in model.graph.node if node.op_type == "Conv" and ranks.get(node.input[1]) == 5]
     if not chosen:
-        raise InputError("int8 is for the video encoder, and this network has none; take another precision.")
+        raise InputError("int8 is for the video encoder, and this network has none; choose another precision.")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
-        logging.disable(logging.WARNING)  # it advises to fold batch norm first, which is done
+        logging.disable(logging.WARNING)  # it advises to fold batch norm first, which has been done
         try:
             quantize_static(
                 model,

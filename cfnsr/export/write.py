@@ -1,4 +1,4 @@
-"""From a model to one file for another program, checked before it gets its name."""
+"""Writes a model to a file for another program; the file is checked before it gets its name."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import io
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -17,11 +17,11 @@ from cfnsr.errors import InputError
 from cfnsr.export.check import Agreement, Clips, Logits, difference
 from cfnsr.export.graph import RawNetwork
 from cfnsr.export.onnx import onnx_model
-from cfnsr.export.quantize import Inputs, halve, quantize
+from cfnsr.export.quantize import halve, quantize
 from cfnsr.files import atomic_path
-from cfnsr.model import CFNSR
 from cfnsr.model.checkpoint import load_model, save_model
-from cfnsr.model.metadata import KEY
+from cfnsr.model.metadata import KEY, ModelMetadata
+from cfnsr.model.network import CFNSR
 from cfnsr.predict.backend import Frames, Mfccs, TorchBackend
 from cfnsr.predict.onnx_backend import SUFFIX, GraphInputs, OnnxBackend, Runtime
 
@@ -29,94 +29,93 @@ Format = Literal["onnx", "torch-export", "safetensors"]
 Precision = Literal["fp32", "fp16", "int8"]
 
 EXTENSIONS = {"onnx": SUFFIX, "torch-export": ".pt2", "safetensors": ".safetensors"}
-CONFIG_FILE = f"{KEY}.json"
-"""Name of the configuration among the extra files of a `torch.export` file."""
+METADATA_FILE = f"{KEY}.json"
+"""Name of the metadata among the extra files of a `torch.export` file."""
 TOLERANCE = 1e-4
-"""Of logits in fp32, relative to the largest."""
+"""Allowed difference of logits in fp32, relative to the largest."""
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A file that was written."""
+    """A written file."""
 
     path: Path
     size: int
     """Bytes."""
     difference: float
-    """See `cfnsr.export.check.difference`; of safetensors 0, they hold the same numbers."""
+    """See `cfnsr.export.check.difference`; 0 for safetensors."""
     runtime: Runtime | Literal["torch"]
-    """What it was checked with."""
+    """The runtime that it was checked with."""
     agreement: Agreement | None
-    """On cached clips, if there were any to look at."""
+    """On cached clips; None if they were not compared."""
 
 
 def export_model(
     network: CFNSR,
-    config: dict[str, Any],
+    metadata: ModelMetadata,
     path: Path,
     kind: Format = "onnx",
     precision: Precision = "fp32",
     settings: Settings | None = None,
     compare: bool = True,
 ) -> Exported:
-    """Write a network as another format.
+    """Write a network in another format.
 
     Args:
-        network: as `cfnsr.model.checkpoint.load_model` gives it.
-        config: likewise.
+        network: from `cfnsr.model.checkpoint.load_model`.
+        metadata: from `cfnsr.model.checkpoint.load_model`.
         path: to write.
-        kind: "onnx"; "torch-export", for programs with PyTorch and without this package; "safetensors".
-        precision: of ONNX: "fp32"; "fp16", large weights in half precision; "int8", convolutions in whole numbers.
-        settings: the profile whose cached clips int8 is fitted to, and the file is compared on; None: neither.
+        kind: "onnx"; "torch-export", for programs that have PyTorch but not this package; "safetensors".
+        precision: of ONNX: "fp32"; "fp16", large weights in half precision; "int8", convolutions in int8.
+        settings: the profile whose cached clips int8 is calibrated on and the file is compared on; None: no clips.
         compare: measure the file's accuracy on these clips.
 
     Raises:
-        InputError: unknown format or precision, a precision that the format has not, an extra that is not installed,
-            int8 without clips, or a file that answers differently.
+        InputError: the format or precision is unknown, or they do not go together; an extra is not installed; int8 has
+            no clips; the file's answers differ from those of the network.
     """
     for name, value, known in (("format", kind, Format), ("precision", precision, Precision)):
         if value not in get_args(known):
             raise InputError(f"{name} is {value!r}; it must be one of {', '.join(get_args(known))}.")
     if precision != "fp32" and kind != "onnx":
         raise InputError(f"{precision} is for ONNX files; write {kind} in fp32.")
-    clips = None if settings is None else Clips(settings, config)
-    reference = TorchBackend(network, config, "cpu").logits
+    clips = None if settings is None else Clips(settings, metadata)
+    reference = TorchBackend(network, metadata, "cpu").logits
     with atomic_path(path) as temporary:
-        exported, runtime = _write(temporary, network, config, kind, precision, clips)
-        ways = config.get("inputs", [network.modality])
-        apart = difference(exported, reference, _example(network, config), ways)
-        if precision == "fp32" and not apart <= TOLERANCE:
+        exported, runtime = _write(temporary, network, metadata, kind, precision, clips)
+        example = {name: value.numpy() for name, value in RawNetwork(network, metadata).example().items()}
+        error = difference(exported, reference, example, metadata.inputs)
+        if precision == "fp32" and not error <= TOLERANCE:
             raise InputError(
-                f"the {kind} file answers differently: its logits are {apart:.1e} apart and only {TOLERANCE:.0e} is "
-                f"allowed; nothing was written, try another version of {runtime}."
+                f"the logits of the {kind} file differ by {error:.1e}, but at most {TOLERANCE:.0e} is allowed; nothing "
+                f"was written. Try another version of {runtime}."
             )
         agreement = clips.compare(exported, reference) if clips is not None and compare else None
-    return Exported(path, path.stat().st_size, apart, runtime, agreement)
+    return Exported(path, path.stat().st_size, error, runtime, agreement)
 
 
 def _write(
-    path: Path, network: CFNSR, config: dict[str, Any], kind: Format, precision: Precision, clips: Clips | None
+    path: Path, network: CFNSR, metadata: ModelMetadata, kind: Format, precision: Precision, clips: Clips | None
 ) -> tuple[Logits, Runtime | Literal["torch"]]:
-    """Write the file; what it says when it is read again, and what read it."""
+    """Write the file, read it again, and return its logits function and runtime."""
     if kind == "safetensors":
-        save_model(path, network, config)
+        save_model(path, network, metadata)
         return TorchBackend(*load_model(path), "cpu").logits, "torch"
     if kind == "torch-export":
-        return _write_program(path, network, config), "torch"
-    _write_onnx(path, network, config, precision, clips)
+        return _write_program(path, network, metadata), "torch"
+    _write_onnx(path, network, metadata, precision, clips)
     backend = OnnxBackend(path)
     return backend.logits, backend.runtime
 
 
-def _example(network: CFNSR, config: dict[str, Any]) -> Inputs:
-    return {name: value.numpy() for name, value in RawNetwork(network, config).example().items()}
-
-
-def _write_onnx(path: Path, network: CFNSR, config: dict[str, Any], precision: Precision, clips: Clips | None) -> None:
+def _write_onnx(path: Path, network: CFNSR, metadata: ModelMetadata, precision: Precision, clips: Clips | None) -> None:
     if precision == "int8" and clips is None:
-        raise InputError("int8 is fitted to clips of the training actors; it can't be written without the features.")
-    # A branch can't be quantized, so an int8 network runs its video encoder for voices alone too.
-    model = onnx_model(RawNetwork(network, {**config, "precision": precision}, lazy=precision != "int8"))
+        raise InputError(
+            "int8 is calibrated on clips of the training actors; run the data stages of the model's profile first."
+        )
+    # A branch can't be quantized, so an int8 network always runs its video encoder.
+    described = metadata.model_copy(update={"precision": precision})
+    model = onnx_model(RawNetwork(network, described, lazy=precision != "int8"))
     if precision == "fp16":
         halve(model)
     if precision == "int8":
@@ -125,16 +124,16 @@ def _write_onnx(path: Path, network: CFNSR, config: dict[str, Any], precision: P
     path.write_bytes(model.SerializeToString())
 
 
-def _write_program(path: Path, network: CFNSR, config: dict[str, Any]) -> Logits:
-    """Write it, and read it again."""
-    raw = RawNetwork(network, config)
-    content = io.BytesIO()  # by name, it would insist on a file that ends in .pt2
-    torch.export.save(raw.program(), content, extra_files={CONFIG_FILE: raw.metadata})
+def _write_program(path: Path, network: CFNSR, metadata: ModelMetadata) -> Logits:
+    """Write a `torch.export` file, read it again, and return its logits function."""
+    raw = RawNetwork(network, metadata)
+    content = io.BytesIO()  # a file name would have to end in .pt2
+    torch.export.save(raw.program(), content, extra_files={METADATA_FILE: metadata.to_file_metadata()[KEY]})
     path.write_bytes(content.getvalue())
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of how it maps the file's bytes
+        warnings.simplefilter("ignore")  # about memory-mapping the file
         program = torch.export.load(io.BytesIO(path.read_bytes())).module()
-    inputs = GraphInputs(config)
+    inputs = GraphInputs(metadata)
 
     def logits(frames: Frames | None, mfcc: Mfccs | None) -> NDArray[np.float32]:
         given = {name: torch.from_numpy(value) for name, value in inputs(frames, mfcc).items()}

@@ -18,7 +18,7 @@ from cfnsr.corpus.manifest import faults, read_manifest
 from cfnsr.errors import InputError
 from cfnsr.features.faces.store import read_faces
 from cfnsr.features.mfcc import read_mfcc, read_views
-from cfnsr.features.packed import left_out
+from cfnsr.features.packed import excluded
 
 
 @dataclass(frozen=True)
@@ -26,37 +26,38 @@ class Features:
     """All cached features of a profile."""
 
     clips: pd.DataFrame
-    """The manifest, one row a usable take, with `has_video` and `has_audio` as the feature stages left them."""
-    left_out: dict[str, str]
-    """Reasons, by `cfnsr.corpus.manifest.row_name`, and by clip where a face or a voice is missing."""
+    """The manifest, one row per usable take; where a feature stage excluded the clip,
+    `has_video` or `has_audio` is false."""
+    excluded: dict[str, str]
+    """Reason by `cfnsr.corpus.manifest.row_name`, and by clip where a face or a voice is missing."""
     mfcc: dict[str, NDArray[np.float32]]
     """(coefficients, L) by clip id."""
     layout: Layout
 
     @classmethod
     def load(cls, layout: Layout) -> Features:
-        """Read manifest and MFCC, and which clips have faces.
+        """Read the manifest, the MFCC, and which clips have faces.
 
         Raises:
             InputError: a stage has not run.
         """
         for path in (layout.manifest, layout.faces, layout.mfcc):
             if not path.exists():
-                raise InputError(f"{path} is missing; run `dvc repro` so that the data stages make it.")
+                raise InputError(f"{path} is missing; run `dvc repro` to run the data stages.")
         manifest = read_manifest(layout.manifest)
-        no_face = left_out(sorted(layout.faces.glob("*.parquet")))
-        no_voice = left_out([layout.mfcc])
+        no_face = excluded(sorted(layout.faces.glob("*.parquet")))
+        no_voice = excluded([layout.mfcc])
         reasons = faults(manifest)
         reasons |= {f"{clip} (face)": reason for clip, reason in no_face.items()}
         reasons |= {f"{clip} (voice)": reason for clip, reason in no_voice.items()}
-        # In an order of its own: what is trained must not depend on the order of files on disk.
+        # Sorted, so that training does not depend on the order of files on disk.
         usable = manifest[manifest["reason"] == ""].sort_values("clip_id", ignore_index=True)
         usable["has_video"] &= ~usable["clip_id"].isin(list(no_face))
         usable["has_audio"] &= ~usable["clip_id"].isin(list(no_voice))
         return cls(usable, reasons, read_mfcc(layout.mfcc), layout)
 
     def having(self, modality: Modality) -> pd.DataFrame:
-        """Clips that have what a network of this modality needs."""
+        """The clips with the tracks that a network of this modality needs."""
         wanted = pd.Series(True, index=self.clips.index)
         if modality != "audio":
             wanted &= self.clips["has_video"]
@@ -71,7 +72,7 @@ class Features:
         return float((faces["landmarks_path"] != "").mean()) if len(faces) else 0.0
 
     def views(self, clips: Sequence[str], settings: MfccSettings) -> NDArray[np.float16]:
-        """What training clips are cut from, see `cfnsr.features.mfcc.views`, in the order of `clips`."""
+        """The `cfnsr.features.mfcc.views` of clips, (clips, V, C, F + 2 J), in the order of `clips`."""
         return read_views(self.layout.mfcc, clips, settings)
 
     def frames(self, clip_id: str) -> NDArray[np.uint8]:

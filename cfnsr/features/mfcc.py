@@ -1,4 +1,4 @@
-"""Mel-frequency cepstral coefficients of a clip's sound: the published audio feature, 13 x 212, and a richer one.
+"""Mel-frequency cepstral coefficients of a clip: the published audio feature, 13 x 212, and a richer one.
 
 Shapes: C coefficients, F frames, n samples; V speeds, J frames of shift.
 """
@@ -23,18 +23,18 @@ SILENCE = 1e-3
 at 6.1e-3 in the published window; the dither of 16-bit files stays below 1e-4."""
 
 SPEECH_DB = 30.0
-"""Speech begins with the first frame whose power is so close to that of the loudest (kind `rich`)."""
+"""Speech starts with the first frame whose power is this close to that of the loudest (kind `rich`)."""
 LEAD = 8
-"""Frames by which the window begins before the speech."""
+"""Frames by which the window starts before the speech."""
 LONGEST = 10.0
-"""s of a clip in which the speech is looked for; takes of RAVDESS are at most 5.3 s long."""
+"""Seconds of a clip that are searched for speech; takes of RAVDESS are at most 5.3 s long."""
 
 SCHEMA = pa.schema(
     [
         ("clip_id", pa.string()),
-        ("reason", pa.string()),  # why the clip is left out; empty: usable
+        ("reason", pa.string()),  # why the clip is excluded; empty: usable
         ("source", pa.string()),  # kind of file the sound came from: mp4, wav or flac
-        ("mfcc", pa.list_(pa.list_(pa.float32()))),  # (C, F); null where the clip is left out
+        ("mfcc", pa.list_(pa.list_(pa.float32()))),  # (C, F); null where the clip is excluded
         ("views", pa.binary()),  # (V, C, F + 2 J) as float16 bytes, for training; null without `mfcc.speeds`
     ]
 )
@@ -44,13 +44,14 @@ SCHEMA = pa.schema(
 def mfcc(audio: NDArray[np.float32], settings: MfccSettings) -> NDArray[np.float32]:
     """The MFCC of a clip.
 
-    `published`: from `settings.offset` on, `settings.duration` long, padded with zeros at the end where the clip is
-    shorter. A clip so short that the offset would cut off more than it leaves is taken from its start.
+    `published`: `settings.duration` seconds from `settings.offset` on, padded with zeros at the end of a shorter clip.
+    If the offset would remove more of a short clip than it keeps, the window starts with the clip.
 
-    `rich`: as long, but from where the speech begins, with the tracks of `cfnsr.features.pitch` below it.
+    `rich`: of the same length, but from the start of the speech, with the features of `cfnsr.features.pitch` as further
+    rows.
 
     Args:
-        audio: the clip from its beginning, mono (n,), between -1 and 1, at `settings.sample_rate`.
+        audio: the clip from its start, mono (n,), between -1 and 1, at `settings.sample_rate`.
         settings: section `mfcc`.
 
     Returns:
@@ -73,23 +74,23 @@ def mfcc(audio: NDArray[np.float32], settings: MfccSettings) -> NDArray[np.float
 
 
 def views(audio: NDArray[np.float32], settings: MfccSettings) -> NDArray[np.float16]:
-    """The clip as a training clip is cut from it: at each of `settings.speeds`, with J frames more on both sides.
+    """MFCC from which training clips are cut: at each of `settings.speeds`, with J more frames on both sides.
 
     Speed perturbation (Ko et al., Interspeech 2015) changes pitch and tempo together, as other speakers do.
 
     Args:
-        audio: see `mfcc`; what lies beyond its ends is silence.
+        audio: see `mfcc`; silence is assumed beyond its ends.
         settings: section `mfcc`.
 
     Returns:
-        (V, C, F + 2 J). Half precision is finer than what training adds to it.
+        (V, C, F + 2 J). Half precision is finer than the noise that training adds.
     """
     from librosa import resample
 
     length = (settings.frames - 1 + 2 * settings.shift_frames) * settings.hop
     result = []
     for speed in settings.speeds:
-        rate = round(settings.sample_rate / speed)  # played at the usual rate, it is so much faster
+        rate = round(settings.sample_rate / speed)  # played at the usual rate, it is faster by that factor
         sound = audio if speed == 1 else resample(audio, orig_sr=settings.sample_rate, target_sr=rate)
         if settings.kind == "rich":
             result.append(_from_onset(sound, settings, settings.shift_frames, speed))
@@ -105,13 +106,13 @@ def views(audio: NDArray[np.float32], settings: MfccSettings) -> NDArray[np.floa
 def _from_onset(
     sound: NDArray[np.float32], settings: MfccSettings, shift: int, speed: float = 1.0
 ) -> NDArray[np.float32]:
-    """`(C, F + 2 shift)` around the window that begins where the speech does."""
+    """`(C, F + 2 shift)` around the window that starts with the speech."""
     from librosa.effects import trim
 
     from cfnsr.features.pitch import pitch
 
     hop, frames = settings.hop, settings.frames
-    before, after = (LEAD + shift) * hop, (frames + shift) * hop  # so that the window fits wherever the speech begins
+    before, after = (LEAD + shift) * hop, (frames + shift) * hop  # so that the window fits wherever the speech starts
     padded = np.pad(sound, (before, after))
     _, (onset, _) = trim(padded, top_db=SPEECH_DB, frame_length=settings.n_fft, hop_length=hop)
     begin = int(onset) // hop - LEAD - shift
@@ -122,7 +123,7 @@ def _from_onset(
 
 
 def mfcc_of_file(path: Path, settings: MfccSettings) -> NDArray[np.float32]:
-    """The MFCC (C, F) of a media file; only what it needs is decoded.
+    """The MFCC (C, F) of a media file; only the part that they depend on is decoded.
 
     Raises:
         ClipError: the file can't be read, has no sound, or is silent.
@@ -131,7 +132,7 @@ def mfcc_of_file(path: Path, settings: MfccSettings) -> NDArray[np.float32]:
 
 
 def features_of_file(path: Path, settings: MfccSettings) -> tuple[NDArray[np.float32], NDArray[np.float16] | None]:
-    """What the stage `mfcc` keeps of a media file: `mfcc`, and `views` if `settings.speeds` asks for them.
+    """The features that the stage `mfcc` stores: `mfcc`, and `views` or None without `settings.speeds`.
 
     Raises:
         ClipError: the file can't be read, has no sound, or is silent.
@@ -141,10 +142,10 @@ def features_of_file(path: Path, settings: MfccSettings) -> tuple[NDArray[np.flo
 
 
 def seconds_needed(settings: MfccSettings) -> float:
-    """Seconds of a clip that its features may depend on."""
+    """Seconds from the start of a clip that its features may depend on."""
     if settings.kind == "rich":
         return LONGEST
-    # A fast view needs more of the clip than its own length.
+    # A faster view covers more of the clip than its own length.
     return settings.offset + (settings.duration + 2 * settings.shift) * max(settings.speeds, default=1.0)
 
 
@@ -171,9 +172,9 @@ def read_mfcc(path: Path) -> dict[str, NDArray[np.float32]]:
     try:
         table = pq.read_table(path, columns=["clip_id", "reason", "mfcc"])
     except FileNotFoundError:
-        raise InputError(f"{path} is missing: run `dvc repro mfcc` first.") from None
+        raise InputError(f"{path} is missing; run `dvc repro mfcc` first.") from None
     except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
-        raise InputError(f"{path} is not an MFCC file ({error}): run `dvc repro mfcc --force`.") from None
+        raise InputError(f"{path} is not an MFCC file ({error}); run `dvc repro mfcc --force`.") from None
     usable = table.filter(pc.equal(table["reason"], ""))
     if not usable.num_rows:
         return {}

@@ -1,7 +1,7 @@
-"""Packed feature files: Parquet with one row group a clip, so that reading a clip is one seek.
+"""Packed feature files: Parquet with one row group per clip, so that reading a clip takes one seek.
 
-A file carries the *key* of what it was made from (settings and source files). A stage that was killed, or whose
-settings changed, compares keys and redoes only what is missing or stale.
+The *key* of a file is a digest of the settings and source files that it was made from. A stage that was killed, or
+whose settings changed, compares keys and redoes only what is missing or stale.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 class ClipTask(Protocol):
-    """What a feature extractor gets: which clip, whose, and the digest of its source file."""
+    """Input of a feature extractor: a clip, its actor, and the digest of its source file."""
 
     @property
     def clip_id(self) -> str:
@@ -41,7 +41,7 @@ class ClipTask(Protocol):
 
     @property
     def digest(self) -> str:
-        """Digest of the source file's content."""
+        """Digest of the content of the source file."""
 
 
 Task = TypeVar("Task", bound=ClipTask)
@@ -57,7 +57,7 @@ def write_packed(path: Path, rows: Iterable[Row], schema: pa.Schema, key: str) -
 
 
 def read_key(path: Path) -> str | None:
-    """The key a packed file was made from; None if there is no such file or it is not a packed file."""
+    """The key of a packed file; None if there is no such file or it is not a packed file."""
     try:
         metadata = pq.read_schema(path).metadata or {}
     except (FileNotFoundError, pa.ArrowInvalid):
@@ -66,7 +66,7 @@ def read_key(path: Path) -> str | None:
 
 
 def features_key(settings: Mapping[str, Any], clips: Sequence[ClipTask]) -> str:
-    """What features depend on, as a digest: the settings (JSON-able), the clips and their sources' digests."""
+    """Digest of what features depend on: JSON-serialisable settings, the clips and the digests of their sources."""
     content = [settings, [(clip.clip_id, clip.digest) for clip in clips]]
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
@@ -74,7 +74,7 @@ def features_key(settings: Mapping[str, Any], clips: Sequence[ClipTask]) -> str:
 def files_by_actor(
     tasks: Iterable[Task], folder: Path, settings: Mapping[str, Any]
 ) -> dict[Path, tuple[str, list[Task]]]:
-    """Each actor's packed file in `folder`, the key that it has when it is finished, and its clips, all in order."""
+    """Packed file of each actor in `folder`, with the key it should have and its clips, all in order."""
     by_actor: dict[Path, list[Task]] = {}
     for task in sorted(tasks, key=lambda task: (task.actor, task.clip_id)):
         by_actor.setdefault(folder / f"{actor_folder(task.actor)}.parquet", []).append(task)
@@ -91,19 +91,19 @@ def extract_by_actor(
     workers: int,
     description: str,
 ) -> list[Path]:
-    """Run a feature extractor over clips and leave one packed file an actor in `folder`.
+    """Run a feature extractor over clips and write one packed file per actor to `folder`.
 
-    Finished actors of an earlier run with the same settings and sources are not redone; files of actors that are no
-    longer wanted are removed. A clip whose extractor raises ClipError becomes a row with its reason and nulls.
+    Files of an earlier run with the same settings and sources are kept; files of other actors are removed. A clip whose
+    extractor raises `ClipError` becomes a row with the reason and nulls.
 
     Args:
         function: importable; returns a row of `schema` without `clip_id` and `reason`.
-        tasks: one a clip.
-        folder: where `Actor_NN.parquet` files go.
+        tasks: one per clip.
+        folder: for the files `Actor_NN.parquet`.
         schema: has the columns `clip_id` and `reason` (empty: usable).
-        settings: whatever the features depend on besides the source files; JSON-able.
+        settings: what the features depend on besides the source files; JSON-serialisable.
         workers: number of processes.
-        description: what the progress bar says.
+        description: text of the progress bar.
 
     Returns:
         The files, in the order of actors.
@@ -117,7 +117,7 @@ def extract_by_actor(
     todo = [task for clips in stale.values() for task in clips]
     finished: dict[Path, dict[str, Row]] = {path: {} for path in stale}
     outcomes = map_clips(function, todo, workers=workers, description=description, done=len(tasks) - len(todo))
-    with closing(outcomes):  # on a full disk the workers and the bar end before the error is told
+    with closing(outcomes):  # on a full disk the workers and the bar end before the error is shown
         for task, outcome in outcomes:
             path = path_of[task.clip_id]
             rows = finished[path]
@@ -132,14 +132,14 @@ def extract_by_actor(
 
 
 def merge_packed(parts: Sequence[Path], path: Path, schema: pa.Schema, key: str) -> None:
-    """Join packed files into one, still one row group a clip, and remove the folder of the parts."""
+    """Join packed files into one, with one row group per clip, and remove the folder of the parts."""
     write_packed(path, (row for part in parts for row in pq.read_table(part).to_pylist()), schema, key)
     if parts:
         shutil.rmtree(parts[0].parent)
 
 
-def left_out(paths: Iterable[Path]) -> dict[str, str]:
-    """Reasons of the clips that packed files leave out, by clip id."""
+def excluded(paths: Iterable[Path]) -> dict[str, str]:
+    """Why clips are excluded from packed files: reason by clip id."""
     reasons: dict[str, str] = {}
     for path in paths:
         for row in pq.read_table(path, columns=["clip_id", "reason"]).to_pylist():
@@ -149,17 +149,17 @@ def left_out(paths: Iterable[Path]) -> dict[str, str]:
 
 
 def check_bad_share(stage: str, reasons: Mapping[str, str], total: int, limit: float) -> None:
-    """Log every clip left out; fail the stage when their share is above the limit.
+    """Log every excluded clip; fail the stage when their share is above the limit.
 
     Raises:
-        InputError: more than `limit` of `total` clips were left out.
+        InputError: more than the share `limit` of `total` clips was excluded.
     """
     for clip, reason in sorted(reasons.items()):
-        logger.warning("%s: %s left out: %s", stage, clip, reason)
-    print(f"{stage}: {total - len(reasons)} of {total} clips usable, {len(reasons)} left out")
+        logger.warning("%s: %s excluded: %s", stage, clip, reason)
+    print(f"{stage}: {total - len(reasons)} of {total} clips usable, {len(reasons)} excluded")
     if total and len(reasons) / total > limit:
         clip, reason = sorted(reasons.items())[0]
         raise InputError(
-            f"{stage}: {len(reasons)} of {total} clips had to be left out ({clip}: {reason}), more than the "
-            f"{limit:.0%} that max_bad_share allows; mend them or raise the limit in params.yaml."
+            f"{stage}: {len(reasons)} of {total} clips had to be excluded ({clip}: {reason}), more than the "
+            f"{limit:.0%} that max_bad_share allows; repair them or raise the limit in params.yaml."
         )

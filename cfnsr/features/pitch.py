@@ -1,8 +1,8 @@
-"""How high a voice is, and how clear: what MFCC leave out of the melody of speech.
+"""Pitch and harmonicity of a voice: the melody of speech, which MFCC do not capture.
 
 Boersma, "Accurate short-term analysis of the fundamental frequency and the harmonics-to-noise ratio of a sampled
-sound", IFA Proceedings 17, 1993: the autocorrelation of a windowed frame over that of the window. Libraries have the
-frequency or the voicing fast, but not both.
+sound", IFA Proceedings 17, 1993: the autocorrelation of a windowed frame over that of the window. Libraries
+compute either the frequency or the voicing fast, but not both.
 
 Shapes: n samples, F frames, w samples of a frame, K lags.
 """
@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from cfnsr.config.sections import LOWEST_PITCH
 
 HIGHEST_PITCH = 600.0
-"""Hz; voices of adults, also excited ones, lie below."""
+"""Hz; the voices of adults, even excited ones, lie below."""
 OCTAVE_COST = 0.01
-"""By which a lag twice as long must be more periodic to win (Boersma's value)."""
+"""How much more periodic a lag twice as long must be to win (Boersma's value)."""
 FINE = 44_100
-"""Lags a second at least; in coarser steps the peak of a high voice can be missed, and its octave below wins."""
+"""Minimum of lags per second; coarser steps can miss the peak of a high voice, so that the octave below wins."""
 MIDDLE = 7.6
 """log2 of 194 Hz, between male and female voices."""
 
@@ -29,17 +29,17 @@ MIDDLE = 7.6
 def pitch(
     sound: NDArray[np.float32], sample_rate: int, n_fft: int, hop: int, speed: float = 1.0
 ) -> NDArray[np.float32]:
-    """Pitch, pitch relative to the clip's own, and harmonicity, a value a frame; 0 where nobody speaks.
+    """Pitch, pitch relative to the clip's own, and harmonicity, one value per frame; 0 where nobody speaks.
 
     Args:
-        sound: (n,) of a whole clip, because its mean pitch and its loudest frame count.
+        sound: (n,) of a whole clip, because the result depends on its mean pitch and its loudest frame.
         sample_rate: Hz
         n_fft: w, at least two periods of the lowest voice.
         hop: samples between frames.
-        speed: at which the sound is played; voices are so much higher or lower.
+        speed: at which the sound is played; it scales the pitch of voices.
 
     Returns:
-        (3, F), F as many as an STFT with centred frames has, each scaled to about unit deviation.
+        (3, F), with the F of an STFT with centred frames, each row scaled to about unit standard deviation.
     """
     window = np.hanning(n_fft + 1)[:-1]
     padded = np.pad(sound.astype(np.float64), n_fft // 2)
@@ -57,9 +57,9 @@ def pitch(
     before, peak, after = (np.take_along_axis(periodicity, (best + step)[:, None], 1)[:, 0] for step in (-1, 0, 1))
     bend = before - 2 * peak + after
     shift = np.divide(0.5 * (before - after), bend, out=np.zeros_like(bend), where=np.abs(bend) > 1e-6).clip(-0.5, 0.5)
-    height = np.log2(rate / (lags[best] + shift))  # of the parabola through the three
+    height = np.log2(rate / (lags[best] + shift))  # at the vertex of the parabola through the three values
     peak, level = peak.clip(0, 1), np.log10(energy + 1e-7)
-    # Soft, so that a frame on the border does not flicker: periodic, and within about 40 dB of the loudest.
+    # Voiced: periodic and within about 40 dB of the loudest; soft, so that frames at the border don't flicker.
     voiced = _sigmoid(12 * (peak - 0.5)) * _sigmoid(4 * (level - level.max() + 4))
     mean = (voiced * height).sum() / max(voiced.sum(), 1)
     tracks = [voiced * (height - MIDDLE) * 2, voiced * (height - mean) * 4, (peak * voiced - 0.3) * 2.5]
@@ -67,9 +67,9 @@ def pitch(
 
 
 def _autocorrelation(frames: NDArray[np.float64], finer: int) -> NDArray[np.float64]:
-    """`(…, w)` to the lags below w/2, in steps of 1/finer samples, by way of the spectrum.
+    """`(…, w)` to the lags below w/2, in steps of 1/finer samples, computed from the spectrum.
 
-    Zero-padded on both sides: in time so that nothing wraps around, in frequency for the finer steps.
+    Zero-padded twice: in time, so that nothing wraps around, and in frequency, for the finer steps.
     """
     length = frames.shape[-1]
     power = np.abs(np.fft.rfft(frames, 2 * length)) ** 2

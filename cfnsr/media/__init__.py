@@ -1,1 +1,1 @@
-"""Media files: pictures and sound of any container and codec that FFmpeg reads."""
+"""Media files: pictures and sound, in any container and codec that FFmpeg reads."""

@@ -1,116 +1,150 @@
-"""Sound of a media file: any container and codec FFmpeg reads, as mono samples at the rate asked for."""
+"""Sound of a media file: any container and codec that FFmpeg reads, as mono samples at the rate asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 import av
 import numpy as np
 from numpy.typing import NDArray
 
 from cfnsr.errors import ClipError
-from cfnsr.media.container import open_media
+from cfnsr.media.container import MediaReader, decoding_errors, open_reader
 
-if TYPE_CHECKING:
-    from av.audio.stream import AudioStream
-    from av.container import InputContainer
-
-PREROLL = 0.5
-"""Seconds decoded before and after a window: what decoders (Opus: 80 ms) and the resampler's filter need to settle."""
-
-FULL_SCALE = np.float64(2**31)
-"""What 32-bit samples are divided by."""
+_FULL_SCALE = np.float64(2**31)  # of the resampler's 32-bit samples
+_GAP = 0.1  # s; time stamps that differ by more mark a gap in the sound, by less they are rounding
 
 
-def read_audio(
-    path: Path, sample_rate: int, start: float = 0.0, duration: float | None = None, *, damaged: bool = False
-) -> NDArray[np.float32]:
+class Sound(NamedTuple):
+    """A piece of sound."""
+
+    first: int
+    """Number of its first sample, counted from the start of the file."""
+    samples: NDArray[np.float32]
+    """Mono, (n,), between -1 and 1."""
+
+    @property
+    def end(self) -> int:
+        """Number of the sample that follows its last one."""
+        return self.first + len(self.samples)
+
+
+def read_audio(path: Path, sample_rate: int, start: float = 0.0, duration: float | None = None) -> NDArray[np.float32]:
     """Decode the first audio track, mixed down to one channel and resampled.
 
-    Channels are weighted so that they never overflow (stereo: the mean; 5.1: FFmpeg's matrix, normalised; channels of
-    which the file does not say what they are, as recorders with many microphones write them: the mean). Time is counted
-    from the beginning of the file: where the track begins later than the picture, zeros fill the gap. A window costs
-    what the window costs, however long the file is.
+    Time is counted from the start of the file, see `stream_sound`; zeros fill the gaps, and the time before a track
+    that starts later than the picture.
 
     Args:
         path: media file.
         sample_rate: of the result, in Hz.
         start: of the window, in seconds.
         duration: of the window, in seconds; None reads to the end.
-        damaged: pass over packets that can't be decoded, such as the last one of a file that is cut off.
 
     Returns:
-        Samples (n,) between -1 and 1; fewer than asked for where the track ends earlier, none beyond its end.
+        Samples (n,) between -1 and 1; fewer than asked for where the track ends earlier.
 
     Raises:
-        ClipError: there is no audio track, it holds nothing, or it can't be decoded.
+        ClipError: there is no audio track, it is empty, or it can't be decoded.
     """
-    with open_media(path) as container:
-        if not container.streams.audio:
-            raise ClipError(f"{path.name} has no audio track")
-        stream = container.streams.audio[0]
-        origin = (container.start_time or 0) / av.time_base
-        if start > PREROLL and stream.time_base:
-            container.seek(int((origin + start - PREROLL) / stream.time_base), stream=stream)
-        # 32-bit integers out: for those (not for floats) FFmpeg normalises the mix-down, and none of 24 bits is lost.
-        resampler = av.AudioResampler(format="s32", layout="mono", rate=sample_rate)
-        pieces: list[NDArray[np.int32]] = []
-        begin: float | None = None  # time of the first sample kept, s
-        now = 0.0
-        for frame in map(mixable, _decoded(container, stream, damaged)):
-            if frame.time is not None:
-                now = frame.time - origin
-            if duration is not None and now >= start + duration + PREROLL:
-                begin = now if begin is None else begin
+    first = round(start * sample_rate)
+    last = None if duration is None else first + round(duration * sample_rate)
+    pieces: list[Sound] = []
+    end = None
+    with open_reader(path) as reader:
+        reader.drop(reader.video)
+        for sound in stream_sound(reader, sample_rate, strict=True):
+            end = sound.end
+            if end > first:
+                pieces.append(sound)
+            if last is not None and end >= last:
                 break
-            end = now + frame.samples / frame.sample_rate
-            if end > start - PREROLL:
-                begin = now if begin is None else begin
-                try:
-                    pieces += [piece.to_ndarray()[0] for piece in resampler.resample(frame)]
-                except ValueError:
-                    raise ClipError(f"{path.name} changes its sample rate or channels in the middle") from None
-            now = end
-        if pieces:
-            pieces += [piece.to_ndarray()[0] for piece in resampler.resample(None)]
-    if begin is None:
-        if start == 0:
-            raise ClipError(f"{path.name} has an audio track without any sound data")
-        return np.zeros(0, np.float32)
-    first = round((start - begin) * sample_rate)  # negative: the track begins later than the window
-    length = None if duration is None else round(duration * sample_rate)
-    silence = np.zeros(max(-first, 0), np.int32)[:length]
-    return (np.concatenate([silence, *pieces])[max(first, 0) :][:length] / FULL_SCALE).astype(np.float32)
+    if end is None:
+        raise ClipError(f"{path.name} has an audio track without any sound data")
+    return join_sound(pieces, first, max(end if last is None else min(end, last), first))
 
 
-def mixable(frame: av.AudioFrame) -> av.AudioFrame:
-    """The frame, or the mean of its channels where the file does not say what they are.
+def join_sound(sounds: Iterable[Sound], first: int, last: int) -> NDArray[np.float32]:
+    """The samples from number `first` to before `last` (last - first,), zeros where there is no sound."""
+    window = np.zeros(last - first, np.float32)
+    for sound in sounds:
+        begin, end = max(sound.first, first), min(sound.end, last)
+        if begin < end:
+            window[begin - first : end - first] = sound.samples[begin - sound.first : end - sound.first]
+    return window
 
-    FFmpeg would guess, and leave out what it takes for the bass of 7.1 or for no loudspeaker at all.
+
+def stream_sound(reader: MediaReader, sample_rate: int, *, strict: bool = False) -> Iterator[Sound]:
+    """The audio track as one channel, resampled, in small pieces; memory does not grow with the length of the file.
+
+    Channels are weighted so that they never overflow (stereo: the mean; 5.1: FFmpeg's normalised matrix). Gaps in the
+    time stamps are gaps between the pieces.
+
+    Args:
+        reader: of the file.
+        sample_rate: of the result, in Hz.
+        strict: raise an error for a packet that can't be decoded, instead of skipping it.
+
+    Raises:
+        ClipError: the file can't be read or has no audio track.
     """
-    channels = frame.layout.channels
-    if len(channels) <= 2 or any(channel.name != "NONE" for channel in channels):
-        return frame
-    samples = frame.to_ndarray()
-    each = samples if frame.format.is_planar else samples.reshape(-1, len(channels)).T
-    mean = each.mean(axis=0, dtype=np.float64)
-    if each.dtype == np.uint8:
-        mean -= 128
-    full = 1.0 if each.dtype.kind == "f" else 2.0 ** (8 * each.itemsize - 1)
-    mixed = np.clip(mean / full * FULL_SCALE, -FULL_SCALE, FULL_SCALE - 1).astype(np.int32)
-    whole = av.AudioFrame.from_ndarray(mixed[None], format="s32p", layout="mono")
-    whole.sample_rate, whole.pts, whole.time_base = frame.sample_rate, frame.pts, frame.time_base
-    return whole
+    if reader.audio is None:
+        raise ClipError(f"{reader.name} has no audio track")
+    run = _Run(0.0, sample_rate)
+    with decoding_errors(reader.name):
+        for packet in reader.packets(reader.audio):
+            try:
+                frames = packet.decode()
+            except av.InvalidDataError:
+                if strict:
+                    raise
+                continue
+            for frame in frames:
+                time = run.until if frame.time is None else frame.time - reader.start
+                if abs(time - run.until) > _GAP or not run.accepts(frame) or run.is_empty:
+                    yield from run.finish()
+                    run = _Run(time, sample_rate)
+                yield from run.resample(frame)
+        yield from run.finish()
 
 
-def _decoded(container: InputContainer, stream: AudioStream, damaged: bool) -> Iterator[av.AudioFrame]:
-    for packet in container.demux(stream):
-        try:
-            frames = packet.decode()
-        except av.InvalidDataError:
-            if not damaged:
-                raise
-            continue
-        yield from frames
+class _Run:
+    """Sound without a gap, of one format."""
+
+    def __init__(self, start: float, sample_rate: int) -> None:
+        self.until = start  # s, end of the frames so far
+        self._first = round(start * sample_rate)
+        self._format: tuple[str, str, int] | None = None
+        # 32-bit integers: for these (not for floats) FFmpeg normalises the mix-down, and 24-bit sound loses nothing.
+        self._resampler = av.AudioResampler(format="s32", layout="mono", rate=sample_rate)
+
+    @property
+    def is_empty(self) -> bool:
+        return self._format is None
+
+    def accepts(self, frame: av.AudioFrame) -> bool:
+        """Whether the frame has the format of those before."""
+        return self._format in (None, _format(frame))
+
+    def resample(self, frame: av.AudioFrame) -> Iterator[Sound]:
+        """The samples that are ready after this frame."""
+        self._format = _format(frame)
+        self.until += frame.samples / frame.sample_rate
+        yield from self._sounds(frame)
+
+    def finish(self) -> Iterator[Sound]:
+        """The samples that the resampler still holds."""
+        if not self.is_empty:
+            yield from self._sounds(None)
+
+    def _sounds(self, frame: av.AudioFrame | None) -> Iterator[Sound]:
+        for piece in self._resampler.resample(frame):
+            samples = (piece.to_ndarray()[0] / _FULL_SCALE).astype(np.float32)
+            yield Sound(self._first, samples)
+            self._first += len(samples)
+
+
+def _format(frame: av.AudioFrame) -> tuple[str, str, int]:
+    return frame.format.name, frame.layout.name, frame.sample_rate

@@ -1,4 +1,4 @@
-"""A camera's pictures, or a file's through the same door."""
+"""Pictures of a camera, or of a video file that stands in for one."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from cfnsr.media.video import Picture
 
 
 def camera_pictures(source: int | Path, spacing: float) -> Iterator[Picture]:
-    """Pictures as they come, no two of them closer than `spacing` seconds, until the source ends.
+    """Yield pictures as they arrive, at least `spacing` seconds apart, until the source ends.
 
     Args:
-        source: number of a camera, or a video file that plays the camera's part, at the pace of its reader.
-        spacing: s.
+        source: number of a camera, or a video file that stands in for one and is read as fast as its pictures are used.
+        spacing: in seconds.
 
     Raises:
-        InputError: it can't be opened.
+        InputError: the source can't be opened.
     """
     live = isinstance(source, int)
     capture = cv2.VideoCapture(source if isinstance(source, int) else str(source))
@@ -30,12 +30,12 @@ def camera_pictures(source: int | Path, spacing: float) -> Iterator[Picture]:
         if not capture.isOpened():
             remedy = "connect it, allow its use, or name another number" if live else "name a video file"
             raise InputError(f"the camera {source} can't be opened; {remedy}.")
-        begin, last = time.monotonic(), float("-inf")
+        start, last = time.monotonic(), float("-inf")
         while True:
-            done, image = capture.read()
-            if not done:
+            success, image = capture.read()
+            if not success:
                 return
-            now = time.monotonic() - begin if live else capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            now = time.monotonic() - start if live else capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
             if now - last >= spacing - 1e-6:
                 last = now
                 yield Picture.of(now, av.VideoFrame.from_ndarray(np.asarray(image, np.uint8), format="bgr24"))

@@ -1,13 +1,15 @@
-"""Opening media files with PyAV, with a sentence for each way a file can be broken."""
+"""Opening and reading media files with PyAV; every way in which a file can be broken becomes a `ClipError`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import av
+from av.stream import Disposition
 
 from cfnsr.errors import ClipError
 
@@ -16,35 +18,69 @@ if TYPE_CHECKING:
     from av.packet import Packet
     from av.stream import Stream
 
-
 Track = TypeVar("Track", bound="Stream")
 
-_RESTART = 0.5
-"""s by which a track's decoding times may go back before it counts as another file's beginning; within a file they
-never do (presentation times, where a file has no others, do by a few frames)."""
 
+class MediaReader:
+    """One pass over the packets of a file's first video track and first audio track.
 
-def continuous(container: InputContainer, streams: Sequence[Track]) -> Iterator[Packet[Track]]:
-    """Packets of some tracks; where files were joined and time stamps begin again, they go on instead."""
-    ends: dict[int, float] = {}  # s, of each track
-    shifts = [0.0, 0.0]  # s that are added: before the last joint, as tracks don't get there together, and after it
-    for packet in cast("Iterator[Packet[Track]]", container.demux(streams)):
-        stamp = packet.pts if packet.dts is None else packet.dts
-        if stamp is None or not packet.time_base:
-            yield packet
-            continue
-        index, time = packet.stream_index, float(stamp * packet.time_base)
-        end = ends.get(index)
-        shift = shifts[1] if end is None else min(shifts, key=lambda each: abs(time + each - end))
-        if end is not None and time + shift < end - _RESTART:
-            shift = max(ends.values()) - time
-            shifts = [shifts[1], shift]
-        ends[index] = time + shift + float((packet.duration or 0) * packet.time_base)
-        if shift:
-            moved = round(shift / packet.time_base)
-            packet.pts = None if packet.pts is None else packet.pts + moved
-            packet.dts = None if packet.dts is None else packet.dts + moved
-        yield packet
+    Either track can be read ahead of the other: the packets of the other one are kept until they are asked for.
+
+    Attributes:
+        name: of the file.
+        video: the video track, or None. The cover picture of a song is not a video track.
+        audio: the audio track, or None.
+        start: time stamp at which the file starts, in seconds.
+    """
+
+    def __init__(self, container: InputContainer, name: str) -> None:
+        videos = [track for track in container.streams.video if Disposition.attached_pic not in track.disposition]
+        self.container, self.name = container, name
+        self.video = videos[0] if videos else None
+        self.audio = container.streams.audio[0] if container.streams.audio else None
+        self.start = (container.start_time or 0) / av.time_base
+        self.tracks = [track for track in (self.video, self.audio) if track is not None]
+        self._kept: dict[int, deque[Packet[Any]]] = {track.index: deque() for track in self.tracks}
+        self._packets = cast("Iterator[Packet[Any]]", container.demux(self.tracks)) if self.tracks else iter(())
+        self._damage = ""
+
+    def drop(self, *tracks: Stream | None) -> None:
+        """Keep no packets of these tracks, because nobody will ask for them."""
+        for track in tracks:
+            if track is not None:
+                self._kept.pop(track.index, None)
+
+    def read_packet(self) -> Packet[Any] | None:
+        """The next packet of either track, without decoding; None at the end of the file, or where it is damaged."""
+        try:
+            packet = next(self._packets, None)
+        except av.FFmpegError as error:
+            self._packets, self._damage = iter(()), _damaged(self.name, error)
+            return None
+        # Not `packet.stream_index`, which is 0 for all of the empty packets that flush the decoders at the end.
+        if packet is not None and packet.stream.index in self._kept:
+            self._kept[packet.stream.index].append(packet)
+        return packet
+
+    def kept(self, track: Track) -> tuple[Packet[Track], ...]:
+        """The packets of a track that were read and wait to be decoded."""
+        return tuple(self._kept[track.index])
+
+    def packets(self, track: Track) -> Iterator[Packet[Track]]:
+        """All packets of a track, each of them once.
+
+        Raises:
+            ClipError: the file is damaged; raised after the packets before the damage, and for decoding errors.
+        """
+        kept = self._kept[track.index]
+        try:
+            while kept or self.read_packet() is not None:
+                if kept:
+                    yield kept.popleft()
+            if self._damage:
+                raise ClipError(self._damage)
+        finally:
+            self.drop(track)
 
 
 @contextmanager
@@ -61,9 +97,33 @@ def open_media(path: Path) -> Iterator[InputContainer]:
         raise ClipError(f"{path.name} is empty (zero bytes)")
     try:
         # As a URL, because a name with a colon would be taken for one.
-        with av.open(f"file:{path}", mode="r", metadata_errors="replace") as container:
+        with decoding_errors(path.name), av.open(f"file:{path}", mode="r", metadata_errors="replace") as container:
             yield container
     except PermissionError:
         raise ClipError(f"{path.name} may not be read; change its permissions") from None
+
+
+@contextmanager
+def open_reader(path: Path) -> Iterator[MediaReader]:
+    """Open a media file for one pass over its tracks.
+
+    Raises:
+        ClipError: see `open_media`.
+    """
+    with open_media(path) as container:
+        yield MediaReader(container, path.name)
+
+
+@contextmanager
+def decoding_errors(name: str) -> Iterator[None]:
+    """Turn FFmpeg's errors inside the block into a `ClipError` that names the file."""
+    try:
+        yield
+    except PermissionError:  # FFmpeg's own one is an FFmpegError too
+        raise
     except av.FFmpegError as error:
-        raise ClipError(f"{path.name} is damaged or not a media file ({error.strerror})") from None
+        raise ClipError(_damaged(name, error)) from None
+
+
+def _damaged(name: str, error: av.FFmpegError) -> str:
+    return f"{name} is damaged or not a media file ({error.strerror})"

@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import av
-from av.stream import Disposition
-from av.video.stream import VideoStream
 
 from cfnsr.errors import ClipError
-from cfnsr.media.container import continuous, open_media
+from cfnsr.media.container import MediaReader, open_reader
 from cfnsr.media.probe import TOLERANCE
-from cfnsr.media.video import frame_rate, shown_pixels
+from cfnsr.media.video import shown_pixels
 
 
 @dataclass(frozen=True)
 class Extent:
-    """What `find_extent` saw of a file."""
+    """Length and tracks of a file, as far as it was read."""
 
     video: bool
-    """It has a video track (a song's cover picture is none)."""
+    """It has a video track (the cover picture of a song is not one)."""
     audio: bool
+    """It has an audio track."""
     seconds: float
     """Where the packets that were read end."""
     promised: float
-    """The length that its header names for these tracks; 0 where it names none."""
+    """The length that its header states for these tracks; 0 where it states none."""
     whole: bool
     """All packets were read."""
     pixels: int = 0
-    """Of a picture as it is shown, as the header says it."""
+    """Of a picture as it is shown, according to the header."""
 
     @property
     def cut_off(self) -> bool:
@@ -39,35 +37,41 @@ class Extent:
 
 
 def find_extent(path: Path, limit: float) -> Extent:
-    """Read packets, without decoding, until one lies beyond `limit` seconds: headers can't be trusted with a length.
+    """Read packets until one lies beyond `limit` seconds, see `read_extent`.
 
     Raises:
         ClipError: the file is missing, empty, not a media file, or holds neither video nor audio.
     """
-    with open_media(path) as container:
-        pictures = [track for track in container.streams.video if Disposition.attached_pic not in track.disposition]
-        tracks = [*pictures[:1], *container.streams.audio[:1]]
-        if not tracks:
-            raise ClipError(f"{path.name} holds neither video nor audio")
-        # The whole file's length may be that of a track that nobody looks at, such as a second language.
-        lengths = [float((track.duration or 0) * (track.time_base or 0)) for track in tracks]
-        others = len(container.streams) > len(tracks)
-        promised = max(lengths) if others else (container.duration or 0) / av.time_base
-        start = (container.start_time or 0) / av.time_base
-        seconds, whole = 0.0, False
-        unstamped: Counter[int] = Counter()  # packets by track
-        packets = continuous(container, tracks)
-        while seconds <= limit:
-            try:
-                packet = next(packets)
-            except (StopIteration, av.FFmpegError):  # an error: what came before it can still be used
-                whole = True
-                break
-            stamp = packet.dts if packet.pts is None else packet.pts
-            if packet.size and stamp is not None and packet.time_base:
-                seconds = max(seconds, float((stamp + (packet.duration or 0)) * packet.time_base) - start)
-            elif packet.size and isinstance(packet.stream, VideoStream):  # bare streams have no time stamps
-                unstamped[packet.stream.index] += 1
-                seconds = max(seconds, unstamped[packet.stream.index] / frame_rate(packet.stream))
-        pixels = max(map(shown_pixels, pictures), default=0)
-        return Extent(bool(pictures), bool(container.streams.audio), seconds, promised, whole, pixels)
+    with open_reader(path) as reader:
+        reader.drop(*reader.tracks)
+        return read_extent(reader, limit)
+
+
+def read_extent(reader: MediaReader, limit: float) -> Extent:
+    """Read packets, without decoding, until one lies beyond `limit` seconds: headers can't be trusted with a length.
+
+    Raises:
+        ClipError: the file holds neither video nor audio, or its packets have no time stamps.
+    """
+    tracks = reader.tracks
+    if not tracks:
+        raise ClipError(f"{reader.name} holds neither video nor audio")
+    # The length of the whole file may be that of a track that is not used, such as a second language.
+    lengths = [float((track.duration or 0) * (track.time_base or 0)) for track in tracks]
+    others = len(reader.container.streams) > len(tracks)
+    promised = max(lengths) if others else (reader.container.duration or 0) / av.time_base
+    seconds, whole, stamped, packets = 0.0, False, False, 0
+    while seconds <= limit:
+        packet = reader.read_packet()
+        if packet is None:
+            whole = True
+            break
+        packets += bool(packet.size)
+        stamp = packet.dts if packet.pts is None else packet.pts
+        if packet.size and stamp is not None and packet.time_base:
+            stamped = True
+            seconds = max(seconds, float((stamp + (packet.duration or 0)) * packet.time_base) - reader.start)
+    if packets and not stamped:
+        raise ClipError(f"{reader.name} has no time stamps; convert it to MP4 first")
+    pixels = 0 if reader.video is None else shown_pixels(reader.video)
+    return Extent(reader.video is not None, reader.audio is not None, seconds, promised, whole, pixels)

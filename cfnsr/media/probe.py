@@ -1,4 +1,4 @@
-"""Is a media file whole, and what does it hold? Answered from its packets, without decoding."""
+"""Whether a media file is complete and what it holds, read from its packets without decoding."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
 
 TOLERANCE = 0.25
 """Seconds by which a track may end before its header says so. Encoders round to whole frames; 0.25 s is more than any
-frame of RAVDESS or of a phone and less than what anybody would miss."""
+frame of RAVDESS or of a phone, and too short to matter."""
 
 
 @dataclass(frozen=True)
 class MediaInfo:
-    """What a media file holds: the length of its video and audio track in seconds, 0 where there is none."""
+    """Length of the video and audio track of a media file in seconds, 0 for a missing track."""
 
     video: float
     audio: float
 
 
 def probe_media(path: Path) -> MediaInfo:
-    """Read all packets of a file and compare them with what its header promises.
+    """Read all packets of a file and compare them with the lengths in its header.
 
-    Costs a few milliseconds for a clip of RAVDESS. Damage inside a packet is left to the decoder to find.
+    Takes a few milliseconds for a clip of RAVDESS. Damage inside a packet is found only by the decoder.
 
     Raises:
         ClipError: the file is missing, empty, not a media file, cut off, or holds neither video nor audio.
@@ -42,17 +42,17 @@ def probe_media(path: Path) -> MediaInfo:
             if stream.type not in lengths or not end:
                 continue
             promised = float((stream.duration or 0) * (stream.time_base or 0))
-            begin = float((stream.start_time or 0) * (stream.time_base or 0))
-            if end - begin < promised - TOLERANCE:
+            start = float((stream.start_time or 0) * (stream.time_base or 0))
+            if end - start < promised - TOLERANCE:
                 raise ClipError(f"{path.name} is cut off: its {stream.type} ends at {end:.2f} of {promised:.2f} s")
-            lengths[stream.type] = max(lengths[stream.type], end - begin)
+            lengths[stream.type] = max(lengths[stream.type], end - start)
     if not any(lengths.values()):
         raise ClipError(f"{path.name} holds neither video nor audio")
     return MediaInfo(**lengths)
 
 
 def is_synthetic(path: Path) -> bool:
-    """Whether a clip says of itself that it is of the synthetic sample corpus.
+    """Whether the metadata of a clip marks it as part of the synthetic sample corpus.
 
     Raises:
         ClipError: the file can't be read.

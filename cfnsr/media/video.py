@@ -1,13 +1,13 @@
 """Video: decoded frames by their presentation time, whatever the container says about frame rate and duration.
 
-Nothing here trusts a header's duration or frame rate: phones write variable rates, cut files keep the whole one's
-duration. The packets' time stamps say when each frame is shown, and reading them needs no decoding.
+Nothing here trusts the duration or frame rate in a header: phones write variable rates, and a file that was cut off
+keeps the duration of the whole one. The time stamps of the packets say when each frame is shown, and can be read
+without decoding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,29 +15,28 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import av
 import cv2
 import numpy as np
-from av.stream import Disposition
 from numpy.typing import NDArray
 
 from cfnsr.errors import ClipError
-from cfnsr.media.container import continuous, open_media
+from cfnsr.media.container import MediaReader, decoding_errors, open_reader
 
 if TYPE_CHECKING:
-    from av.container import InputContainer
+    from av.packet import Packet
     from av.video.stream import VideoStream
 
 _PLANAR_420 = frozenset({"yuv420p", "yuvj420p"})
 _COLORSPACE_UNSPECIFIED = 2  # FFmpeg's AVCOL_SPC_UNSPECIFIED
-_USUAL_RATE = 25  # frames/s, where a stream without time stamps doesn't name its rate either
-_LARGEST = 4096 * 2304  # pixels; pictures that are larger, and larger than the header says, are not decoded
-_ASPECTS = (0.25, 4.0)  # of a pixel, that can be meant
+_USUAL_RATE = 25  # frames/s, for a stream with neither time stamps nor a frame rate
+_LARGEST = 4096 * 2304  # pixels; a picture is not decoded if it is larger than this and than the header says
+_ASPECTS = (0.25, 4.0)  # plausible range of a pixel's width by its height
 _SD_HEIGHT = 576  # pixels; players take untagged pictures above it for BT.709, the others for BT.601
 
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A decoded frame, kept as 8-bit 4:2:0 planes (12 bits a pixel); other forms are made when they are asked for.
+    """A decoded frame, kept as 8-bit 4:2:0 planes (12 bits per pixel) and converted on demand.
 
-    All sizes and pixels are those of the picture as it is shown, the rotation flag of phone videos applied.
+    Sizes and pixels are those of the picture as it is shown, with the rotation flag of phone videos applied.
     """
 
     time: float
@@ -51,7 +50,7 @@ class Picture:
         """Keep a frame; formats other than 8-bit 4:2:0 are converted, so that memory stays bounded.
 
         Raises:
-            ClipError: its colours are in a form that can't be converted.
+            ClipError: its colour format can't be converted.
         """
         turns = round(frame.rotation / 90) % 4
         if frame.format.name not in _PLANAR_420:
@@ -88,12 +87,12 @@ class Picture:
 
 
 class Canvas:
-    """One size for all pictures of a file, with square pixels: the first one's.
+    """Brings all pictures of a file to the size of the first one, with square pixels.
 
     Recordings of calls change their size; a face must be in the same place in the pictures before and after.
 
     Args:
-        aspect: a pixel's width by its height (DVDs and HDV store pictures squeezed).
+        aspect: width of a pixel by its height (DVDs and HDV store squeezed pictures).
     """
 
     def __init__(self, aspect: float) -> None:
@@ -101,7 +100,7 @@ class Canvas:
         self._size: tuple[int, int] | None = None
 
     def fit(self, frame: av.VideoFrame) -> av.VideoFrame:
-        """Bring a 4:2:0 frame to the file's size: scaled, and with black beside it where the shape is another."""
+        """Bring a 4:2:0 frame to the size of the file: scaled, and with black bars if its shape differs."""
         width = frame.width if self._aspect == 1 else _even(frame.width * self._aspect)
         height = frame.height
         if self._size is None:
@@ -120,7 +119,7 @@ def _even(side: float) -> int:
 
 
 def _centred(frame: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
-    """A 4:2:0 frame of even size on a larger black one."""
+    """A 4:2:0 frame of even size in the middle of a larger black one."""
     planes, given, begin = [], frame.to_ndarray().reshape(-1), 0
     for shrink, black in ((1, 0), (2, 128), (2, 128)):
         rows, columns = frame.height // shrink, frame.width // shrink
@@ -136,51 +135,50 @@ def _centred(frame: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
 
 
 def _reformat(frame: av.VideoFrame, **options: Any) -> av.VideoFrame:
-    """`frame.reformat`, whatever the frame says of its colours.
+    """`frame.reformat` that also accepts colour matrices unknown to FFmpeg's scaler.
 
     Raises:
-        ClipError: it can't be converted.
+        ClipError: the frame can't be converted.
     """
     try:
         try:
             return frame.reformat(**options, threads=1)
         except av.FFmpegError:
-            # Some matrices (ICtCp, YCgCo) FFmpeg's scaler doesn't know; the usual one shows what is there, if not quite
-            # in its colours.
+            # FFmpeg's scaler lacks some matrices (ICtCp, YCgCo); with the usual one the colours are nearly right.
             frame.colorspace = _COLORSPACE_UNSPECIFIED
             return frame.reformat(**options, threads=1)
     except av.FFmpegError as error:
-        raise ClipError(f"a picture's colours are in a form that can't be converted ({error.strerror})") from None
+        raise ClipError(f"the colour format of a picture can't be converted ({error.strerror})") from None
 
 
 def frame_times(path: Path) -> list[float]:
-    """Presentation times of all frames, in seconds from the file's start, ascending.
+    """Presentation times of all frames, in seconds from the start of the file, ascending.
 
     They are read from the packets, without decoding. Frames that the file marks as not to be shown (edit lists) are
-    left out.
+    excluded.
 
     Raises:
         ClipError: the file can't be read or has no video track.
     """
-    with _open_video(path) as (container, stream):
-        clock = _Clock(container, stream)
-        packets = (packet for packet in continuous(container, [stream]) if packet.size and not packet.is_discard)
-        return sorted(clock.time(packet.pts, index) for index, packet in enumerate(packets))
+    with open_reader(path) as reader:
+        reader.drop(reader.audio)
+        stream = _video_of(reader)
+        return _times(reader, reader.packets(stream))
 
 
 def read_frames(path: Path, wanted: Collection[float] | None = None) -> Iterator[tuple[float, av.VideoFrame]]:
-    """Decode a video as a stream: yields `(time, frame)` in the order of presentation.
-
-    See `decode`.
-    """
-    return ((decoded.time, decoded.frame) for decoded in decode(path, wanted))
+    """Decode a video as a stream: yields `(time, frame)` in the order of presentation, see `decode`."""
+    with open_reader(path) as reader:
+        reader.drop(reader.audio)
+        for decoded in decode(reader, wanted):
+            yield decoded.time, decoded.frame
 
 
 class Decoded(NamedTuple):
-    """What `decode` yields."""
+    """A frame from `decode`."""
 
     time: float
-    """Presentation time in seconds from the file's start."""
+    """Presentation time in seconds from the start of the file."""
     frame: av.VideoFrame
     canvas: Canvas
     """Of the file."""
@@ -190,32 +188,54 @@ class Decoded(NamedTuple):
         return Picture.of(*self)
 
 
-def decode(path: Path, wanted: Collection[float] | None = None) -> Iterator[Decoded]:
-    """Decode a video as a stream, in the order of presentation.
+def decode(reader: MediaReader, wanted: Collection[float] | None = None) -> Iterator[Decoded]:
+    """Decode the video track as a stream, in the order of presentation.
 
-    Packets that are damaged are passed over; what decodes is yielded.
+    Damaged packets are skipped.
 
     Args:
-        path: the file.
+        reader: of the file.
         wanted: times, as `frame_times` gives them, of the frames that matter. Of the other frames, those that no frame
             refers to (most B-frames, often half of a clip) may be skipped without being decoded.
 
     Raises:
         ClipError: the file can't be read or has no video track.
     """
-    with _open_video(path) as (container, stream):
-        clock, decoder, shown = _Clock(container, stream), stream.codec_context, 0
-        canvas = Canvas(_aspect(stream))
-        for packet in continuous(container, [stream]):
-            if wanted is not None and packet.pts is not None:
-                decoder.skip_frame = "DEFAULT" if clock.time(packet.pts, 0) in wanted else "NONREF"
-            try:
-                frames = packet.decode()
-            except av.InvalidDataError:
-                continue
-            for frame in frames:
-                yield Decoded(clock.time(frame.pts, shown), frame, canvas)
-                shown += 1
+    stream = _video_of(reader)
+    try:
+        decoder = stream.codec_context
+        if decoder is None:
+            raise ClipError(f"the video of {reader.name} has a codec that FFmpeg can't decode; convert it to H.264")
+        decoder.thread_count = 1  # clips are processed by one process per core
+        # A header may state a small size while the packets hold a huge one.
+        decoder.options = {"max_pixels": str(max(_LARGEST, decoder.width * decoder.height))}
+        clock, shown, canvas = _Clock(reader), 0, Canvas(_aspect(stream))
+        with decoding_errors(reader.name):
+            for packet in reader.packets(stream):
+                if wanted is not None and packet.pts is not None:
+                    decoder.skip_frame = "DEFAULT" if clock.time(packet.pts, 0) in wanted else "NONREF"
+                try:
+                    frames = packet.decode()
+                except av.InvalidDataError:
+                    continue
+                for frame in frames:
+                    yield Decoded(clock.time(frame.pts, shown), frame, canvas)
+                    shown += 1
+    finally:
+        reader.drop(stream)
+
+
+def stream_pictures(reader: MediaReader, spacing: float) -> Iterator[Picture]:
+    """Pictures in the order of time, at least `spacing` seconds apart.
+
+    Raises:
+        ClipError: the file can't be read or has no video track.
+    """
+    last = -np.inf
+    for decoded in decode(reader):
+        if decoded.time - last >= spacing - 1e-6:
+            last = decoded.time
+            yield decoded.picture()
 
 
 def sample_pictures(path: Path, count: int) -> list[Picture]:
@@ -227,16 +247,32 @@ def sample_pictures(path: Path, count: int) -> list[Picture]:
     Raises:
         ClipError: the file can't be read, has no video track, or none of its frames can be decoded.
     """
-    times = np.array(frame_times(path))
+    times = frame_times(path)
+    with open_reader(path) as reader:
+        reader.drop(reader.audio)
+        return _pictures_at_even_times(reader, times, count)
+
+
+def sample_kept_pictures(reader: MediaReader, count: int) -> list[Picture]:
+    """`sample_pictures` of a file of which all packets were read and kept.
+
+    Raises:
+        ClipError: see `sample_pictures`.
+    """
+    return _pictures_at_even_times(reader, _times(reader, reader.kept(_video_of(reader))), count)
+
+
+def _pictures_at_even_times(reader: MediaReader, frame_times: list[float], count: int) -> list[Picture]:
+    times = np.array(frame_times)
     if not len(times):
-        raise ClipError(f"{path.name} has a video track without any frame")
+        raise ClipError(f"{reader.name} has a video track without any frame")
     targets = _middles(times, count)
-    wanted = frozenset(times[_nearest(times, targets)].tolist())
+    wanted = frozenset(times[nearest(times, targets)].tolist())
 
     chosen: list[Picture] = []
     last: Decoded | None = None
-    # Also frames that aren't wanted are considered: one may be the best there is, where a wanted one is damaged.
-    for decoded in decode(path, wanted):
+    # Frames that aren't wanted are considered too: one may be the best there is where a wanted one is damaged.
+    for decoded in decode(reader, wanted):
         if last is not None:
             due = int(np.searchsorted(targets, (last.time + decoded.time) / 2, side="right")) - len(chosen)
             if due > 0:
@@ -245,46 +281,38 @@ def sample_pictures(path: Path, count: int) -> list[Picture]:
                 return chosen
         last = decoded
     if last is None:
-        raise ClipError(f"{path.name} has no frame that can be decoded; the file is damaged")
+        raise ClipError(f"{reader.name} has no frame that can be decoded; the file is damaged")
     return chosen + [last.picture()] * (count - len(chosen))
 
 
-def frame_rate(stream: VideoStream) -> float:
-    """Frames a second, as the stream names it or as it is usual."""
-    return float(stream.average_rate or stream.base_rate or _USUAL_RATE)
+def _times(reader: MediaReader, packets: Iterable[Packet]) -> list[float]:
+    clock = _Clock(reader)
+    shown = (packet for packet in packets if packet.size and not packet.is_discard)
+    return sorted(clock.time(packet.pts, index) for index, packet in enumerate(shown))
 
 
 class _Clock:
-    """Turns a stream's time stamps into seconds from the file's start."""
+    """Turns time stamps of the video track into seconds from the start of the file."""
 
-    def __init__(self, container: InputContainer, stream: VideoStream):
+    def __init__(self, reader: MediaReader) -> None:
+        stream = _video_of(reader)
         self._unit = float(stream.time_base or 0)  # s
-        self._start = (container.start_time or 0) / av.time_base  # s
-        self._rate = frame_rate(stream)
+        self._start = reader.start  # s
+        self._rate = float(stream.average_rate or stream.base_rate or _USUAL_RATE)  # frames/s
 
     def time(self, stamp: int | None, index: int) -> float:
-        """Seconds of a frame; one without a stamp (bare streams without a container) is timed by its number."""
+        """Seconds of a frame; one without a time stamp (some AVI files) is timed by its number."""
         return index / self._rate if stamp is None else stamp * self._unit - self._start
 
 
-@contextmanager
-def _open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    with open_media(path) as container:
-        # A song's cover picture is stored as a video track too.
-        tracks = [track for track in container.streams.video if Disposition.attached_pic not in track.disposition]
-        if not tracks:
-            raise ClipError(f"{path.name} has no video track")
-        decoder = tracks[0].codec_context
-        if decoder is None:
-            raise ClipError(f"the video of {path.name} has a codec that this FFmpeg can't decode; convert it to H.264")
-        decoder.thread_count = 1  # clips are worked on by one process a core
-        # A header may name a small size and packets bring a huge one.
-        decoder.options = {"max_pixels": str(max(_LARGEST, decoder.width * decoder.height))}
-        yield container, tracks[0]
+def _video_of(reader: MediaReader) -> VideoStream:
+    if reader.video is None:
+        raise ClipError(f"{reader.name} has no video track")
+    return reader.video
 
 
 def shown_pixels(stream: VideoStream) -> int:
-    """Of a picture with square pixels, as the header names its size; 0 where it can't be decoded."""
+    """Pixels of a picture as it is shown, according to the header; 0 where the video can't be decoded."""
     decoder = stream.codec_context
     if decoder is None:
         return 0
@@ -292,21 +320,21 @@ def shown_pixels(stream: VideoStream) -> int:
 
 
 def _aspect(stream: VideoStream) -> float:
-    """A pixel's width by its height; 1 where the file says nothing, or nonsense."""
+    """Width of a pixel by its height; 1 where the file states none, or an implausible one."""
     named = float(stream.sample_aspect_ratio or 1)
     return named if _ASPECTS[0] <= named <= _ASPECTS[1] else 1.0
 
 
 def _middles(times: NDArray[np.float64], count: int) -> NDArray[np.float64]:
-    """When a frame should begin whose own middle is the middle of one of `count` equal segments of the clip."""
-    # The last frame is taken to be shown as long as the others: its stated duration is the one that files get wrong.
+    """Ideal start times of frames that lie in the middle of `count` equal segments of the clip."""
+    # The last frame is assumed to be shown as long as the others: files often state a wrong duration for it.
     frame = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
     span = times[-1] + frame - times[0]
     return times[0] + span * (np.arange(count) + 0.5) / count - frame / 2
 
 
-def _nearest(times: NDArray[np.float64], targets: NDArray[np.float64]) -> NDArray[np.intp]:
-    """For each target the index of the time next to it; both ascending, the earlier one of two as near."""
+def nearest(times: NDArray[np.float64], targets: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Index of the time nearest to each target; both are ascending, and ties go to the earlier time."""
     return np.searchsorted((times[1:] + times[:-1]) / 2, targets)
 
 

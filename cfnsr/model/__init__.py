@@ -1,5 +1,1 @@
-"""The network: encoders, cross-modal block and the whole."""
-
-from cfnsr.model.network import CFNSR, Output
-
-__all__ = ["CFNSR", "Output"]
+"""The network and the files of its weights. `cfnsr.model.network` has the class `CFNSR`."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from cfnsr.config.sections import AudioPooling
 
 POOL = 8
-"""MFCC frames a token sums up (the published network's max-pool)."""
+"""MFCC frames per token (the published network's max-pool)."""
 
 MIN_MFCC_FRAMES = 64
 
@@ -20,13 +20,13 @@ ATTENTION_HEADS = 4
 
 
 class AttentionPooling(nn.Module):
-    """Tokens to a clip's features, wherever in the clip something happens: weighted means over time, and the maximum.
+    """Pools tokens over time to the features of a clip: weighted means and the maximum.
 
     The weights are those of Lin et al., "A structured self-attentive sentence embedding", ICLR 2017.
 
     Args:
         channels: C.
-        hidden: of the scores' hidden layer.
+        hidden: channels of the hidden layer that computes the weights.
     """
 
     def __init__(self, channels: int, hidden: int) -> None:
@@ -35,26 +35,26 @@ class AttentionPooling(nn.Module):
         self.scores = nn.Conv1d(hidden, ATTENTION_HEADS, kernel_size=1)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """`(N, C, S)` to `(N, (A + 1) C)`."""
+        """Pool `(N, C, S)` to `(N, (A + 1) C)`."""
         weights = self.scores(self.hidden(tokens).tanh()).softmax(dim=2)  # (N, A, S)
         means = weights @ tokens.transpose(1, 2)  # (N, A, C)
         return torch.cat([means.flatten(1), tokens.amax(dim=2)], dim=1)
 
 
 class AudioEncoder(nn.Module):
-    """MFCC to a sequence of tokens: 20,704 parameters with the defaults.
+    """Encodes an MFCC as a sequence of tokens; 20,704 parameters with the defaults.
 
     Args:
         coefficients: MFCC channels.
-        mfcc_frames: frames of the usual input. It fixes the number of tokens, `(mfcc_frames - 4) // 8`; longer and
-            shorter inputs are pooled to the same number.
+        mfcc_frames: length of the training input. It fixes the number of tokens, `(mfcc_frames - 4) // 8`; inputs of
+            other lengths are pooled to the same number.
         width: channels of the first two convolutions; tokens have twice as many.
-        pooling: how a clip's features are made of its tokens: "flatten", the paper's, all of them side by side, or
-            "attention".
+        pooling: of the tokens to the features of a clip: "flatten", the paper's, concatenates them; "attention" is
+            `AttentionPooling`.
 
     Attributes:
         channels: C of a token.
-        features: of a clip.
+        features: number of features of a clip.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class AudioEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.channels = 2 * width
-        self.tokens = (mfcc_frames - 4) // POOL  # the two convolutions take 2 frames each
+        self.tokens = (mfcc_frames - 4) // POOL  # the two convolutions remove 2 frames each
         self.conv1 = nn.Conv1d(coefficients, width, kernel_size=7, padding=2)
         self.bn1 = nn.BatchNorm1d(width)
         self.conv2 = nn.Conv1d(width, width, kernel_size=7, padding=2)
@@ -83,7 +83,7 @@ class AudioEncoder(nn.Module):
         """Encode `(N, coefficients, L)` to tokens `(N, C, S)`.
 
         Raises:
-            ValueError: fewer than 64 MFCC frames.
+            ValueError: there are fewer than 64 MFCC frames.
         """
         if mfcc.shape[-1] < MIN_MFCC_FRAMES:
             raise ValueError(f"the MFCC has {mfcc.shape[-1]} frames; pad it to at least {MIN_MFCC_FRAMES}")

@@ -1,4 +1,4 @@
-"""Temperature scaling: confidences that mean what they say (Guo et al., ICML 2017).
+"""Temperature scaling: confidences that match the accuracy (Guo et al., ICML 2017).
 
 Shapes: N clips, K classes.
 """
@@ -12,21 +12,28 @@ TEMPERATURES = (0.05, 20.0)
 """Bounds of the search."""
 
 
-def softmax(logits: NDArray[np.floating], temperature: float = 1.0) -> NDArray[np.float64]:
-    """Probabilities `(N, K)` of logits `(N, K)`; above 1 the temperature takes confidence away."""
-    scaled = np.asarray(logits, np.float64) / temperature
-    shares = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    return np.asarray(shares / shares.sum(axis=1, keepdims=True))
+def scaled_softmax(
+    logits: NDArray[np.floating], temperature: float | NDArray[np.floating] = 1.0
+) -> NDArray[np.float64]:
+    """Probabilities `(N, K)` of logits `(N, K)`.
+
+    Args:
+        logits: (N, K)
+        temperature: one for all clips, or one per clip `(N, 1)`; above 1 it lowers the confidence.
+    """
+    from scipy.special import softmax
+
+    return np.asarray(softmax(np.asarray(logits, np.float64) / temperature, axis=1))
 
 
 def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
-    """The temperature that makes the labels most likely.
+    """Find the temperature that maximises the likelihood of the labels.
 
-    A label counts (N + 1) / (N + 2) and the other classes share the rest (Platt, "Probabilistic outputs for support
-    vector machines", 1999): where all of a few clips are right, the network is almost sure then, and not entirely.
+    The target of a label is (N + 1) / (N + 2), and the other classes share the rest (Platt, "Probabilistic outputs for
+    support vector machines", 1999): even if all of a few clips are correct, the confidence stays below 1.
 
     Args:
-        logits: (N, K) of clips that neither trained the network nor test it.
+        logits: (N, K) of clips that are used neither to train nor to test the network.
         labels: (N,)
     """
     from scipy.optimize import minimize_scalar
@@ -36,13 +43,13 @@ def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -
     targets = np.full(logits.shape, 1 / (clips + 2) / (classes - 1))
     targets[np.arange(clips), labels] = (clips + 1) / (clips + 2)
 
-    def surprise(log_temperature: float) -> float:
+    def loss(log_temperature: float) -> float:
         return -float((targets * log_softmax(logits / np.exp(log_temperature), axis=1)).sum(axis=1).mean())
 
-    found = minimize_scalar(surprise, bounds=tuple(np.log(TEMPERATURES)), method="bounded")
+    found = minimize_scalar(loss, bounds=tuple(np.log(TEMPERATURES)), method="bounded")
     return float(np.exp(found.x))
 
 
 def recalibrated(probabilities: NDArray[np.floating], temperature: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Probabilities `(N, K)` as they are at another temperature, one a clip `(N,)`."""
-    return softmax(np.log(np.maximum(probabilities, 1e-300)) / np.asarray(temperature)[:, None])
+    """Probabilities `(N, K)` after scaling by one temperature per clip, `(N,)`."""
+    return scaled_softmax(np.log(np.maximum(probabilities, 1e-300)), np.asarray(temperature)[:, None])

@@ -1,6 +1,6 @@
-"""Weights on disk: safetensors with the network's arguments beside them, and the published code's names.
+"""Weights on disk: safetensors files with the model's metadata, and conversion from the published code's names.
 
-No pickle: a file that a user loads can't run code.
+There is no pickle: loading a file can't run code.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,10 +16,10 @@ from torch import Tensor
 
 from cfnsr.errors import InputError
 from cfnsr.files import atomic_path
-from cfnsr.model import CFNSR
-from cfnsr.model.metadata import KEY, pack, unpack
+from cfnsr.model.metadata import ModelMetadata
+from cfnsr.model.network import CFNSR
 
-# Published name -> name here. The fused network keeps its encoders in numbered Sequentials.
+# Published name -> this project's name. The published fused network keeps its encoders in numbered Sequentials.
 _PUBLISHED = [
     (r"video_model_blocks\.0\.0\.", "video.conv1."),
     (r"video_model_blocks\.0\.1\.", "video.bn1."),
@@ -40,18 +39,18 @@ _PUBLISHED = [
     (r"msaf\.0\.audio_attention\.layers\.(\d+)\.layer_norms\.1\.", r"cross_modal.summary.encoder.layers.\1.norm2."),
     (r"msaf\.0\.audio_attention\.layers\.(\d+)\.self_attn\.", r"cross_modal.summary.encoder.layers.\1.self_attn."),
     (r"fc1?\.", "classifier."),
-    (r"layer(\d)\.", r"video.layer\1."),  # below here: the stand-alone encoders
+    (r"layer(\d)\.", r"video.layer\1."),  # from here on: the stand-alone encoders
 ]
 
 
 def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename a state dict of the published code to this project's names.
 
-    Takes the fused network (for `CFNSR(stem_relu=False)`) and the stand-alone encoders with their 8-class heads (for
-    `CFNSR(modality="video")` and `CFNSR(modality="audio")`). A `module.` prefix (DataParallel) is dropped.
+    Accepts the fused network (for `CFNSR(stem_relu=False)`) and the stand-alone encoders with their 8-class heads (for
+    `CFNSR(modality="video")` and `CFNSR(modality="audio")`). A `module.` prefix (DataParallel) is removed.
 
     Raises:
-        InputError: a name that the published networks don't have.
+        InputError: a name does not occur in the published networks.
     """
     state = {name.removeprefix("module."): value for name, value in state.items()}
     audio_alone = "fc1.weight" in state
@@ -75,38 +74,38 @@ def _rename(name: str, encoder: str) -> str:
     raise InputError(f"{name!r} is not a parameter of the published CFN-SR code; is this another network's checkpoint?")
 
 
-def save_model(path: Path, model: CFNSR, config: Mapping[str, Any]) -> None:
-    """Write a network's weights and `config` (JSON-able: preprocessing, labels) to one safetensors file, atomically."""
+def save_model(path: Path, model: CFNSR, metadata: ModelMetadata) -> None:
+    """Write a network's weights and metadata to one safetensors file, atomically."""
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     with atomic_path(path) as temporary:
-        # Not by `save_file`: others than its owner may not read what that writes, whatever the umask allows.
-        temporary.write_bytes(save(state, metadata={KEY: pack(config, model.arguments)}))
+        # Not with `save_file`, which ignores the umask: nobody but the owner could read the file.
+        temporary.write_bytes(save(state, metadata=metadata.to_file_metadata()))
 
 
-def load_model(path: Path) -> tuple[CFNSR, dict[str, Any]]:
-    """Read a file of `save_model`.
+def load_model(path: Path) -> tuple[CFNSR, ModelMetadata]:
+    """Read a file written by `save_model`.
 
     Returns:
-        The network in eval mode on the CPU, and the configuration it was saved with.
+        The network in eval mode on the CPU, and its metadata.
 
     Raises:
-        InputError: no such file, one that may not be read, not safetensors, not written by this project, or damaged.
+        InputError: the file is missing, unreadable, damaged, or not a safetensors file of this project.
     """
     try:
         if not path.is_file():
             raise InputError(f"{path} does not exist; name a model.safetensors that training wrote.")
-        path.open("rb").close()  # safetensors calls missing whatever it can't open
+        path.open("rb").close()  # safetensors reports a file without read permission as missing
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
+            entries = file.metadata() or {}
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except SafetensorError as error:
-        raise InputError(f"{path} is not a safetensors file ({error}); other formats are not loaded.") from None
+        raise InputError(f"{path} is not a safetensors file ({error}); other formats are not supported.") from None
     except OSError as error:
         raise InputError(f"{path} can't be read ({error.strerror or error}); check its permissions.") from None
-    config = unpack(metadata, path)
+    metadata = ModelMetadata.from_file_metadata(entries, path)
+    model = CFNSR(metadata.network)
     try:
-        model = CFNSR(**config["network"])
         model.load_state_dict(state)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"{path} is damaged: its weights are not of the network that it names ({error}).") from None
-    return model.eval(), config
+    except RuntimeError as error:
+        raise InputError(f"{path} is damaged: its weights do not fit its network ({error}).") from None
+    return model.eval(), metadata

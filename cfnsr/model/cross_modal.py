@@ -1,4 +1,4 @@
-"""Cross-modal block: self-attention over the audio weighs the video map, with a residual (paper, section 3.2).
+"""Cross-modal block: self-attention over the audio weights the video map, with a residual (paper, section 3.2).
 
 Shapes: N clips, C video channels, T x H x W video map, D audio channels, S audio tokens.
 """
@@ -16,7 +16,7 @@ EMBEDDING_DROPOUT = 0.3
 
 
 def sinusoidal_positions(tokens: int, channels: int) -> Tensor:
-    """Position table `(tokens, channels)`: first half sines, second half cosines, positions counted from 1."""
+    """Position table `(tokens, channels)`: sines, then cosines, with positions counted from 1."""
     half = channels // 2
     frequencies = torch.exp(torch.arange(half) * (-math.log(10_000) / (half - 1)))
     angles = torch.arange(1, tokens + 1).unsqueeze(1) * frequencies  # (S, D/2)
@@ -24,19 +24,19 @@ def sinusoidal_positions(tokens: int, channels: int) -> Tensor:
 
 
 class AudioSummary(nn.Module):
-    """A pre-norm, causal Transformer encoder over the audio tokens; its last token sums them up."""
+    """A pre-norm, causal Transformer encoder over the audio tokens; its last token is their summary."""
 
     def __init__(self, channels: int, layers: int) -> None:
         super().__init__()
         layer = nn.TransformerEncoderLayer(
             channels, HEADS, dim_feedforward=4 * channels, dropout=DROPOUT, batch_first=True, norm_first=True
         )
-        # Nested tensors are for padded batches, which there are none of; asking for them only prints a warning.
+        # Nested tensors are for padded batches, which do not occur here; enabling them prints a warning.
         self.encoder = nn.TransformerEncoder(layer, layers, norm=nn.LayerNorm(channels), enable_nested_tensor=False)
         self.dropout = nn.Dropout(EMBEDDING_DROPOUT)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Tokens `(N, D, S)` to a summary `(N, D)`."""
+        """Summarise tokens `(N, D, S)` as `(N, D)`."""
         x = tokens.transpose(1, 2)  # (N, S, D)
         positions = sinusoidal_positions(x.shape[1], x.shape[2]).to(x)
         x = self.dropout(math.sqrt(x.shape[2]) * x + positions)
@@ -45,14 +45,14 @@ class AudioSummary(nn.Module):
 
 
 class CrossModalBlock(nn.Module):
-    """Weighs each position of the video map by how well it fits the audio: 385,345 parameters with the defaults.
+    """Weights each position of the video map by its relevance to the audio; 385,345 parameters with the defaults.
 
     Args:
         video_channels: C.
-        audio_channels: D, also the size of the space in which both are compared.
-        layers: of the audio Transformer.
-        attention: False leaves the Transformer out; the summary is then the mean of the audio tokens (ablation).
-        residual: False returns the weighted map alone (ablation).
+        audio_channels: D, also the size of the joint space of both modalities.
+        layers: number of layers of the audio Transformer.
+        attention: False replaces the Transformer by the mean of the audio tokens (ablation).
+        residual: False returns only the weighted map (ablation).
     """
 
     def __init__(
@@ -73,12 +73,12 @@ class CrossModalBlock(nn.Module):
     def forward(
         self, video_map: Tensor, audio_tokens: Tensor | None, heard: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Weigh `(N, C, T, H, W)` by `(N, D, S)`.
+        """Weight `(N, C, T, H, W)` by `(N, D, S)`.
 
         Args:
             video_map: of the faces.
-            audio_tokens: of the voices; None without.
-            heard: (N, 1), 0 where a clip has no voice, which leaves the weights to the video alone; None: all have one.
+            audio_tokens: of the voices; None if there are none.
+            heard: (N, 1), 0 for clips without a voice, whose weights depend on the video alone; None: all have a voice.
 
         Returns:
             The weighted map `(N, C, T, H, W)` and the attention `(N, T, H, W)`, which sums to 1 over each time step.
@@ -86,7 +86,7 @@ class CrossModalBlock(nn.Module):
         score = self.video_projection(video_map.movedim(1, -1))  # (N, T, H, W, D)
         if audio_tokens is not None:
             summary = self.summary(audio_tokens) if self.summary is not None else audio_tokens.mean(dim=2)  # (N, D)
-            audio = self.audio_projection(summary)  # (N, D); no bias, so that nothing heard adds nothing
+            audio = self.audio_projection(summary)  # (N, D); without a bias, so that a missing voice adds nothing
             audio = audio if heard is None else audio * heard
             score = score + audio[:, None, None, None]
         score = self.score(torch.tanh(score)).squeeze(-1)  # (N, T, H, W)

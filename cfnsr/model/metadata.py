@@ -1,6 +1,6 @@
-"""What a file says besides its weights: labels, preprocessing, calibration and the network's size.
+"""What travels with a network's weights: its configuration, labels, preprocessing, calibration and provenance.
 
-The same JSON travels in the metadata of safetensors, ONNX and `torch.export` files; reading it needs no PyTorch.
+The same JSON is stored in the metadata of safetensors, ONNX and `torch.export` files. Reading it does not need PyTorch.
 """
 
 from __future__ import annotations
@@ -8,43 +8,117 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Literal, TypeVar
 
+from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, field_validator
+
+from cfnsr.config.base import Section, first_problem
+from cfnsr.config.sections import FacesSettings, MfccSettings, Modality, ModelSettings
+from cfnsr.corpus.ravdess import EMOTIONS
 from cfnsr.errors import InputError
+from cfnsr.model.normalize import Normalization
 
 KEY = "cfnsr"
-"""Under which the files' metadata hold it."""
+"""The key of the JSON in a file's metadata."""
 
-FORMAT = 1
-"""Raised when older files can't be read any more."""
+FORMAT: Literal[2] = 2
+"""Version of the JSON; raised whenever older files can no longer be read."""
 
-
-def pack(config: Mapping[str, Any], arguments: Mapping[str, Any]) -> str:
-    """The JSON of a network's `config` (JSON-able) and of the arguments that build it."""
-    return json.dumps({**config, "format": FORMAT, "network": arguments}, sort_keys=True)
+_Features = TypeVar("_Features", FacesSettings, MfccSettings)
 
 
-def unpack(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
-    """Inverse of `pack`: the configuration, with the network's arguments as `network`.
+class NetworkConfig(ModelSettings):
+    """All arguments of `CFNSR`: section `model` of params.yaml, and the sizes of the input and output."""
 
-    Args:
-        metadata: of the file.
-        path: the file, for what is said of it.
+    classes: PositiveInt = len(EMOTIONS)
+    coefficients: PositiveInt = 13  # rows of the MFCC matrix
+    mfcc_frames: int = Field(212, ge=64)  # columns of the MFCC matrix; they fix the number of audio tokens
 
-    Raises:
-        InputError: it was not written by this project, or by one of its versions whose files this one can't read, or it
-            is damaged.
-    """
-    if KEY not in metadata:
-        raise InputError(f"{path} was not written by cfnsr: it does not say what network its weights belong to.")
-    try:
-        config: dict[str, Any] = json.loads(metadata[KEY])
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path} is damaged: what it says of its network is no JSON ({error}).") from None
-    if not isinstance(config, dict) or not isinstance(config.get("network"), dict):
-        raise InputError(f"{path} is damaged: it does not say what network its weights belong to.")
-    if config.get("format") != FORMAT:
-        raise InputError(
-            f"{path} has format {config.get('format')}, this cfnsr reads {FORMAT}; use the version that wrote it."
+
+class Provenance(Section):
+    """Which actors had a part in a network's weights."""
+
+    trained_on: tuple[int, ...] = ()
+    selected_on: tuple[int, ...] = ()
+    """Actors whose scores chose the epoch."""
+    unknown: bool = False
+    """Training started from weights that do not record their actors, such as those of the published code."""
+
+    def merged(self, other: Provenance) -> Provenance:
+        """The provenance of weights that descend from both."""
+        return Provenance(
+            trained_on=tuple(sorted({*self.trained_on, *other.trained_on})),
+            selected_on=tuple(sorted({*self.selected_on, *other.selected_on})),
+            unknown=self.unknown or other.unknown,
         )
-    return config
+
+
+class ModelMetadata(Section):
+    """Everything besides the weights that is needed to use a network."""
+
+    format: Literal[2] = FORMAT
+    network: NetworkConfig
+    labels: tuple[str, ...]
+    """Names of the classes, in the order of the logits."""
+    faces: FacesSettings
+    detector: Literal["haar", "yunet"]
+    """The face detector of the training clips."""
+    landmark_share: float = 0.0
+    """Share of the training clips whose faces were located by OpenFace landmarks instead of the detector."""
+    mfcc: MfccSettings
+    normalization: Normalization
+    temperatures: dict[Modality, PositiveFloat]
+    """Divisor of the logits for each input that the network was trained to answer from; 1 if it was not calibrated."""
+    provenance: Provenance
+    profile: str
+    """Profile of params.yaml."""
+    synthetic: bool
+    """Whether the network was trained on the synthetic sample corpus."""
+    precision: Literal["fp32", "fp16", "int8"] = "fp32"
+
+    @field_validator("faces", "mfcc")
+    @classmethod
+    def _portable(cls, section: _Features) -> _Features:
+        return feature_settings(section)
+
+    @property
+    def inputs(self) -> tuple[Modality, ...]:
+        """What the network was trained to answer from."""
+        return tuple(self.temperatures)
+
+    def to_file_metadata(self) -> dict[str, str]:
+        """The entry to store in a file's metadata."""
+        return {KEY: self.model_dump_json()}
+
+    @classmethod
+    def from_file_metadata(cls, entries: Mapping[str, str], path: Path) -> ModelMetadata:
+        """Read a file's metadata.
+
+        Args:
+            entries: all metadata of the file.
+            path: the file, named in errors.
+
+        Raises:
+            InputError: cfnsr did not write the file, a version with another format did, or the content is damaged.
+        """
+        if KEY not in entries:
+            raise InputError(f"{path} was not written by cfnsr: it has no description of its network.")
+        try:
+            content = json.loads(entries[KEY])
+        except json.JSONDecodeError as error:
+            raise InputError(f"{path} is damaged: its metadata is not JSON ({error}).") from None
+        written = content.get("format") if isinstance(content, dict) else None
+        if written != FORMAT:
+            raise InputError(
+                f"{path} has format {written}, and this version of cfnsr reads format {FORMAT}; train or export the "
+                "model again, or use the version that wrote it."
+            )
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            raise InputError(f"{path} is damaged: {first_problem(error, 'metadata', cls)}") from None
+
+
+def feature_settings(section: _Features) -> _Features:
+    """The settings with defaults for those that do not change the features: file locations and tolerances."""
+    return type(section).model_validate(section.model_dump(exclude={"yunet", "max_bad_share"}))

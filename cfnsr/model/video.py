@@ -11,14 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 EXPANSION = 2
-"""A bottleneck's output channels over its inner ones; ResNeXt's value where ResNet has 4."""
+"""Ratio of a bottleneck's output channels to its inner channels; 2 for ResNeXt, 4 for ResNet."""
 
 MIN_FRAMES = 8
 MIN_SIZE = 32
 
 
 class Bottleneck(nn.Module):
-    """1x1x1, grouped 3x3x3, 1x1x1, with a projected shortcut where the shape changes (shortcut B)."""
+    """1x1x1, grouped 3x3x3 and 1x1x1 convolutions; if the shape changes, the shortcut is projected (type B)."""
 
     def __init__(self, channels_in: int, channels: int, cardinality: int, stride: int) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class Bottleneck(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(N, C_in, T, H, W)` to `(N, 2 channels, T/stride, H/stride, W/stride)`."""
+        """Map `(N, C_in, T, H, W)` to `(N, 2 channels, T/stride, H/stride, W/stride)`."""
         y = F.relu(self.bn1(self.conv1(x)))
         y = F.relu(self.bn2(self.conv2(y)))
         y = self.bn3(self.conv3(y))
@@ -47,14 +47,14 @@ class Bottleneck(nn.Module):
 
 
 class VideoEncoder(nn.Module):
-    """Face frames to a feature map: 25,865,664 parameters with the defaults.
+    """Encodes face frames as a feature map; 25,865,664 parameters with the defaults.
 
     Args:
-        layers: bottlenecks of each of the four stages.
+        layers: number of bottlenecks in each of the four stages.
         width: channels of the stem; the map has 32 times as many.
         cardinality: groups of the 3x3x3 convolutions.
-        stem_relu: False leaves out the ReLU after the stem's batch norm, as the published fused network does (and the
-            published stand-alone encoder does not).
+        stem_relu: apply a ReLU after the stem's batch norm. The published stand-alone encoder has it; the published
+            fused network does not.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class VideoEncoder(nn.Module):
         """Encode `(N, 3, T, H, W)` to a map `(N, C, T/16, H/32, W/32)`, sizes rounded up.
 
         Raises:
-            ValueError: fewer than 8 frames, or smaller than 32 x 32.
+            ValueError: there are fewer than 8 frames, or they are smaller than 32 x 32.
         """
         if frames.shape[2] < MIN_FRAMES or min(frames.shape[3:]) < MIN_SIZE:
             time, height, width = frames.shape[2:]
@@ -104,7 +104,7 @@ class VideoEncoder(nn.Module):
 
 
 def _stage(channels_in: int, channels: int, blocks: int, cardinality: int, stride: int) -> nn.Sequential:
-    """Bottlenecks of one size; the first takes the stride and the change of channels."""
+    """Bottlenecks of one size; the first has the stride and changes the number of channels."""
     first = Bottleneck(channels_in, channels, cardinality, stride)
     rest = [Bottleneck(EXPANSION * channels, channels, cardinality, stride=1) for _ in range(blocks - 1)]
     return nn.Sequential(first, *rest)

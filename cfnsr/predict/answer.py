@@ -1,4 +1,4 @@
-"""What prediction gives back."""
+"""The results of prediction."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ from cfnsr.config.sections import Modality
 
 
 class Flag(StrEnum):
-    """What a user should know of an answer."""
+    """What limits an answer."""
 
     NO_VIDEO = "no video"
-    """The file has no video track, it has ended, or no new picture has come for more than five seconds."""
+    """The file has no video track, the track has ended, or no new picture came for more than five seconds."""
     NO_FACE = "no face"
-    """No face was found in at least half of the time."""
+    """No face was found for at least half of the time."""
     SEVERAL_FACES = "several faces"
     NO_AUDIO = "no audio"
-    """The file has no audio track, or it has ended."""
+    """The file has no audio track, or the track has ended."""
     SILENT = "silent"
     CUT_OFF = "cut off"
-    """The file ends before its header says so, or is damaged there; what came before was used."""
+    """The file ends earlier than its header says, or is damaged; the part before was used."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the network says."""
+    """Probabilities of the emotions."""
 
     emotion: str
     """The most probable one."""
     confidence: float
-    """Its probability, with the temperature that was fitted on whole clips of the validation actors."""
+    """Its probability, calibrated with a temperature that was fitted on whole clips of the validation actors."""
     probabilities: dict[str, float]
-    """Of all emotions; they sum to 1."""
+    """By emotion; they sum to 1."""
     inputs: Modality
-    """What it was said from: "both", or "audio" or "video" alone."""
+    """The modalities that the network used: "both", or "audio" or "video" alone."""
 
     @classmethod
     def of(cls, probabilities: dict[str, float], inputs: Modality) -> Answer:
-        """The answer that these probabilities are."""
+        """The answer with these probabilities."""
         emotion = max(probabilities, key=probabilities.__getitem__)
         return cls(emotion, probabilities[emotion], probabilities, inputs)
 
@@ -52,34 +52,34 @@ class Moment:
     """One window of a clip, with one face or none."""
 
     start: float
-    """Seconds from the clip's start."""
+    """Seconds from the start of the clip."""
     end: float
     answer: Answer | None
-    """None where there was nothing that the network can answer from; `flags` say what was missing."""
+    """None where the inputs that the network needs are missing; `flags` say which."""
     flags: tuple[Flag, ...] = ()
     track: int | None = None
-    """Number of the face, the same through the clip; None without a face."""
+    """Track number of the face, constant through the clip; None without a face."""
     box: tuple[float, float, float, float] | None = None
-    """The face in the window's middle: x, y, width, height in pixels of the picture as it is shown."""
+    """The face in the middle of the window: x, y, width, height in pixels of the picture as it is shown."""
     followed: bool = True
-    """It is of the face that is followed (or of none), not of another one."""
+    """False for the other faces beside the one that is followed."""
     portraits: tuple[bytes, ...] = ()
     """Small JPEG files of the face through the window."""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the network says of one clip."""
+    """The answer for one clip."""
 
     clip: Path
     duration: float
     """Seconds of the clip that were used."""
     answer: Answer
-    """Of the whole clip: the mean over the windows of the face that is followed."""
+    """For the whole clip: the mean over the windows of the face that is followed."""
     flags: tuple[Flag, ...]
-    """All that were raised anywhere."""
+    """Of all windows, in the order of `Flag`."""
     moments: tuple[Moment, ...]
-    """The timeline; one of a clip of the training clips' length."""
+    """The timeline; a single window for a clip as long as the training clips."""
 
     @property
     def emotion(self) -> str:
@@ -88,22 +88,22 @@ class Prediction:
 
     @property
     def confidence(self) -> float:
-        """Its probability; of a clip with a timeline the mean over the windows."""
+        """Its probability; for a clip with a timeline the mean over the windows."""
         return self.answer.confidence
 
     @property
     def probabilities(self) -> dict[str, float]:
-        """Of all emotions; they sum to 1."""
+        """By emotion; they sum to 1."""
         return self.answer.probabilities
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A clip that could not be used."""
+    """A clip without an answer."""
 
     clip: Path
     reason: str
-    """One sentence."""
+    """Why, in one sentence."""
 
 
 def mean_answer(moments: Sequence[Moment]) -> Answer | None:

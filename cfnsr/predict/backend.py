@@ -1,11 +1,11 @@
-"""What runs the network: PyTorch here. Others only have to take and give the same arrays.
+"""Running a network: the interface, and its implementation in PyTorch.
 
 Shapes: N windows, T frames, H x W pixels, C coefficients, L MFCC frames, K classes.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,35 +15,39 @@ from cfnsr.errors import InputError
 if TYPE_CHECKING:
     import torch
 
-    from cfnsr.model import CFNSR
+    from cfnsr.model.metadata import ModelMetadata
+    from cfnsr.model.network import CFNSR
 
 Frames = NDArray[np.uint8]
 """(N, T, H, W, 3), RGB."""
 Mfccs = NDArray[np.float32]
-"""(N, C, L), as `cfnsr.features.mfcc.mfcc` makes it."""
+"""(N, C, L), from `cfnsr.features.mfcc.mfcc`."""
 
 
 class Backend(Protocol):
-    """A network with its scaling."""
+    """A network that includes the scaling of its inputs."""
 
     def logits(self, frames: Frames | None, mfcc: Mfccs | None) -> NDArray[np.float32]:
-        """Logits (N, K) from both inputs or one of them."""
+        """Compute the logits (N, K) from both inputs or one of them."""
 
     def attention(self, frames: Frames, mfcc: Mfccs | None) -> NDArray[np.float32] | None:
-        """Weights (N, T', H', W') of the video map's positions; None where the network has no cross-modal block."""
+        """Compute the weights (N, T', H', W') of the video map's positions; None without a cross-modal block."""
 
 
 class TorchBackend:
-    """A `CFNSR` in eval mode, on a GPU where there is one.
+    """A `CFNSR` in eval mode.
+
+    Args:
+        network: to run.
+        metadata: of the network.
+        device: a PyTorch device; None: a GPU if there is one.
 
     Raises:
-        InputError: there is no such device here.
+        InputError: the device is not available.
     """
 
-    def __init__(self, network: CFNSR, config: dict[str, Any], device: str | None = None) -> None:
+    def __init__(self, network: CFNSR, metadata: ModelMetadata, device: str | None = None) -> None:
         import torch
-
-        from cfnsr.model.normalize import Normalization
 
         try:
             self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -51,7 +55,7 @@ class TorchBackend:
         except (RuntimeError, AssertionError) as error:  # a PyTorch built without CUDA raises the latter
             reason = str(error).splitlines()[0]
             raise InputError(f"device {device!r} can't be used ({reason}); name another, such as cpu.") from None
-        self._normalization = Normalization.from_dict(config["normalization"])
+        self._normalization = metadata.normalization
 
     def logits(self, frames: Frames | None, mfcc: Mfccs | None) -> NDArray[np.float32]:
         """See `Backend`."""

@@ -1,4 +1,4 @@
-"""What the network is given for one moment, and how a clip of the training clips' length becomes one.
+"""Network inputs of one window, and how a clip as long as the training clips becomes one window.
 
 Shapes: T frames, H x W pixels, C coefficients, L MFCC frames.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, get_args
 
 import cv2
@@ -19,44 +18,45 @@ from cfnsr.errors import ClipError, InputError
 from cfnsr.features.faces.crop import crop_face, decode_jpeg, encode_jpeg
 from cfnsr.features.faces.detect import Boxes, is_near, load_detector
 from cfnsr.features.faces.follow import FaceTracker
-from cfnsr.features.faces.track import follow_face, interpolate, look_numbers
+from cfnsr.features.faces.track import detection_frames, interpolate, track_one_face
 from cfnsr.features.mfcc import LEAD, SILENCE, mfcc
-from cfnsr.media.audio import read_audio
+from cfnsr.media.audio import Sound, join_sound, stream_sound
+from cfnsr.media.container import MediaReader
 from cfnsr.media.extent import Extent
-from cfnsr.media.video import Picture, sample_pictures
+from cfnsr.media.video import Picture, sample_kept_pictures
 from cfnsr.predict.answer import Flag, Moment
 from cfnsr.predict.recipe import Recipe
 
-Faces = Literal["largest", "all"]
+FaceChoice = Literal["largest", "all"]
 
 _PORTRAIT = 96  # pixels
 _PORTRAIT_QUALITY = 80  # of the JPEG
-_PORTRAITS = 8  # of a clip with one answer
+_PORTRAITS = 8  # of a clip with one window
 
 
 @dataclass(frozen=True)
 class Options:
-    """How a clip is cut into windows, and whose faces are looked at."""
+    """How a clip is cut into windows, and which faces are used."""
 
     window: float | None = None
-    """Seconds; None: what the network was trained on, `Recipe.window`."""
+    """Length in seconds; None: as in training, `Recipe.window`."""
     hop: float = 1.0
-    """Seconds from one window's start to the next one's."""
-    faces: Faces = "largest"
-    """"largest": one is followed, the largest at first; "all": a timeline for each."""
+    """Seconds from the start of one window to the start of the next."""
+    faces: FaceChoice = "largest"
+    """"largest": one face is followed, at first the largest; "all": a timeline for each face."""
 
     def __post_init__(self) -> None:
         if self.window is not None and self.window < 0.5:
             raise InputError(f"a window of {self.window:g} s is too short to tell an emotion; take 0.5 s or more.")
         if self.hop < 0.05:
             raise InputError(f"a hop of {self.hop:g} s is too short; take 0.05 s or more.")
-        if self.faces not in get_args(Faces):
-            raise InputError(f"faces is {self.faces!r}; it must be one of {', '.join(get_args(Faces))}.")
+        if self.faces not in get_args(FaceChoice):
+            raise InputError(f"faces is {self.faces!r}; it must be one of {', '.join(get_args(FaceChoice))}.")
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A moment before its answer."""
+    """The network inputs of a moment that has no answer yet."""
 
     moment: Moment
     frames: NDArray[np.uint8] | None
@@ -64,11 +64,11 @@ class Sample:
     mfcc: NDArray[np.float32] | None
     """(C, L)"""
     missing: tuple[str, ...] = ()
-    """Why an input is not there, a clause each."""
+    """Why inputs are missing, one clause each."""
 
     @property
     def inputs(self) -> Modality | None:
-        """What there is to answer from."""
+        """The modalities that are present; None for neither."""
         if self.frames is not None:
             return "video" if self.mfcc is None else "both"
         return None if self.mfcc is None else "audio"
@@ -76,7 +76,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Ending:
-    """What is known of a clip at its end."""
+    """Facts about a clip that are known at its end."""
 
     duration: float
     """s"""
@@ -85,7 +85,7 @@ class Ending:
 
 @dataclass(frozen=True)
 class Heard:
-    """The voice of a moment, or why there is none."""
+    """The voice in a window, or why there is none."""
 
     mfcc: NDArray[np.float32] | None = None
     flags: tuple[Flag, ...] = ()
@@ -94,12 +94,12 @@ class Heard:
 
 @dataclass(frozen=True)
 class SeenFace:
-    """One face through a moment."""
+    """One face through a window."""
 
     crops: tuple[bytes, ...]
     """T JPEG files."""
     box: tuple[float, float, float, float]
-    """In the middle."""
+    """In the middle of the window."""
     track: int
     portraits: tuple[bytes, ...]
 
@@ -111,7 +111,7 @@ class SeenFace:
 
 @dataclass(frozen=True)
 class Seen:
-    """The faces of a moment, the followed one first, or why there is none."""
+    """The faces in a window, the followed one first, or why there is none."""
 
     faces: tuple[SeenFace, ...] = ()
     flags: tuple[Flag, ...] = ()
@@ -119,7 +119,7 @@ class Seen:
 
 
 def samples_of(start: float, end: float, seen: Seen, heard: Heard, flags: tuple[Flag, ...] = ()) -> Iterator[Sample]:
-    """A moment's samples, one a face; one without a face if there is none."""
+    """The samples of a window: one per face, or a single one without a face."""
     flags = (*seen.flags, *heard.flags, *flags)
     missing = seen.missing + heard.missing
     if not seen.faces:
@@ -129,19 +129,22 @@ def samples_of(start: float, end: float, seen: Seen, heard: Heard, flags: tuple[
         yield Sample(moment, face.frames, heard.mfcc, missing)
 
 
-def single_samples(path: Path, extent: Extent, recipe: Recipe, faces: Faces) -> Iterator[Sample | Ending]:
-    """A clip as one moment, its inputs made exactly as those of the training clips."""
-    seen = _see(path, extent, recipe, faces) if recipe.looks else Seen()
-    heard = _hear(path, extent, recipe.mfcc) if recipe.listens else Heard()
+def single_window(reader: MediaReader, extent: Extent, recipe: Recipe, faces: FaceChoice) -> Iterator[Sample | Ending]:
+    """A clip as one window, with inputs made exactly as those of the training clips.
+
+    All packets of the clip were read and are kept by the reader.
+    """
+    seen = _see(reader, recipe, faces) if recipe.looks else Seen()
+    heard = _hear(reader, recipe.mfcc) if recipe.listens else Heard()
     ending = Ending(extent.seconds, (Flag.CUT_OFF,) if extent.cut_off else ())
     yield from samples_of(0.0, extent.seconds, seen, heard, ending.flags)
     yield ending
 
 
 def hear(sound: NDArray[np.float32], settings: MfccSettings) -> Heard:
-    """The voice of a window, given its sound (n,): of the part that the network hears, as in training.
+    """The voice in a window, given its sound (n,): from the part that the network uses in training.
 
-    Where that is silent and what follows is not, the network hears as much from where the sound begins.
+    If that part is silent and a later one is not, a part of the same length from the start of the sound is used.
     """
     try:
         return Heard(mfcc(_from_first_sound(sound, settings), settings))
@@ -152,7 +155,7 @@ def hear(sound: NDArray[np.float32], settings: MfccSettings) -> Heard:
 def _from_first_sound(sound: NDArray[np.float32], settings: MfccSettings) -> NDArray[np.float32]:
     begin, end = (round(time * settings.sample_rate) for time in (settings.offset, settings.offset + settings.duration))
     loud = np.flatnonzero(np.abs(sound[end:]) >= SILENCE)
-    # `rich` looks for the speech itself.
+    # The kind `rich` finds the speech itself.
     if settings.kind == "rich" or np.abs(sound[begin:end]).max(initial=0) >= SILENCE or not loud.size:
         return sound
     return sound[max(end + loud[0] - begin - LEAD * settings.hop, 0) :]
@@ -166,25 +169,28 @@ def portrait(crop: bytes) -> bytes:
     return encode_jpeg(np.asarray(image[..., ::-1], np.uint8), _PORTRAIT_QUALITY)
 
 
-def _hear(path: Path, extent: Extent, settings: MfccSettings) -> Heard:
-    if not extent.audio:
-        return Heard(flags=(Flag.NO_AUDIO,), missing=("it has no audio track",))
+def _hear(reader: MediaReader, settings: MfccSettings) -> Heard:
+    sounds: list[Sound] = []
+    missing = "it has an audio track without any sound data"
     try:
-        sound = read_audio(path, settings.sample_rate, damaged=True)
+        for sound in stream_sound(reader, settings.sample_rate):
+            sounds.append(sound)  # those before an error are used
     except ClipError as error:
-        return Heard(flags=(Flag.NO_AUDIO,), missing=(str(error),))
-    return hear(sound, settings)
+        missing = str(error) if reader.audio else "it has no audio track"
+    if not sounds:
+        return Heard(flags=(Flag.NO_AUDIO,), missing=(missing,))
+    return hear(join_sound(sounds, 0, max(sound.end for sound in sounds)), settings)
 
 
-def _see(path: Path, extent: Extent, recipe: Recipe, faces: Faces) -> Seen:
-    if not extent.video:
+def _see(reader: MediaReader, recipe: Recipe, faces: FaceChoice) -> Seen:
+    if reader.video is None:
         return Seen(flags=(Flag.NO_VIDEO,), missing=("it has no video track",))
     try:
-        pictures = sample_pictures(path, recipe.faces.frames)
+        pictures = sample_kept_pictures(reader, recipe.faces.frames)
     except ClipError as error:
         return Seen(flags=(Flag.NO_VIDEO,), missing=(str(error),))
     try:
-        tracks = [follow_face(pictures, load_detector(recipe.faces.yunet), recipe.faces.detections).boxes]
+        tracks = [track_one_face(pictures, load_detector(recipe.faces.yunet), recipe.faces.detections).boxes]
     except ClipError as error:
         return Seen(flags=(Flag.NO_FACE,), missing=(str(error),))
     others = _others(pictures, tracks[0], recipe)
@@ -195,15 +201,15 @@ def _see(path: Path, extent: Extent, recipe: Recipe, faces: Faces) -> Seen:
 
 
 def _others(pictures: Sequence[Picture], followed: Boxes, recipe: Recipe) -> list[Boxes]:
-    """Boxes (T, 4) of the faces besides the followed one that are seen in at least half of the looks."""
+    """Boxes (T, 4) of the faces besides the followed one that are found in at least half of the detections."""
     tracker = FaceTracker(load_detector(recipe.faces.yunet))
-    numbers = look_numbers(len(pictures), recipe.faces.detections)
-    sightings: dict[int, dict[int, NDArray[np.float32]]] = {}
+    numbers = detection_frames(len(pictures), recipe.faces.detections)
+    found: dict[int, dict[int, NDArray[np.float32]]] = {}  # by track, by frame
     for number in numbers:
-        for track, box in tracker.look(pictures[number]).items():
+        for track, box in tracker.update(pictures[number]).items():
             if not is_near(box, followed[number]):
-                sightings.setdefault(track, {})[number] = box
-    often = [boxes for boxes in sightings.values() if len(boxes) >= max(2, len(numbers) / 2)]
+                found.setdefault(track, {})[number] = box
+    often = [boxes for boxes in found.values() if len(boxes) >= max(2, len(numbers) / 2)]
     return [interpolate(np.arange(len(pictures)), np.array([*boxes]), np.stack([*boxes.values()])) for boxes in often]
 
 
@@ -214,7 +220,7 @@ def _cut(pictures: Sequence[Picture], boxes: Boxes, track: int, recipe: Recipe) 
 
 
 def cut_face(image: NDArray[np.uint8], box: NDArray[np.float32], recipe: Recipe) -> bytes:
-    """A face cut out of a picture (H, W, 3), blue first, and compressed as the training faces are."""
+    """A face cut out of a picture (H, W, 3), blue first, and compressed like the training faces."""
     settings = recipe.faces
     crop = crop_face(image, box, size=settings.size, margin=settings.margin, square=settings.square)
     return encode_jpeg(crop, settings.jpeg_quality)

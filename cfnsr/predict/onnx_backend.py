@@ -1,4 +1,4 @@
-"""What runs an exported network: OpenVINO or ONNX Runtime, without PyTorch.
+"""Running an exported network with OpenVINO or ONNX Runtime, without PyTorch.
 
 Shapes: N windows, T frames, H x W pixels, C coefficients, L MFCC frames, K classes.
 """
@@ -15,25 +15,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cfnsr.errors import InputError
-from cfnsr.model.metadata import KEY, unpack
+from cfnsr.model.metadata import KEY, ModelMetadata
 from cfnsr.parallel import default_workers
 from cfnsr.predict.backend import Frames, Mfccs
 
 SUFFIX = ".onnx"
 Runtime = Literal["openvino", "onnxruntime"]
-"""The faster one first."""
+"""In order of speed."""
 
 
 class OnnxBackend:
-    """An ONNX file of `cfnsr export`, on the CPU.
+    """An ONNX file of `cfnsr export`, run on the CPU.
 
     Args:
         path: the file.
-        runtime: that runs it; None: OpenVINO where it is installed, because it is faster, else ONNX Runtime.
-        threads: None: as many as this process has cores.
+        runtime: to run it with; None: OpenVINO if it is installed, because it is faster, else ONNX Runtime.
+        threads: number of threads; None: the cores available to this process.
 
     Raises:
-        InputError: no such file, damaged, not written by this project, or the runtime is not installed.
+        InputError: the file is missing, damaged or not of this project, or the runtime is unknown or not installed.
     """
 
     def __init__(self, path: Path, runtime: Runtime | None = None, threads: int | None = None) -> None:
@@ -44,8 +44,8 @@ class OnnxBackend:
             raise InputError(f"runtime is {runtime!r}; it must be one of {', '.join(get_args(Runtime))}.")
         session = _OpenVino if self.runtime == "openvino" else _OnnxRuntime
         self._session: _Session = session(path, threads or default_workers())
-        self.config = self._session.config
-        self._inputs = GraphInputs(self.config)
+        self.metadata = self._session.metadata
+        self._inputs = GraphInputs(self.metadata)
 
     def logits(self, frames: Frames | None, mfcc: Mfccs | None) -> NDArray[np.float32]:
         """See `Backend`."""
@@ -57,42 +57,41 @@ class OnnxBackend:
 
 
 class GraphInputs:
-    """What an exported graph is given for a batch: zeros in place of what is missing, and word of it.
+    """Makes the inputs of an exported graph, with zeros for a missing modality.
 
     Args:
-        config: of the network.
+        metadata: of the network.
     """
 
-    def __init__(self, config: dict[str, Any]) -> None:
-        faces, network = config["faces"], config["network"]
-        self._modality = network["modality"]
-        self._missing: dict[str, NDArray[Any]] = {
-            "frames": np.zeros((1, faces["frames"], faces["size"], faces["size"], 3), np.uint8),
-            "mfcc": np.zeros((1, network["coefficients"], network["mfcc_frames"]), np.float32),
+    def __init__(self, metadata: ModelMetadata) -> None:
+        faces, network = metadata.faces, metadata.network
+        self._modality = network.modality
+        self._zeros: dict[str, NDArray[Any]] = {
+            "frames": np.zeros((1, faces.frames, faces.size, faces.size, 3), np.uint8),
+            "mfcc": np.zeros((1, network.coefficients, network.mfcc_frames), np.float32),
         }
 
     def __call__(self, frames: Frames | None, mfcc: Mfccs | None) -> dict[str, NDArray[Any]]:
-        """Inputs by name; at least one is given, and it is one that the network can use."""
-        given: dict[str, NDArray[Any] | None] = {"frames": frames, "mfcc": mfcc}
-        there = {name: value for name, value in given.items() if value is not None}
+        """Make the inputs, by name. At least one that the network can use must be given."""
+        arguments: dict[str, NDArray[Any] | None] = {"frames": frames, "mfcc": mfcc}
+        given = {name: value for name, value in arguments.items() if value is not None}
         if self._modality != "both":
             name = "mfcc" if self._modality == "audio" else "frames"
-            return {name: there[name]}
-        windows = len(next(iter(there.values())))
-        whole = {name: there.get(name, self._missing[name].repeat(windows, axis=0)) for name in given}
-        return {**whole, "present": np.tile([name in there for name in given], (windows, 1))}
+            return {name: given[name]}
+        windows = len(next(iter(given.values())))
+        whole = {name: given.get(name, zeros.repeat(windows, axis=0)) for name, zeros in self._zeros.items()}
+        return {**whole, "present": np.tile([name in given for name in self._zeros], (windows, 1))}
 
 
 class _Session(Protocol):
     """A loaded graph."""
 
-    config: dict[str, Any]
-    """Of the network."""
+    metadata: ModelMetadata
 
     def __init__(self, path: Path, threads: int) -> None: ...
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
-        """Outputs by name."""
+        """Compute the outputs, by name."""
 
 
 class _OnnxRuntime:
@@ -104,15 +103,15 @@ class _OnnxRuntime:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3  # errors
-        # Waiting threads would take the cores from the thread that prepares the next windows.
+        # Spinning threads would slow down the thread that prepares the next windows.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # its classes have no base of their own
+        except Exception as error:  # its exceptions have no common base class
             if type(error).__module__.startswith("onnxruntime."):
                 raise _damaged(path) from None
             raise
-        self.config = unpack(self._session.get_modelmeta().custom_metadata_map, path)
+        self.metadata = ModelMetadata.from_file_metadata(self._session.get_modelmeta().custom_metadata_map, path)
         self._names = [output.name for output in self._session.get_outputs()]
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
@@ -126,7 +125,7 @@ class _OpenVino:
             from openvino import frontend
         except ImportError:
             raise InputError("OpenVINO is not installed; install it: pip install 'cfnsr[openvino]'") from None
-        reader = frontend.FrontEndManager().load_by_framework("onnx")  # others would take a damaged file for their own
+        reader = frontend.FrontEndManager().load_by_framework("onnx")  # other front ends might accept a damaged file
         try:
             model = reader.convert(reader.load(str(path)))
         except Exception as error:
@@ -134,19 +133,20 @@ class _OpenVino:
                 raise _damaged(path) from None
             raise
         place = ["framework", KEY]  # where OpenVINO keeps an ONNX file's metadata
-        self.config = unpack({KEY: model.get_rt_info(place).astype(str)} if model.has_rt_info(place) else {}, path)
+        entries = {KEY: model.get_rt_info(place).astype(str)} if model.has_rt_info(place) else {}
+        self.metadata = ModelMetadata.from_file_metadata(entries, path)
         settings: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
-        if self.config["precision"] != "fp16":
-            settings["INFERENCE_PRECISION_HINT"] = "f32"  # its own choice on many CPUs is bf16, which is less exact
-        self._alone = Lock()  # a compiled model has one request, which refuses a second caller; it uses all threads
+        if self.metadata.precision != "fp16":
+            settings["INFERENCE_PRECISION_HINT"] = "f32"  # its default on many CPUs is bf16, which is less exact
+        self._lock = Lock()  # a compiled model has one request, which refuses concurrent callers
         self._model = openvino.Core().compile_model(model, "CPU", settings)
         self._names = [output.any_name for output in self._model.outputs]
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
-        with self._alone:
+        with self._lock:
             outputs = self._model(dict(inputs))
-            return {name: outputs[name].copy() for name in self._names}  # the next call uses the same memory
+            return {name: outputs[name].copy() for name in self._names}  # the next call reuses the memory
 
 
 def _damaged(path: Path) -> InputError:
-    return InputError(f"{path} is not an ONNX file, or it is damaged; write it again with `cfnsr export`.")
+    return InputError(f"{path} is damaged or not an ONNX file; write it again with `cfnsr export`.")

@@ -1,4 +1,4 @@
-"""From clips to their emotions: one thread decodes and finds faces, while the network answers for what is ready.
+"""From clips to their emotions: one thread decodes and finds faces while the network processes what is ready.
 
 Shapes: N windows, T frames, H x W pixels, K classes.
 """
@@ -17,21 +17,20 @@ from numpy.typing import NDArray
 
 from cfnsr.config.sections import Modality
 from cfnsr.errors import ClipError, InputError
-from cfnsr.media.extent import find_extent
 from cfnsr.media.video import Picture
-from cfnsr.model.calibration import softmax
+from cfnsr.model.calibration import scaled_softmax
 from cfnsr.predict.answer import Answer, Failure, Flag, Moment, Prediction, mean_answer
 from cfnsr.predict.backend import Backend, TorchBackend
-from cfnsr.predict.clip import Ending, Options, Sample, single_samples
+from cfnsr.predict.clip import Ending, Options, Sample
 from cfnsr.predict.find import find_detector, find_weights
 from cfnsr.predict.onnx_backend import SUFFIX, OnnxBackend, Runtime
 from cfnsr.predict.prefetch import overlapped
 from cfnsr.predict.recipe import Recipe
-from cfnsr.predict.windows import live_samples, sliding_samples
+from cfnsr.predict.windows import live_samples, prepare_clip
 
 DEFAULT = Options()
 Step = Sample | Ending | Failure
-"""What the preparing thread hands over: a clip's samples, then its end, or why it can't be used."""
+"""Output of the preparing thread: the samples of a clip and then its end, or why it can't be used."""
 
 _NO_FILE = Path()
 
@@ -40,39 +39,39 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """Why the network says what it says of a clip, at the moment where it is surest."""
+    """An explanation of the answer for a clip, at the moment with the highest confidence."""
 
     prediction: Prediction
     moment: Moment
     frames: NDArray[np.uint8] | None
-    """(T, H, W, 3), the face crops it saw; None without a face."""
+    """(T, H, W, 3), the face crops; None without a face."""
     attention: NDArray[np.float32] | None
-    """(T', H', W'), how much it looked where, summing to 1 over each T'; None where it has no cross-modal attention."""
+    """(T', H', W'), spatial attention, summing to 1 for each T'; None for a network without cross-modal attention."""
     contributions: dict[Modality, dict[str, float]]
-    """Probabilities by what they are said from: both inputs, and each alone where the network can answer from it."""
+    """Probabilities by inputs: both, and each alone where the network can answer from it."""
 
 
 class Predictor:
-    """Says which emotion clips show: `Predictor.from_pretrained(...)("clip.mp4")`.
+    """Predicts the emotion in clips: `Predictor.from_pretrained(...)("clip.mp4")`.
 
-    Use it as a context manager to let go of the network's memory at the end.
+    Use it as a context manager to free the memory of the network at the end.
 
     Args:
         backend: runs the network.
-        recipe: how its inputs are made.
-        batch_size: windows, of one clip or several, that the network is given at once.
+        recipe: preprocessing and calibration of the network.
+        batch_size: number of windows, of one clip or several, in one batch.
 
     Raises:
-        InputError: the batch size makes no sense.
+        InputError: the batch size is below 1.
     """
 
     def __init__(self, backend: Backend, recipe: Recipe, batch_size: int = 4) -> None:
         if batch_size < 1:
-            raise InputError(f"a batch of {batch_size} windows is none; take 1 or more.")
+            raise InputError(f"a batch size of {batch_size} is too small; it must be at least 1.")
         if recipe.looks and recipe.landmark_share:
             logger.warning(
-                "This network was trained on faces that OpenFace's landmarks had found (%.0f%% of its clips). Here a "
-                "detector finds them, whose boxes are not quite the same: its figures may not hold for your clips.",
+                "This network was trained on faces from OpenFace landmarks (%.0f%% of its clips). For your clips a "
+                "detector finds the faces, and its boxes differ slightly: the published accuracy may not hold.",
                 100 * recipe.landmark_share,
             )
         self.recipe = recipe
@@ -92,33 +91,33 @@ class Predictor:
         """Load a model; only safetensors and ONNX files are read, never a pickle.
 
         Args:
-            source: a registry URI (`models:/cfn-sr@champion`), a safetensors file, a folder that has one in it, the
-                folder of a training run, of which the fold with the best selection score is taken, or an ONNX file
-                that `cfnsr export` wrote, which runs without PyTorch.
-            yunet: the detector's file, for a network that was trained on faces that YuNet had found; None: the one that
-                the registry keeps with it.
-            batch_size: see class.
-            device: as PyTorch calls it; None: a GPU where there is one. ONNX files run on the CPU.
+            source: a registry URI (`models:/cfn-sr@champion`), a safetensors file, a folder that holds one, the
+                folder of a training run, of which the fold with the best selection score is used, or an ONNX file
+                from `cfnsr export`, which runs without PyTorch.
+            yunet: the file of the detector, for a network that was trained on faces from YuNet; None: the file that is
+                registered with the network.
+            batch_size: see the class.
+            device: a PyTorch device; None: a GPU if there is one. ONNX files run on the CPU.
             runtime: for an ONNX file, see `OnnxBackend`.
 
         Raises:
-            InputError: there is no such model, or it was not written by this project.
+            InputError: there is no such model, or this project did not write it.
         """
         path = find_weights(source)
         yunet = yunet or find_detector(path)
         if path.suffix == SUFFIX:
             exported = OnnxBackend(path, runtime)
-            return cls(exported, Recipe.from_config(exported.config, yunet), batch_size)
+            return cls(exported, Recipe.from_metadata(exported.metadata, yunet), batch_size)
         from cfnsr.model.checkpoint import load_model
 
-        network, config = load_model(path)
-        return cls(TorchBackend(network, config, device), Recipe.from_config(config, yunet), batch_size)
+        network, metadata = load_model(path)
+        return cls(TorchBackend(network, metadata, device), Recipe.from_metadata(metadata, yunet), batch_size)
 
     def __call__(self, clip: str | Path, options: Options = DEFAULT) -> Prediction:
-        """Predict one clip: one answer for a clip as long as those it was trained on, a timeline for a longer one.
+        """Predict one clip: a single answer for a clip as long as the training clips, a timeline for a longer one.
 
         Raises:
-            ClipError: the file can't be read, or has no face or no voice where the network needs one.
+            ClipError: the file can't be read, or lacks a face or a voice that the network needs.
         """
         (outcome,) = self.predict_many([clip], options)
         if isinstance(outcome, Failure):
@@ -131,12 +130,12 @@ class Predictor:
         options: Options = DEFAULT,
         watch: Callable[[Path, Moment], None] | None = None,
     ) -> Iterator[Prediction | Failure]:
-        """Predict clips, in their order; a clip that can't be used is a `Failure` and stops nothing.
+        """Predict clips in order; a clip that can't be used yields a `Failure`, and the others are still predicted.
 
         Args:
             clips: files.
             options: windows and faces.
-            watch: told of every moment of a clip when it is answered.
+            watch: called with the clip and each of its moments as soon as it has an answer.
         """
         moments: list[Moment] = []
         missing: tuple[str, ...] = ()
@@ -156,7 +155,7 @@ class Predictor:
                         moments, missing = [], ()
 
     def timeline(self, clip: str | Path, options: Options = DEFAULT) -> Iterator[Moment]:
-        """A clip's moments as they are answered; memory does not grow with the clip's length.
+        """Yield the moments of a clip as soon as they have answers; memory does not grow with the length.
 
         Raises:
             ClipError: the file can't be read.
@@ -165,36 +164,36 @@ class Predictor:
             yield from self._moments(steps)
 
     def live(self, pictures: Iterator[Picture], options: Options = DEFAULT, *, drop: bool = True) -> Iterator[Moment]:
-        """Moments of a camera's pictures as they are answered.
+        """Yield the moments of the pictures of a camera as soon as they have answers.
 
         Args:
             pictures: of the camera, see `cfnsr.media.camera`.
             options: windows and faces.
-            drop: leave out windows that the network is too slow for, so that the answers don't fall behind.
+            drop: skip windows when the network is too slow, so that the answers don't fall behind.
         """
         steps: Iterator[tuple[Path, Step]] = ((_NO_FILE, step) for step in live_samples(pictures, self.recipe, options))
         with closing(overlapped(steps, 1, drop=drop)) as kept:
             yield from self._moments(kept, batch_size=1)
 
     def answer(self, samples: Iterable[Sample]) -> Iterator[Moment]:
-        """Moments of samples that are prepared already."""
+        """Yield the moments of prepared samples with their answers."""
         yield from self._moments((_NO_FILE, sample) for sample in samples)
 
     def explain(
         self, clip: str | Path, options: Options = DEFAULT, watch: Callable[[Moment], None] | None = None
     ) -> Explanation:
-        """Predict a clip, and look into the network where it is surest.
+        """Predict a clip, and explain the answer at the moment with the highest confidence.
 
         Args:
             clip: a file.
             options: windows and faces.
-            watch: told of every moment when it is answered.
+            watch: called with each moment as soon as it has an answer.
 
         Raises:
             ClipError: as for a call.
         """
         moments: list[Moment] = []
-        surest: tuple[Sample, Answer] | None = None
+        best: tuple[Sample, Answer] | None = None
         missing: tuple[str, ...] = ()
         outcome: Prediction | Failure | None = None
         with closing(overlapped(self._steps([clip], options), self._waiting)) as steps:
@@ -204,18 +203,18 @@ class Predictor:
                     missing = missing or step.missing
                     if watch:
                         watch(moments[-1])
-                    if answer and step.moment.followed and (surest is None or answer.confidence > surest[1].confidence):
-                        surest = step, answer
+                    if answer and step.moment.followed and (best is None or answer.confidence > best[1].confidence):
+                        best = step, answer
                 else:
                     outcome = step if isinstance(step, Failure) else self._outcome(path, step, moments, missing)
         if isinstance(outcome, Failure):
             raise ClipError(outcome.reason)
         assert outcome is not None
-        assert surest is not None  # a prediction has an answered moment
-        return self._look_into(outcome, *surest)
+        assert best is not None  # a prediction has an answered moment
+        return self._explanation(outcome, *best)
 
     def close(self) -> None:
-        """Let go of the network."""
+        """Free the network."""
         self._backend = None
 
     def __enter__(self) -> Predictor:
@@ -231,21 +230,15 @@ class Predictor:
         return 2 * self._batch_size
 
     def _steps(self, clips: Iterable[str | Path], options: Options) -> Iterator[tuple[Path, Step]]:
-        longest = self.recipe.longest_single(options.window)
         for path in map(Path, clips):
             try:
-                extent = find_extent(path, longest)
-                if extent.whole:
-                    steps = single_samples(path, extent, self.recipe, options.faces)
-                else:
-                    steps = sliding_samples(path, extent, self.recipe, options)
-                for step in steps:
+                for step in prepare_clip(path, self.recipe, options):
                     yield path, step
             except ClipError as error:
                 yield path, Failure(path, str(error))
-            except InputError:  # of the model's or the user's, not of this file
+            except InputError:  # a fault of the model or the options, not of this file
                 raise
-            except Exception as error:  # a fault of ours with one file must not cost the answers for the others
+            except Exception as error:  # a bug with one file must not stop the others
                 logger.exception("%s can't be used", path)
                 yield path, Failure(path, f"{path.name} can't be used ({type(error).__name__}: {error})")
 
@@ -259,7 +252,7 @@ class Predictor:
     def _answered(
         self, steps: Iterator[tuple[Path, Step]], batch_size: int | None = None
     ) -> Iterator[tuple[Path, Step, Answer | None]]:
-        """The steps in their order, the samples with their answers, which the network gives in batches."""
+        """The steps in order; samples come with their answers, which are computed in batches."""
         held: list[tuple[Path, Step]] = []
         for step in steps:
             held.append(step)
@@ -280,14 +273,14 @@ class Predictor:
             yield path, item, answers.get(id(item))
 
     def _probabilities(self, samples: list[Sample], inputs: Modality) -> list[dict[str, float]]:
-        """Calibrated probabilities by emotion, from these inputs of the samples."""
+        """Calibrated probabilities by emotion, computed from these inputs of the samples."""
         logits = self._network.logits(*_stacked(samples, inputs))  # (N, K)
-        shares = softmax(logits, self.recipe.temperature.get(inputs, 1.0))
+        shares = scaled_softmax(logits, self.recipe.temperatures[inputs])
         return [dict(zip(self.recipe.labels, row, strict=True)) for row in shares.tolist()]
 
-    def _look_into(self, prediction: Prediction, sample: Sample, answer: Answer) -> Explanation:
-        there = {"both", "audio", "video"} if sample.inputs == "both" else {sample.inputs}
-        kinds = [inputs for inputs in self.recipe.inputs if inputs in there]
+    def _explanation(self, prediction: Prediction, sample: Sample, answer: Answer) -> Explanation:
+        present = {"both", "audio", "video"} if sample.inputs == "both" else {sample.inputs}
+        kinds = [inputs for inputs in self.recipe.inputs if inputs in present]
         contributions = {inputs: self._probabilities([sample], inputs)[0] for inputs in kinds}
         attention = None
         if sample.frames is not None and sample.inputs is not None:
@@ -312,7 +305,7 @@ class Predictor:
     def _reason(self, missing: tuple[str, ...]) -> str:
         if not missing:
             return "nothing in it can be decoded"
-        if len(self.recipe.inputs) > 1:  # it can do with less than both, but not with nothing
+        if len(self.recipe.inputs) > 1:  # it can answer from one modality
             return " and ".join(missing)
         wanted = {"both": "face and voice together", "audio": "the voice", "video": "the face"}
         return f"{' and '.join(missing)}, and this network answers from {wanted[self.recipe.inputs[0]]} only"
@@ -320,7 +313,7 @@ class Predictor:
     @property
     def _network(self) -> Backend:
         if self._backend is None:
-            raise InputError("this predictor is closed; make another one.")
+            raise InputError("this predictor is closed; create another one.")
         return self._backend
 
 

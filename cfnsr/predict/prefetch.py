@@ -1,4 +1,4 @@
-"""Making things in one thread while another uses them, with a bounded number of them waiting in between."""
+"""Producing items in one thread while another consumes them, with a bounded queue in between."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TypeVar
 Item = TypeVar("Item")
 
 _POLL = 0.1  # s
-_PATIENCE = 10.0  # s that whoever stops early waits for the thread to end
+_PATIENCE = 10.0  # s that a consumer who stops early waits for the thread to end
 
 
 @dataclass(frozen=True)
@@ -20,15 +20,15 @@ class _End:
 
 
 def overlapped(items: Iterator[Item], waiting: int, *, drop: bool = False) -> Generator[Item, None, None]:
-    """Yield `items` in order while a thread makes the next ones.
+    """Yield `items` in order while a thread produces the next ones.
 
-    An error that making them raises is raised here in its place. When the caller stops early and closes this (as
+    An error in the thread is raised here, after the items before it. When the caller closes this generator early (as
     `contextlib.closing` does), the thread ends too.
 
     Args:
-        items: a generator; it runs, and is closed, in the thread.
-        waiting: how many finished ones may wait.
-        drop: for a live source: what finds no room is lost, so that the caller never falls behind.
+        items: a generator, which runs and is closed in the thread.
+        waiting: maximum number of items that wait.
+        drop: drop items while the queue is full, so that the consumer of a live source never falls behind.
     """
     room: queue.Queue[Item | _End] = queue.Queue(waiting)
     stopped = threading.Event()
@@ -40,23 +40,23 @@ def overlapped(items: Iterator[Item], waiting: int, *, drop: bool = False) -> Ge
             except queue.Full:
                 continue
 
-    def make() -> None:
+    def produce() -> None:
         error: BaseException | None = None
         try:
             for item in items:
                 if not drop:
                     put(item)
-                elif not room.full():  # this thread alone fills it
+                elif not room.full():  # only this thread fills it
                     room.put(item)
-                if stopped.is_set():  # before the next one is made
+                if stopped.is_set():  # before the next one is produced
                     break
             if close := getattr(items, "close", None):
                 close()
-        except BaseException as caught:  # it belongs to the caller, whatever it is
+        except BaseException as caught:  # raised in the calling thread
             error = caught
         put(_End(error))
 
-    thread = threading.Thread(target=make, name="prepare", daemon=True)
+    thread = threading.Thread(target=produce, name="prepare", daemon=True)
     thread.start()
     try:
         while not isinstance(item := room.get(), _End):
@@ -65,5 +65,5 @@ def overlapped(items: Iterator[Item], waiting: int, *, drop: bool = False) -> Ge
             raise item.error
     finally:
         stopped.set()
-        # Not for ever: the garbage collector may close this in a thread that holds what the other one waits for.
+        # With a timeout: the garbage collector may close this in a thread that holds a lock which the other one needs.
         thread.join(_PATIENCE)

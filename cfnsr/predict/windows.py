@@ -1,4 +1,4 @@
-"""Windows that slide over a file or a camera's pictures of any length; memory does not grow with the length."""
+"""From a file, or the pictures of a camera, to windows of network inputs; memory does not grow with the length."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cfnsr.errors import ClipError
 from cfnsr.features.faces.detect import load_detector
-from cfnsr.features.faces.follow import Box, follow_faces
-from cfnsr.media.extent import Extent
+from cfnsr.features.faces.follow import Box, track_faces
+from cfnsr.media.audio import Sound, join_sound, stream_sound
+from cfnsr.media.container import MediaReader, open_reader
+from cfnsr.media.extent import Extent, read_extent
 from cfnsr.media.probe import TOLERANCE
-from cfnsr.media.stream import Sound, stream_pictures, stream_sound
-from cfnsr.media.video import Picture
+from cfnsr.media.video import Picture, nearest, stream_pictures
 from cfnsr.predict.answer import Flag
 from cfnsr.predict.clip import (
     Ending,
-    Faces,
     Heard,
     Options,
     Sample,
@@ -33,13 +32,14 @@ from cfnsr.predict.clip import (
     hear,
     portrait,
     samples_of,
+    single_window,
 )
 from cfnsr.predict.recipe import Recipe
 
-_TAIL = 0.25  # hops; a shorter rest at the end gets no window of its own
+_TAIL = 0.25  # hops; a shorter remainder at the end gets no window of its own
 _HELD = 5.0
-"""s; so long a picture counts as shown when no other follows, as screens and calls are recorded."""
-_MOSTLY = 0.5  # share of a window's pictures in which a face must be
+"""Seconds for which a picture stays valid when no other follows, as in recordings of screens and calls."""
+_MOSTLY = 0.5  # minimum share of the pictures of a window that show a face
 
 
 class _Frame(NamedTuple):
@@ -49,27 +49,48 @@ class _Frame(NamedTuple):
     faces: dict[int, tuple[bytes, Box]]
 
 
-def sliding_samples(path: Path, extent: Extent, recipe: Recipe, options: Options) -> Iterator[Sample | Ending]:
-    """The windows of a long file, in the order of time; the last one ends with the file."""
-    length = options.window or recipe.window
-    pictures = stream_pictures(path, picture_spacing(recipe, options)) if recipe.looks and extent.video else None
-    sounds = stream_sound(path, recipe.mfcc.sample_rate) if recipe.listens and extent.audio else None
-    slide = _Slide(pictures, sounds, recipe, length, options.faces)
+def prepare_clip(path: Path, recipe: Recipe, options: Options) -> Iterator[Sample | Ending]:
+    """Network inputs of a file, which is opened and read once.
+
+    A clip as long as the training clips is one window; a longer one has a window every `options.hop` seconds, and the
+    last window ends with the file.
+
+    Raises:
+        ClipError: the file can't be read.
+    """
+    with open_reader(path) as reader:
+        if not recipe.looks:
+            reader.drop(reader.video)
+        if not recipe.listens:
+            reader.drop(reader.audio)
+        extent = read_extent(reader, recipe.longest_single(options.window))
+        if extent.whole:
+            yield from single_window(reader, extent, recipe, options.faces)
+        else:
+            yield from _sliding_windows(reader, extent, recipe, options)
+
+
+def _sliding_windows(
+    reader: MediaReader, extent: Extent, recipe: Recipe, options: Options
+) -> Iterator[Sample | Ending]:
+    pictures = stream_pictures(reader, picture_spacing(recipe, options)) if recipe.looks and reader.video else None
+    sounds = stream_sound(reader, recipe.mfcc.sample_rate) if recipe.listens and reader.audio else None
+    slide = _SlidingWindow(pictures, sounds, recipe, options)
     yield from slide.samples(options.hop)
-    # A track that the network has no use for is not read, and the header's promise may be that track's.
+    # A track that the network does not use is not decoded, but the length in the header may be that of this track.
     unread = (extent.video and not recipe.looks) or (extent.audio and not recipe.listens)
     yield Ending(slide.until, (Flag.CUT_OFF,) if slide.is_short_of(0.0 if unread else extent.promised) else ())
 
 
 def live_samples(pictures: Iterator[Picture], recipe: Recipe, options: Options) -> Iterator[Sample | Ending]:
-    """The windows of a camera, which has no sound."""
-    slide = _Slide(pictures, None, recipe, options.window or recipe.window, options.faces)
+    """The windows of a camera, without sound."""
+    slide = _SlidingWindow(pictures, None, recipe, options)
     yield from slide.samples(options.hop)
     yield Ending(slide.until)
 
 
 def picture_spacing(recipe: Recipe, options: Options) -> float:
-    """Seconds between the pictures to keep: two for each that a window takes, so that none is far from its time."""
+    """Seconds between the pictures to keep: twice as many as a window needs, so that each is close to its time."""
     return (options.window or recipe.window) / recipe.faces.frames / 2
 
 
@@ -78,25 +99,25 @@ Item = TypeVar("Item")
 
 @dataclass
 class _Buffer(Generic[Item]):
-    """The items of a stream from some time on, read as far as they are needed."""
+    """A sliding part of a stream, read as far as it is needed."""
 
     source: Iterator[Item] | None
     ends: Callable[[Item], float]
     length: float
-    """s; at least so much of what came last is kept."""
+    """Seconds of the latest items that are always kept."""
     until: float = 0.0
-    """Where what was read ends, in s."""
+    """End of the part that was read, in seconds."""
     last: float = 0.0
-    """Seconds by which the last item moved that on; a picture is shown for about as long."""
+    """Seconds between the last two items; a picture is shown for about as long."""
     damage: str = ""
     before: Item | None = None
-    """The last item that was forgotten."""
+    """The last item that was dropped."""
 
     def __post_init__(self) -> None:
         self.items: deque[Item] = deque()
 
     def read(self, start: float, end: float) -> None:
-        """Read to `end` and forget what lies before `start`."""
+        """Read to `end` and drop what lies before `start`."""
         while self.source is not None and self.until < end:
             try:
                 item = next(self.source)
@@ -106,7 +127,7 @@ class _Buffer(Generic[Item]):
                 self.source, self.damage = None, str(error)
             else:
                 if self.ends(item) < min(start, self.until - self.length):
-                    continue  # joined files may begin anew with their times; nobody will ask for it
+                    continue  # time stamps may go back; such items are not needed
                 self.items.append(item)
                 self.last = max(self.ends(item) - self.until, 0.0)
                 self.until += self.last
@@ -114,37 +135,32 @@ class _Buffer(Generic[Item]):
                 self.before = self.items.popleft()
 
 
-class _Slide:
-    """One pass over the pictures and the sound."""
+class _SlidingWindow:
+    """One pass over pictures and sound."""
 
     def __init__(
-        self,
-        pictures: Iterator[Picture] | None,
-        sounds: Iterator[Sound] | None,
-        recipe: Recipe,
-        length: float,
-        faces: Faces,
+        self, pictures: Iterator[Picture] | None, sounds: Iterator[Sound] | None, recipe: Recipe, options: Options
     ) -> None:
-        self._recipe, self._length, self._faces = recipe, length, faces
-        rate = recipe.mfcc.sample_rate
+        self._recipe, self._length, self._faces = recipe, options.window or recipe.window, options.faces
+        self._rate = recipe.mfcc.sample_rate
         frames = None if pictures is None else _frames(pictures, recipe)
-        self._seen = _Buffer(frames, lambda frame: frame.time, length)
-        self._heard = _Buffer(sounds, lambda sound: sound.time + len(sound.samples) / rate, length)
+        self._seen = _Buffer(frames, lambda frame: frame.time, self._length)
+        self._heard = _Buffer(sounds, lambda sound: sound.end / self._rate, self._length)
         self._followed: int | None = None
 
     @property
     def until(self) -> float:
-        """Seconds that were read."""
+        """End of the part that was read, in seconds."""
         return max(self._seen.until, self._heard.until)
 
     def is_short_of(self, promised: float) -> bool:
-        """Whether a track could not be read to its end, or all ended before the time the header promised, in s."""
+        """Whether a track could not be read to its end, or all tracks end before the length in the header (s)."""
         buffers = (self._seen, self._heard)
         reached = max(buffer.until + buffer.last for buffer in buffers)
         return any(buffer.damage for buffer in buffers) or reached < promised - TOLERANCE
 
     def samples(self, hop: float) -> Iterator[Sample]:
-        """Those of all windows."""
+        """The samples of all windows."""
         number, last = 0, 0.0
         while self._read(start := number * hop):
             if self._is_empty(start):  # a gap in the time stamps, maybe of hours
@@ -157,7 +173,7 @@ class _Slide:
             yield from self._window(max(self.until - self._length, 0.0), self.until)
 
     def _read(self, start: float) -> bool:
-        """Whether there is anything up to the end of the window."""
+        """Read a window; False if the file ends before the window does."""
         for buffer in (self._seen, self._heard):
             buffer.read(start, start + self._length)
         return self.until >= start + self._length
@@ -166,9 +182,9 @@ class _Slide:
         return self._next(start) >= start + self._length
 
     def _next(self, start: float) -> float:
-        """When the first thing after `start` begins."""
+        """Time of the first picture or sound after `start`."""
         times = [frame.time for frame in self._seen.items if frame.time >= start]
-        times += [sound.time for sound in self._heard.items if self._heard.ends(sound) > start]
+        times += [sound.first / self._rate for sound in self._heard.items if self._heard.ends(sound) > start]
         return min(times, default=self.until)
 
     def _window(self, start: float, end: float) -> Iterator[Sample]:
@@ -177,19 +193,13 @@ class _Slide:
         yield from samples_of(start, end, seen, heard)
 
     def _hear(self, start: float, end: float) -> Heard:
-        rate = self._recipe.mfcc.sample_rate
-        window = np.zeros(round((end - start) * rate), np.float32)
-        known = 0
-        for time, samples in self._heard.items:
-            first = round((time - start) * rate)
-            here = slice(max(first, 0), max(min(first + len(samples), len(window)), 0))
-            if here.start < here.stop:
-                window[here] = samples[here.start - first : here.stop - first]
-                known += here.stop - here.start
-        if not known:
+        first = round(start * self._rate)
+        last = first + round((end - start) * self._rate)
+        if not any(sound.first < last and sound.end > first for sound in self._heard.items):
             return Heard(flags=(Flag.NO_AUDIO,), missing=(self._heard.damage or "there is no sound",))
-        heard = round(self._recipe.window * rate)
-        begin = max(len(window) - heard, 0) // 2  # of a longer one the middle
+        window = join_sound(self._heard.items, first, last)
+        heard = round(self._recipe.window * self._rate)
+        begin = max(len(window) - heard, 0) // 2  # a longer window is heard in its middle
         middle = hear(window[begin : begin + heard], self._recipe.mfcc)
         return middle if middle.mfcc is not None else hear(window, self._recipe.mfcc)
 
@@ -213,25 +223,25 @@ class _Slide:
         return Seen(tuple(self._face(frames, track, start) for track in wanted), flags)
 
     def _held(self, start: float, end: float) -> _Frame | None:
-        """The picture that is still shown in a window without a new one; None if none follows, or too late."""
+        """The picture that is still shown in a window without a new one; None if it is too old or none follows."""
         known = [self._seen.before, *self._seen.items] if self._seen.before else [*self._seen.items]
         earlier = [frame for frame in known if frame.time < start]
         follows = any(frame.time >= end for frame in self._seen.items)
         return earlier[-1] if follows and earlier and start - earlier[-1].time <= _HELD else None
 
     def _face(self, frames: list[_Frame], track: int, start: float) -> SeenFace:
-        """The crops next to the middles of even segments, as `cfnsr.media.video.sample_pictures` takes them."""
-        here = [frame for frame in frames if track in frame.faces]
-        times = np.array([frame.time for frame in here])
+        """The crops nearest to the middles of even segments, as in `cfnsr.media.video.sample_pictures`."""
+        tracked = [frame for frame in frames if track in frame.faces]
+        times = np.array([frame.time for frame in tracked])
         count = self._recipe.faces.frames
         targets = start + self._length * (np.arange(count) + 0.5) / count
-        chosen = [here[index] for index in _nearest(times, targets)]
+        chosen = [tracked[index] for index in nearest(times, targets)]
         crop, box = chosen[count // 2].faces[track]
         return SeenFace(tuple(frame.faces[track][0] for frame in chosen), as_box(box), track, (portrait(crop),))
 
 
 def _frames(pictures: Iterator[Picture], recipe: Recipe) -> Iterator[_Frame]:
-    for picture, boxes in follow_faces(pictures, load_detector(recipe.faces.yunet)):
+    for picture, boxes in track_faces(pictures, load_detector(recipe.faces.yunet)):
         image = picture.bgr() if boxes else None
         faces = {} if image is None else {track: (cut_face(image, box, recipe), box) for track, box in boxes.items()}
         yield _Frame(picture.time, faces)
@@ -240,7 +250,3 @@ def _frames(pictures: Iterator[Picture], recipe: Recipe) -> Iterator[_Frame]:
 def _size(frames: list[_Frame], track: int) -> float:
     """Mean area of a face, px."""
     return float(np.mean([np.prod(frame.faces[track][1][2:]) for frame in frames if track in frame.faces]))
-
-
-def _nearest(times: NDArray[np.float64], targets: NDArray[np.float64]) -> NDArray[np.intp]:
-    return np.searchsorted((times[1:] + times[:-1]) / 2, targets)

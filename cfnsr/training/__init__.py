@@ -1,1 +1,1 @@
-"""Training one fold: the encoders alone, then the fused network."""
+"""Training one fold: first the single encoders, then the fused network."""

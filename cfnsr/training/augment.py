@@ -1,4 +1,4 @@
-"""Augmentation for training: of clips (one draw for all frames, so that the face does not jump) and of batches.
+"""Augmentation for training, of clips (one draw for all frames, so that the face does not jump) and of batches.
 
 Shapes: N clips, T frames, H x W pixels, C coefficients, L MFCC frames, V speeds, J frames of
 shift.
@@ -15,7 +15,7 @@ from torchvision.transforms import v2
 
 
 class VideoAugment:
-    """Mirror, crop, small rotation and colour; one draw a clip."""
+    """Flip, crop, small rotation and colour jitter, with one draw per clip."""
 
     def __init__(self, size: int) -> None:
         self._transform = v2.Compose(
@@ -33,17 +33,17 @@ class VideoAugment:
 
 
 class AudioAugment:
-    """Speed, shift in time, colour and SpecAugment's masks (Park et al., Interspeech 2019), drawn for each clip.
+    """Speed, time shift, colour and the masks of SpecAugment (Park et al., Interspeech 2019), drawn for each clip.
 
     The strengths were chosen on validation actors of RAVDESS, see docs/results.md.
 
     Args:
-        frames: L of what the network gets.
-        perturbed: share of clips at another speed than their own.
-        time_mask: masks in time are shorter than this share of the frames, down to none.
-        coefficient_mask: masks cover fewer coefficients than this: with 2, one of them in half of the clips.
-        gain: deviation of the factor by which a coefficient moves more or less over a clip.
-        offset: deviation of what is added to a coefficient throughout a clip.
+        frames: L of the network's input.
+        perturbed: share of clips whose speed is changed.
+        time_mask: upper bound (exclusive) of the length of masks in time, as a share of the frames.
+        coefficient_mask: upper bound (exclusive) of the coefficients in a mask: with 2, half of the clips have one.
+        gain: standard deviation of the relative change of a coefficient's scale.
+        offset: standard deviation of the constant added to a coefficient.
     """
 
     def __init__(
@@ -60,38 +60,38 @@ class AudioAugment:
         self._time_mask, self._coefficient_mask = int(time_mask * frames), coefficient_mask
 
     def cut(self, views: Tensor) -> Tensor:
-        """`(N, V, C, L + 2 J)`, see `cfnsr.features.mfcc.views`, to `(N, C, L)`: one speed and one shift a clip."""
+        """Cut `(N, C, L)` from `(N, V, C, L + 2 J)`, see `cfnsr.features.mfcc.views`: one speed and shift per clip."""
         clips, speeds, coefficients, length = views.shape
         speed = torch.zeros(clips, dtype=torch.long)
         if speeds > 1:
-            other = torch.randint(1, speeds, (clips,))
-            speed = torch.where(torch.rand(clips) < self._perturbed, other, speed)
-        begin = torch.randint(0, length - self._frames + 1, (clips, 1))
-        window = (begin + torch.arange(self._frames))[:, None].expand(-1, coefficients, -1)  # (N, C, L)
+            changed = torch.randint(1, speeds, (clips,))
+            speed = torch.where(torch.rand(clips) < self._perturbed, changed, speed)
+        start = torch.randint(0, length - self._frames + 1, (clips, 1))
+        window = (start + torch.arange(self._frames))[:, None].expand(-1, coefficients, -1)  # (N, C, L)
         return views[torch.arange(clips), speed].gather(2, window)
 
     def coloured(self, mfcc: Tensor) -> Tensor:
-        """`(N, C, L)`, standardised, as other voices, microphones and rooms would have it.
+        """Vary standardised `(N, C, L)` as other voices, microphones and rooms would.
 
-        Whatever filters a sound the same way all the time adds a constant to each cepstral coefficient.
+        A constant filter adds a constant to each cepstral coefficient.
         """
         gain, offset = torch.randn(2, *mfcc.shape[:2], 1)
         return mfcc * (1 + self._gain * gain) + self._offset * offset
 
     def masked(self, mfcc: Tensor) -> Tensor:
-        """`(N, C, L)`, standardised, with masks of 0, the mean, over time and coefficients."""
+        """Mask time and coefficients of standardised `(N, C, L)` with 0, the mean."""
         masked = mask_along_axis_iid(mfcc, self._coefficient_mask, 0.0, axis=1)
         return mask_along_axis_iid(masked, self._time_mask, 0.0, axis=2)
 
 
 @dataclass(frozen=True)
 class Mixup:
-    """How the clips of a batch are mixed in pairs (Zhang et al., ICLR 2018); face and voice with the same draw."""
+    """Mixes the clips of a batch in pairs (Zhang et al., ICLR 2018), face and voice with the same draw."""
 
     share: Tensor
-    """(N,) of each clip itself; the rest is its partner's."""
+    """(N,) weight of each clip; its partner has the rest."""
     partner: Tensor
-    """(N,)"""
+    """(N,) index of each clip's partner."""
 
     def __call__(self, values: Tensor) -> Tensor:
         """Mix `(N, …)`."""
@@ -100,12 +100,12 @@ class Mixup:
 
 
 def mixup(clips: int, alpha: float, device: torch.device) -> Mixup:
-    """Draw a mix for a batch of N clips: for each a partner, and a share from Beta(alpha, alpha)."""
+    """Draw a partner, and a share from Beta(alpha, alpha), for each clip of a batch."""
     share = torch.distributions.Beta(alpha, alpha).sample((clips,))
     return Mixup(share.to(device), torch.randperm(clips).to(device))
 
 
 def drop_modalities(clips: int, share: float, device: torch.device) -> Tensor:
-    """Draw who loses a modality: `(N, 2)` bool, face and voice; `share / 2` lose each, and nobody both."""
+    """Draw which modalities are present, `(N, 2)` bool: `share / 2` of the clips lose the face, as many the voice."""
     draw = torch.rand(clips)
     return torch.stack([draw >= share / 2, (draw < share / 2) | (draw >= share)], dim=1).to(device)

@@ -1,4 +1,4 @@
-"""What happens beside a phase's optimisation: seeding, the moving average, the history, the progress bar."""
+"""Callbacks of a phase: seeding, moving average, history and progress bar."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ from cfnsr.training.result import CHOICE, SCORE
 
 
 def epoch_seed(seed: int, epoch: int, rank: int = 0) -> int:
-    """Of an epoch's dropout and augmentation. Each process has its own: two GPUs with the same masks would be half as
-    random."""
+    """The seed of an epoch's dropout and augmentation. Each process has its own, so that its masks differ."""
     return (seed * 1_000_003 + epoch) * 1_009 + rank
 
 
 class EpochSeed(Callback):
-    """Seeds each epoch by its number, so that a resumed run draws the same dropout and augmentation."""
+    """Seeds each epoch by its number, so that a resumed run has the same dropout and augmentation."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
@@ -34,29 +33,29 @@ class EpochSeed(Callback):
 
 
 class MovingAverage(WeightAveraging):
-    """Exponential moving average of the weights; what is validated, chosen and kept is the average.
+    """Exponential moving average of the weights, which is validated and saved instead of the weights themselves.
 
-    The decay rises from 0.1 to `decay`, so that a short training is not dominated by its random beginning.
+    The decay rises from 0.1 to `decay`, so that the initial weights do not dominate a short training.
     """
 
     def __init__(self, decay: float) -> None:
-        super().__init__(multi_avg_fn=partial(_move, decay))  # a partial, because it may go to another process
+        super().__init__(multi_avg_fn=partial(_update, decay))  # a partial can be pickled for DDP processes
 
 
 @torch.no_grad()
-def _move(decay: float, kept: list[Tensor], new: list[Tensor], updates: Tensor | int) -> None:
-    if kept[0].is_floating_point():
-        done = float(updates)
-        torch._foreach_lerp_(kept, new, 1 - min(decay, (1 + done) / (10 + done)))
-    else:  # counters of batches
-        torch._foreach_copy_(kept, new)
+def _update(decay: float, averages: list[Tensor], weights: list[Tensor], updates: Tensor | int) -> None:
+    if averages[0].is_floating_point():
+        steps = float(updates)
+        torch._foreach_lerp_(averages, weights, 1 - min(decay, (1 + steps) / (10 + steps)))
+    else:  # batch norm's counters
+        torch._foreach_copy_(averages, weights)
 
 
 class History(Callback):
-    """Keeps the scores of every epoch and logs the smoothed one; part of the checkpoint, so a resumed run has them all.
+    """Records the scores of every epoch and logs the smoothed one. Its rows are part of the checkpoint.
 
     Args:
-        smooth: epochs whose score is averaged.
+        smooth: number of epochs whose scores are averaged.
     """
 
     def __init__(self, smooth: int) -> None:
@@ -73,7 +72,7 @@ class History(Callback):
         seconds = time.monotonic() - self._started
         self.rows.append({"epoch": trainer.current_epoch, "seconds": seconds, **values})
         scores = [row[SCORE] for row in self.rows[-self._smooth :]]
-        # In single precision, as the checkpoint compares it: two means must not differ in one place and tie in another.
+        # In single precision, as ModelCheckpoint compares it: otherwise ties there could differ here.
         self.rows[-1][CHOICE] = torch.tensor(sum(scores) / len(scores), dtype=torch.float32).item()
         pl_module.log(CHOICE, self.rows[-1][CHOICE], sync_dist=True)
 
@@ -87,7 +86,7 @@ class History(Callback):
 
 
 class PhaseBar(Callback):
-    """One progress bar for a whole phase; Lightning's own starts anew each epoch, which floods a log."""
+    """One progress bar for a whole phase; Lightning's own restarts every epoch, which floods a log."""
 
     def __init__(self, description: str) -> None:
         self._bar: tqdm[Any] | None = None  # until training starts
@@ -115,10 +114,10 @@ class PhaseBar(Callback):
         self._close()
 
     def on_exception(self, *_: Any) -> None:
-        """So that the error stands on a line of its own."""
+        """Close the bar, so that the error gets a line of its own."""
         self._close()
 
     def _close(self) -> None:
         if self._bar is not None:
             self._bar.close()
-            self._bar = None  # a bar can't be sent back from another process
+            self._bar = None  # a bar can't be pickled

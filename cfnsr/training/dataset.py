@@ -23,7 +23,7 @@ MEMORY_LIMIT = 512 * 2**20
 
 
 class Batch(TypedDict, total=False):
-    """What the network gets; a modality that a phase does not use is absent."""
+    """Inputs of the network; a modality that a phase does not use is absent."""
 
     frames: Tensor
     """(N, 3, T, H, W) float32"""
@@ -34,21 +34,28 @@ class Batch(TypedDict, total=False):
 
 
 class Draw(NamedTuple):
-    """Asks a dataset for a clip augmented with a seed of its own.
+    """A request for a clip, augmented with a seed of its own.
 
-    So what a clip looks like does not depend on the number of loader workers, nor on whether the run was resumed.
+    The result depends neither on the number of loader workers nor on whether the run was resumed.
     """
 
     clip: int
-    """Its place in the dataset."""
+    """Index in the dataset."""
     seed: int
 
 
 class ClipDataset(Dataset[Batch]):
-    """Clips of some actors, for one modality or both, read a batch at a time.
+    """Clips of some actors, for one modality or both, read one batch at a time.
 
-    `dataset.batch([index, …])` are clips as they are; `dataset.batch([Draw(…), …])` are augmented as `phase` says, the
-    sound from the views that section `mfcc` describes.
+    `dataset.batch([index, …])` returns unchanged clips; `dataset.batch([Draw(…), …])` returns augmented ones.
+
+    Args:
+        features: the cached features.
+        actors: whose clips.
+        modality: of the network.
+        normalization: of the network.
+        phase: whose augmentation is applied; None: no augmentation.
+        mfcc: section `mfcc`, whose `speeds` and `shift` audio augmentation draws from.
     """
 
     def __init__(
@@ -81,7 +88,7 @@ class ClipDataset(Dataset[Batch]):
         if modality != "video":
             self._mfcc = normalization.mfcc(torch.tensor(np.stack([features.mfcc[clip] for clip in self._ids])))
             if phase is not None and phase.augment_audio:
-                assert mfcc is not None, "settings refuse augment_audio without mfcc.speeds"
+                assert mfcc is not None, "ProfileSettings requires mfcc.speeds for augment_audio"
                 self._views = torch.from_numpy(features.views(self._ids, mfcc))
                 self._augment_audio = AudioAugment(self._mfcc.shape[-1])
 
@@ -92,11 +99,11 @@ class ClipDataset(Dataset[Batch]):
         return self.batch([item])
 
     def __getitems__(self, items: Sequence[int | Draw]) -> Batch:
-        """What a loader asks for: a batch at once, because single small tensors cost more than their content."""
+        """Called by loaders: one batch at a time, because handling many small tensors is slow."""
         return self.batch(items)
 
     def batch(self, items: Sequence[int | Draw]) -> Batch:
-        """Clips as one batch; without `Draw` they are not augmented."""
+        """Return clips as one batch; only those requested by a `Draw` are augmented."""
         draws = [item for item in items if isinstance(item, Draw)]
         index = [item.clip if isinstance(item, Draw) else item for item in items]
         batch: Batch = {"label": self._labels[index]}
@@ -126,5 +133,5 @@ class ClipDataset(Dataset[Batch]):
 
 
 def _seed(seed: int) -> None:
-    """Seed what augmentation draws from, and not a GPU's generator, which draws the dropout."""
+    """Seed the generator that augmentation uses, but not those of GPUs, which dropout uses."""
     torch.default_generator.manual_seed(seed)

@@ -1,38 +1,42 @@
-"""What a finished fold leaves in its folder, and under which names."""
+"""The files of a finished fold: their names and contents."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from cfnsr.config.sections import Modality
 from cfnsr.files import write_text
 
 WEIGHTS = "model.safetensors"
 HISTORY = "history.csv"
-"""A row an epoch: `phase`, `epoch`, `seconds`, `train/loss`, by the actors that choose the epoch `validation/loss`,
-`validation/accuracy`, `validation/uar` and `validation/smoothed`, and `test/accuracy`, which chooses nothing."""
+"""One row per epoch: `phase`, `epoch`, `seconds`, `train/loss`; on the actors that choose the epoch `validation/loss`,
+`validation/accuracy`, `validation/uar` and `validation/smoothed`; and `test/accuracy`, which is only reported."""
 SCORE = "validation/accuracy"
-"""Of one epoch."""
+"""The score of an epoch."""
 CHOICE = "validation/smoothed"
-"""Mean of `SCORE` over the last `train.smooth_epochs` epochs; the epoch where it is highest is kept."""
+"""Mean of `SCORE` over the last `train.smooth_epochs` epochs; the epoch with the highest value is kept."""
 TEST_SCORE = "test/accuracy"
-"""Of the test actors after each epoch; reported as "best test epoch", and never used to choose anything."""
+"""Accuracy on the test actors after each epoch, reported as "best test epoch"; nothing is chosen by it."""
 PREDICTIONS = "predictions.csv"
-"""A row a test clip, `network` (`fusion`, and the `audio` and `video` encoders with their own heads) and what it was
-given (`inputs`: `both`, `audio` or `video`): the probabilities as the network says them, and the `temperature` that
-calibrates them, fitted on validation actors (empty where there are none)."""
-PHASES = ("audio", "video", "fusion")
+"""One row per test clip, `network` (`fusion`, or the `audio` or `video` encoder with its own head) and `inputs`
+(`both`, `audio` or `video`): the uncalibrated probabilities, and the `temperature` that was fitted on the validation
+actors to calibrate them (empty if there are none)."""
+PHASE_OF: Mapping[Modality, str] = {"audio": "audio", "video": "video", "both": "fusion"}
+"""Name of the phase that trains a network of each modality, in order."""
+PHASES = tuple(PHASE_OF.values())
 """In order; a profile may skip some."""
 ENCODERS = ("audio.safetensors", "video.safetensors")
-"""The encoders as their own phases left them, for another network to begin with."""
+"""The encoders after their own phases, from which another network can start."""
 RESULT = "fold.json"
 
 
 @dataclass(frozen=True)
 class FoldResult:
-    """What a finished fold says of itself, besides its files."""
+    """The summary of a finished fold."""
 
     fold: int
     train: tuple[int, ...]
@@ -40,22 +44,22 @@ class FoldResult:
     validation: tuple[int, ...]
     test: tuple[int, ...]
     epoch: int
-    """The epoch whose weights were kept, counted from 0."""
+    """The kept epoch, counted from 0."""
     selection_accuracy: float
-    """Accuracy, smoothed, on the actors that chose the epoch: those of validation, or of test as published."""
+    """Smoothed accuracy on the actors that chose the epoch: validation actors, or test actors as published."""
     parameters: int
     seconds: float
-    """Of training, all phases, also those before a kill."""
-    unknown_ancestors: bool = False
-    """It began with weights that do not say whom they have seen."""
+    """Training time of all phases, including the time before an interruption."""
+    unknown_provenance: bool = False
+    """Training started from weights that do not record their actors."""
 
     def save(self, folder: Path) -> None:
-        """Write `fold.json`, a fold's last act."""
+        """Write `fold.json`, the last file of a fold."""
         write_text(folder / RESULT, json.dumps(asdict(self), indent=2) + "\n")
 
     @classmethod
     def load(cls, folder: Path) -> FoldResult | None:
-        """Read `fold.json`; None if the fold is not finished."""
+        """Read `fold.json`. Returns None if the fold is not finished."""
         path = folder / RESULT
         if not path.exists():
             return None

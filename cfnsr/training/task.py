@@ -1,4 +1,4 @@
-"""The training task: loss, optimizer and the scores logged each epoch.
+"""The training task: loss, optimizer and the scores logged every epoch.
 
 Shapes: N clips.
 """
@@ -18,18 +18,20 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionM
 
 from cfnsr.config.sections import FusionSettings, PhaseSettings
 from cfnsr.errors import InputError
-from cfnsr.model import CFNSR
+from cfnsr.model.network import CFNSR
 from cfnsr.training.augment import drop_modalities, mixup
 from cfnsr.training.dataset import Batch
 from cfnsr.training.result import SCORE, TEST_SCORE
 
 
 class UnweightedRecall(MulticlassConfusionMatrix):
-    """UAR, as in `cfnsr.evaluation.metrics.Scores`: the mean over the classes that occur (torchmetrics' own macro
-    average also counts a class that was only predicted)."""
+    """UAR as in `cfnsr.evaluation.metrics.Scores`: the mean over the classes that occur.
+
+    The macro average of torchmetrics also counts classes that are only predicted.
+    """
 
     def compute(self) -> Tensor:
-        """Of all batches since the last reset."""
+        """Compute the UAR of all batches since the last reset."""
         matrix = super().compute()  # (K, K)
         clips = matrix.sum(dim=1)
         return (matrix.diagonal() / clips)[clips > 0].mean()
@@ -41,7 +43,7 @@ class EmotionTask(lightning.LightningModule):
     def __init__(self, network: CFNSR, phase: PhaseSettings) -> None:
         super().__init__()
         self.network, self._phase = network, phase
-        classes = network.arguments["classes"]
+        classes = network.config.classes
         self.scores = MetricCollection(
             {SCORE: MulticlassAccuracy(classes, average="micro"), "validation/uar": UnweightedRecall(classes)}
         )
@@ -51,7 +53,7 @@ class EmotionTask(lightning.LightningModule):
         """Cross-entropy of a batch.
 
         Raises:
-            InputError: the loss is not finite; going on would only write useless checkpoints.
+            InputError: the loss is not finite.
         """
         phase, label, present = self._phase, batch["label"], None
         frames, mfcc = batch.get("frames"), batch.get("mfcc")
@@ -79,7 +81,7 @@ class EmotionTask(lightning.LightningModule):
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Loss and scores of the actors that choose the epoch; of the test actors (the second loader) accuracy only."""
+        """Score the actors that choose the epoch; for the test actors (second loader), log the accuracy only."""
         logits, label = self.network(batch.get("frames"), batch.get("mfcc")), batch["label"]
         clips, loss = len(label), F.cross_entropy(logits, label)
         if dataloader_idx == 1:
@@ -91,7 +93,7 @@ class EmotionTask(lightning.LightningModule):
         self.log_dict(self.scores, batch_size=clips, add_dataloader_idx=False)
 
     def configure_optimizers(self) -> Any:
-        """Adam or AdamW; a warm-up, then a constant rate or a cosine to zero over the rest of the phase."""
+        """Adam or AdamW, with a warm-up, then a constant rate or a cosine decay to zero over the rest of the phase."""
         phase = self._phase
         kind = torch.optim.AdamW if phase.optimizer == "adamw" else torch.optim.Adam
         optimizer = kind(self.network.parameters(), lr=phase.lr, weight_decay=phase.weight_decay)

@@ -106,10 +106,10 @@ def record(run: Run, folder: Path, commit: str, fold: Fold) -> Path:
     import torch
     from lightning.pytorch.loggers.logger import DummyLogger
 
-    from cfnsr.model import CFNSR
+    from cfnsr.model.network import CFNSR
     from cfnsr.training.fold import normalization_of
     from cfnsr.training.loaders import FoldData
-    from cfnsr.training.phase import Phase, fit
+    from cfnsr.training.phase import fit
 
     path = folder / f"fold-{fold.index}.npz"
     if path.exists():
@@ -138,11 +138,11 @@ def record(run: Run, folder: Path, commit: str, fold: Fold) -> Path:
     torch.manual_seed(seed)
     network = CFNSR.from_settings(params.model, params.mfcc, "audio")
     normalization = normalization_of(run.features, fold, run.settings)
-    data = FoldData(run.features, fold, phase, "audio", normalization, seed, params.train, params.mfcc)
-    named = Phase("audio", phase, folder / f"fold-{fold.index}", seed, f"{folder.name} fold {fold.index}")
-    for old in named.folder.glob("*"):  # a killed training has lost its logits, so the fold starts again
+    data = FoldData(run.features, fold, run.settings, "audio", phase, normalization)
+    training = folder / f"fold-{fold.index}"
+    for old in training.glob("*"):  # a killed training has lost its logits, so the fold starts again
         old.unlink()
-    fit(network, data, named, params.train, DummyLogger(), [LogitRecorder()])
+    fit(network, data, training, params.train, DummyLogger(), [LogitRecorder()])
     clips = data.selection.clips
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez(

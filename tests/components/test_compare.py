@@ -79,7 +79,7 @@ def test_runs_with_other_folds_are_not_compared(tmp_path):
 
 
 def test_a_run_that_may_know_its_test_is_named(tmp_path):
-    a, b = write_run(tmp_path / "a"), write_run(tmp_path / "b", unknown_ancestors=True)
+    a, b = write_run(tmp_path / "a"), write_run(tmp_path / "b", unknown_provenance=True)
     done = compare(a, b)
     assert done.returncode == 0, done.stderr
     assert f"{b} started from weights that may have been trained on its test actors" in done.stdout

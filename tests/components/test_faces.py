@@ -77,11 +77,11 @@ def test_a_row_a_clip_and_a_file_an_actor(tmp_path, face_clip, capsys):
     assert set(read_faces(folder, "01-05-01-01-01-02").flags) == {"detected"}  # by the landmarks
     with pytest.raises(ClipError, match="no face found"):
         read_faces(folder, "01-03-01-01-01-01")
-    assert "2 of 3 clips usable, 1 left out" in capsys.readouterr().out
+    assert "2 of 3 clips usable, 1 excluded" in capsys.readouterr().out
 
     before = {path: identity(path) for path in folder.iterdir()}
     settings = change(settings, max_bad_share=0.1)
-    with pytest.raises(InputError, match="1 of 3 clips had to be left out"):
+    with pytest.raises(InputError, match="1 of 3 clips had to be excluded"):
         faces(settings)
     assert before == {path: identity(path) for path in folder.iterdir()}  # nothing to redo
     faces(change(settings, size=32, max_bad_share=0.5))

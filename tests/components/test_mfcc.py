@@ -77,7 +77,7 @@ def test_every_clip_with_sound_is_a_row(settings, capsys):
     assert expected.shape == (13, 126)
     sources = pq.read_table(settings.layout.mfcc)["source"].to_pylist()
     assert (sources.count("wav"), sources.count("mp4")) == (48, 1)
-    assert "mfcc: 49 of 49 clips usable, 0 left out" in capsys.readouterr().out
+    assert "mfcc: 49 of 49 clips usable, 0 excluded" in capsys.readouterr().out
     assert files(settings) == {"clips.csv", "mfcc.parquet", "raw"}
 
 
@@ -86,10 +86,10 @@ def test_a_silent_or_broken_clip_is_left_out_with_its_reason(settings, capsys):
     write_media(folder / takes(1)[3], silence(1, 8000), rate=8000)
     manifest(settings)
     cut(folder / takes(1)[4], 0.0)  # after the manifest has seen it
-    with pytest.raises(InputError, match=r"mfcc: 2 of 48 clips had to be left out \(.*more than the 1% that"):
+    with pytest.raises(InputError, match=r"mfcc: 2 of 48 clips had to be excluded \(.*more than the 1% that"):
         mfcc(configure(settings.layout.root, max_bad_share=0.01))
     mfcc(configure(settings.layout.root, max_bad_share=0.1))
-    assert "46 of 48 clips usable, 2 left out" in capsys.readouterr().out
+    assert "46 of 48 clips usable, 2 excluded" in capsys.readouterr().out
     rows = pq.read_table(settings.layout.mfcc).to_pylist()
     reasons = {row["clip_id"]: row["reason"] for row in rows if row["reason"]}
     assert reasons == {

@@ -1,19 +1,25 @@
-"""Sound and clip files made on the fly: any codec, channel layout and rate; delayed, cut off, without a track."""
+"""Media files made on the fly, in any container and codec, and sound to put into them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from fractions import Fraction
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
+from helpers.permissions import no_realtime
 from numpy.typing import NDArray
 
+Image = NDArray[np.uint8]  # (H, W, 3), RGB
 Sound = NDArray[np.float32]  # (channels, n), between -1 and 1
 
 CODECS = {".wav": "pcm_s16le", ".flac": "flac", ".mp4": "aac", ".mp3": "libmp3lame"}
-LANDMARK_HEADER = ", ".join(["frame", "timestamp", *(f"{axis}_{point}" for axis in "xy" for point in range(68))])
+FPS = 25
+_TICKS = 1000  # per second, of frames at given times
+_BLOCK = 1024  # samples per packet, for codecs that prescribe no length
 
 
 def chirp(seconds: float, rate: int = 48000, level: float = 0.5) -> Sound:
@@ -28,60 +34,90 @@ def silence(seconds: float, rate: int = 48000) -> Sound:
     return np.zeros((1, round(seconds * rate)), np.float32)
 
 
-def write_media(
+def encode(
     path: Path,
+    frames: Iterable[Image] | None = None,
     sound: Sound | None = None,
     *,
+    times: Iterable[float] | None = None,
+    video: str = "libx264",
+    pix_fmt: str = "yuv420p",
+    rotation: int = 0,
+    video_options: dict[str, str] | None = None,
+    audio: str = "",
     rate: int = 48000,
     layout: str = "mono",
-    codec: str = "",
     sound_delay: float = 0.0,
-    picture: float = 0.0,
+    options: dict[str, str] | None = None,
 ) -> Path:
-    """Write a media file; the suffix chooses the container.
+    """Write a media file. `video` and `audio` are codecs by their FFmpeg names.
 
     Args:
-        path: where; its folder is made.
-        sound: None for no audio track.
+        path: the suffix chooses the container; the folder is created.
+        frames: of one size; None for no video track.
+        sound: (channels, n) at `rate`; None for no audio track.
+        times: of the frames, in seconds; None for 25 frames/s.
+        video: codec.
+        pix_fmt: pixel format of the video.
+        rotation: degrees by which a player turns the picture counter-clockwise.
+        video_options: of the video encoder.
+        audio: codec; empty for the usual one of the container.
         rate: of the sound, Hz.
-        layout: of the sound's channels, as FFmpeg calls it.
-        codec: of the sound, as FFmpeg calls it; empty for the container's usual one.
-        sound_delay: seconds by which the audio track begins after the picture.
-        picture: seconds of a small grey picture; 0 for no video track.
+        layout: channel layout of the sound.
+        sound_delay: seconds by which the audio track starts after the video.
+        options: of the container.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The index of an mp4 file comes first, so that a file that is cut off can still be opened.
-    options = {"movflags": "faststart"} if path.suffix == ".mp4" else {}
-    with av.open(str(path), "w", options=options) as container:
-        video: Any = container.add_stream("libx264", rate=25, options={"preset": "ultrafast"}) if picture else None
-        audio: Any = container.add_stream(codec or CODECS[path.suffix], rate=rate) if sound is not None else None
-        if video:
-            video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
-        if audio:
-            audio.layout = layout
-        if video:
-            for number in range(round(picture * 25)):
-                grey = np.full((48, 64, 3), (40 + number) % 256, np.uint8)
-                frame = av.VideoFrame.from_ndarray(grey, format="rgb24")
-                frame.pts, frame.time_base = number, Fraction(1, 25)
-                container.mux(video.encode(frame))
-            container.mux(video.encode())
-        if audio and sound is not None:
-            samples = av.AudioFrame.from_ndarray(np.ascontiguousarray(sound), format="fltp", layout=layout)
-            samples.sample_rate, samples.time_base = rate, Fraction(1, rate)
-            samples.pts = round(sound_delay * rate)
-            container.mux(audio.encode(samples))
-            container.mux(audio.encode())
+    with no_realtime(), av.open(str(path), "w", options=options or {}) as container:
+        stream: Any = None
+        voice: Any = None
+        if frames is not None:
+            preset = {"preset": "ultrafast"} if video == "libx264" else {}
+            stream = container.add_stream(video, rate=FPS, options=video_options or preset)
+            stream.pix_fmt = pix_fmt
+        if sound is not None:
+            voice = container.add_stream(audio or CODECS[path.suffix], rate=rate, layout=layout)
+            if audio.startswith("wma"):
+                voice.bit_rate = 64000  # it has no default
+        if frames is not None:
+            _encode_frames(container, stream, frames, times, rotation)
+        if voice:
+            for start in range(0, sound.shape[1], _BLOCK):
+                samples = np.ascontiguousarray(sound[:, start : start + _BLOCK])
+                block = av.AudioFrame.from_ndarray(samples, format="fltp", layout=layout)
+                block.sample_rate, block.time_base = rate, Fraction(1, rate)
+                block.pts = start + round(sound_delay * rate)
+                container.mux(voice.encode(block))
+            container.mux(voice.encode())
     return path
+
+
+def _encode_frames(
+    container: Any, stream: Any, frames: Iterable[Image], times: Iterable[float] | None, rotation: int
+) -> None:
+    unit = FPS if times is None else _TICKS
+    stamps = (number / FPS for number in count()) if times is None else times
+    stream.codec_context.time_base = Fraction(1, unit)
+    for number, (stamp, image) in enumerate(zip(stamps, frames, strict=False)):
+        if number == 0:
+            stream.height, stream.width = image.shape[:2]
+            if rotation:
+                stream.set_display_rotation(rotation)
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+        frame.pts, frame.time_base = round(stamp * unit), Fraction(1, unit)
+        container.mux(stream.encode(frame))
+    container.mux(stream.encode())
+
+
+def write_media(path: Path, sound: Sound | None = None, *, codec: str = "", picture: float = 0.0, **more: Any) -> Path:
+    """A file of sound and of `picture` seconds of small grey pictures; `codec` is of the sound, see `encode`."""
+    greys = (np.full((48, 64, 3), (40 + number) % 256, np.uint8) for number in range(round(picture * FPS)))
+    # The index of an mp4 file comes first, so that a truncated file can still be opened.
+    options = {"movflags": "faststart"} if path.suffix == ".mp4" else {}
+    return encode(path, greys if picture else None, sound, audio=codec, options=options, **more)
 
 
 def cut(path: Path, share: float) -> Path:
     """Keep only the first `share` of a file's bytes."""
     path.write_bytes(path.read_bytes()[: round(path.stat().st_size * share)])
-    return path
-
-
-def write_landmarks(path: Path) -> Path:
-    """A table with the columns of OpenFace and one frame."""
-    path.write_text(f"{LANDMARK_HEADER}\n1, 0.0, {', '.join(['10'] * 136)}\n", encoding="utf-8")
     return path

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,11 +12,10 @@ from cfnsr import CFNSR
 from cfnsr.config.layout import Layout
 from cfnsr.config.load import Settings
 from cfnsr.config.sections import ProfileSettings
-from cfnsr.corpus.folds import Fold
 from cfnsr.model.checkpoint import save_model
+from cfnsr.model.metadata import Provenance
 from cfnsr.model.normalize import Normalization
-from cfnsr.training.fold import model_config
-from cfnsr.training.pretrained import Ancestors
+from cfnsr.training.fold import describe
 
 EVERY_WAY = ("both", "audio", "video")
 
@@ -32,17 +30,17 @@ def write_model(
     path: Path,
     *,
     modality: str = "both",
-    inputs: tuple[str, ...] | None = EVERY_WAY,
+    inputs: tuple[str, ...] = EVERY_WAY,
     temperature: dict[str, float] | None = None,
     **sections: dict,
 ) -> Path:
-    """A network whose answers differ from clip to clip.
+    """Write a network whose answers differ from clip to clip.
 
     Args:
         path: file to write.
         modality: of the network.
-        inputs: what a network of both modalities was trained to answer from; None: its file does not say, as old ones.
-        temperature: by inputs; None: 1.
+        inputs: what a network of both modalities was trained to answer from.
+        temperature: by input; 1 for those that are not named.
         sections: of the profile, see `small_settings`.
     """
     settings = small_settings(**sections)
@@ -52,12 +50,9 @@ def write_model(
         if name.endswith("classifier.weight"):
             torch.nn.init.normal_(weight, std=0.5)
     rows = settings.params.mfcc.channels
-    statistics = Normalization((0.0,) * rows, tuple(np.linspace(100, 10, rows).tolist()))
-    temperatures = temperature or dict.fromkeys(EVERY_WAY if modality == "both" else (modality,), 1.0)
-    config: dict[str, Any] = model_config(settings, Fold(0, (1,), (2,), (3,)), statistics, temperatures, Ancestors())
-    if inputs is None:
-        del config["inputs"], config["temperature"]
-    elif modality == "both":
-        config["inputs"] = list(inputs)
-    save_model(path, network, config)
+    normalization = Normalization((0.0,) * rows, tuple(np.linspace(100, 10, rows).tolist()))
+    ways = inputs if modality == "both" else (modality,)
+    temperatures = {way: (temperature or {}).get(way, 1.0) for way in ways}
+    provenance = Provenance(trained_on=(1,), selected_on=(2,))
+    save_model(path, network, describe(network, settings, normalization, temperatures, provenance))
     return path

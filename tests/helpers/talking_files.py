@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
-from fractions import Fraction
-from itertools import repeat
+from itertools import islice, repeat
 from pathlib import Path
 from typing import Any
 
-import av
-import numpy as np
-from helpers.media_files import Sound, chirp
-from helpers.video_files import Image, background, draw_face
+from helpers.media_files import FPS, Image, Sound, chirp, encode
+from helpers.video_files import background, draw_face
 
-FPS = 25
 CENTRE, SIZE = (160, 120), 120
 """Of the face, in pixels of a 320 x 240 picture."""
-
-_TICKS = 1000  # a second
-_BLOCK = 1024  # samples a packet, where the codec has no length of its own
 
 
 def people(*centres: tuple[int, int], width: int = 320, height: int = 240, size: int = SIZE) -> Image:
@@ -39,62 +32,18 @@ def write_talk(
     video: str | None = "libx264",
     audio: str | None = "aac",
     rate: int = 48000,
-    layout: str = "mono",
-    pix_fmt: str = "yuv420p",
-    rotation: int = 0,
     times: Sequence[float] | None = None,
-    options: dict[str, str] | None = None,
+    **more: Any,
 ) -> Path:
-    """Write a clip; the suffix chooses the container.
+    """A clip of `seconds`, see `encode`: by default a face that stays where it is, and a rising tone.
 
-    Args:
-        path: where.
-        seconds: of picture and sound.
-        frames: one a time; None: one face that stays where it is.
-        sound: (channels, n) at `rate`; None: a tone.
-        video, audio: codecs as FFmpeg calls them; None for no such track.
-        rate: of the sound, Hz.
-        layout: of the sound's channels.
-        pix_fmt: of the video.
-        rotation: degrees by which a player turns the picture counter-clockwise.
-        times: of the frames, in seconds; None: 25 a second.
-        options: of the container.
+    `video` or `audio` of None leaves that track out.
     """
-    stamps = [number / FPS for number in range(round(seconds * FPS))] if times is None else times
-    images = iter(repeat(people(CENTRE)) if frames is None else frames)
-    with av.open(str(path), "w", options=options or {}) as container:
-        pictures: Any = None
-        voice: Any = container.add_stream(audio, rate=rate) if audio else None
-        if voice:
-            voice.layout = layout
-            voice.bit_rate = 64000  # Windows Media has no default
-        if video:
-            first = next(images)
-            pictures = container.add_stream(video, rate=FPS)
-            pictures.height, pictures.width = first.shape[:2]
-            pictures.pix_fmt = pix_fmt
-            if times is not None:
-                pictures.codec_context.time_base = Fraction(1, _TICKS)
-            if video == "libx264":
-                pictures.options = {"preset": "ultrafast"}
-            if rotation:
-                pictures.set_display_rotation(rotation)
-            unit = _TICKS if times is not None else FPS
-            for number, stamp in enumerate(stamps):
-                image = first if number == 0 else next(images)
-                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-                frame.pts, frame.time_base = round(stamp * unit), Fraction(1, unit)
-                container.mux(pictures.encode(frame))
-            container.mux(pictures.encode())
-        if voice:
-            samples = chirp(seconds, rate) if sound is None else sound
-            for begin in range(0, samples.shape[1], _BLOCK):
-                block = np.ascontiguousarray(samples[:, begin : begin + _BLOCK])
-                wave = av.AudioFrame.from_ndarray(block, format="fltp", layout=layout)
-                wave.sample_rate, wave.time_base, wave.pts = rate, Fraction(1, rate), begin
-                container.mux(voice.encode(wave))
-            container.mux(voice.encode())
-    return path
+    images = repeat(people(CENTRE)) if frames is None else frames
+    pictures = islice(images, round(seconds * FPS) if times is None else len(times))
+    voice = chirp(seconds, rate) if sound is None else sound
+    codecs = {"video": video or "", "audio": audio or ""}
+    return encode(path, pictures if video else None, voice if audio else None, times=times, rate=rate, **codecs, **more)
 
 
 def promise(path: Path, seconds: int) -> Path:

@@ -1,22 +1,17 @@
-"""Video files made on the fly: drawn faces, numbered frames, any time stamps, rotation flags and pixel formats."""
+"""Video files made on the fly: drawn faces and numbered frames."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from fractions import Fraction
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-import av
 import cv2
 import numpy as np
-from numpy.typing import NDArray
-
-Image = NDArray[np.uint8]  # (H, W, 3), RGB
+from helpers.media_files import FPS, Image, encode
 
 SKIN = (224, 178, 150)  # RGB of a drawn face
-_TICKS = 1000  # a second
 
 
 def write_video(
@@ -25,36 +20,12 @@ def write_video(
     times: Iterable[float] | None = None,
     *,
     codec: str = "libx264",
-    pix_fmt: str = "yuv420p",
-    rotation: int = 0,
     options: dict[str, str] | None = None,
+    **more: Any,
 ) -> Path:
-    """Encode frames.
-
-    Args:
-        path: where; the suffix chooses the container.
-        frames: of one size.
-        times: seconds; None for 25 frames/s.
-        codec: FFmpeg's name.
-        pix_fmt: FFmpeg's name.
-        rotation: degrees by which a player turns the picture counter-clockwise.
-        options: of the encoder.
-    """
-    with av.open(str(path), "w") as container:
-        stream: Any = container.add_stream(codec, rate=25, options=options or {"preset": "ultrafast"})
-        stream.pix_fmt = pix_fmt
-        stream.codec_context.time_base = Fraction(1, _TICKS)
-        stamps = times if times is not None else (number / 25 for number in count())
-        for time, image in zip(stamps, frames, strict=False):
-            if not stream.width or not stream.codec_context.is_open:
-                stream.height, stream.width = image.shape[:2]
-                if rotation:
-                    stream.set_display_rotation(rotation)
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-            frame.pts, frame.time_base = round(time * _TICKS), Fraction(1, _TICKS)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return path
+    """A file without sound; `options` are of the encoder, see `encode`."""
+    stamps = (number / FPS for number in count()) if times is None else times
+    return encode(path, frames, times=stamps, video=codec, video_options=options, **more)
 
 
 def numbered_frames(amount: int, width: int = 96, height: int = 64) -> Iterator[Image]:

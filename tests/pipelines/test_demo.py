@@ -102,12 +102,10 @@ def test_fusion_tells_apart_what_neither_face_nor_voice_can(figures):
 def test_the_readme_shows_figures_of_such_a_run(figures):
     """Training is not equal to the last bit from one kind of processor to another."""
     readme = (PROJECT / "README.md").read_text()
-    shown = {"accuracy (WAR)": figures}
-    shown |= {f"accuracy, given {given} only": each for given, each in figures["inputs"].items()}
-    shown |= {f"accuracy, {encoder} encoder alone": each for encoder, each in figures["encoders"].items()}
-    assert len(shown) == 5
+    shown = {"face and voice": figures} | {f"given {name} only": each for name, each in figures["inputs"].items()}
+    assert len(shown) == 3
     for name, each in shown.items():
-        row = re.search(rf"│ {re.escape(name)} +│ +([\d.]+) │", readme)
+        row = re.search(rf"\| {name} \| ([\d.]+) \|", readme)
         assert row is not None, name
         assert each["pooled"]["accuracy"] == pytest.approx(float(row[1]), abs=0.1)
 
@@ -131,7 +129,7 @@ def test_dvc_shows_figures_and_plots(project, demo):
     assert "accuracy" in run(project, "dvc metrics show").stdout
     done = run(project, "dvc plots show")
     page = Path(done.stdout.strip().removeprefix("file://"))
-    assert "Accuracy of the selection actors by epoch" in page.read_text()
+    assert "Accuracy on the selection actors by epoch" in page.read_text()
     for name in ("curves.png", "confusion.png"):
         assert any(name in str(path) for path in page.parent.rglob("*.png"))
 
@@ -178,8 +176,11 @@ def test_the_registered_pyfunc_takes_paths_and_contents(project, demo, monkeypat
     text.unlink()
 
 
-def readme_blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", (PROJECT / "README.md").read_text(), flags=re.DOTALL)
+PAGES = ("README.md", *(f"docs/{name}.md" for name in ("use", "export", "train", "evaluate", "serve", "team")))
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (PROJECT / page).read_text(), flags=re.DOTALL)
 
 
 # Commands that this module runs in another form, or that never end by themselves.
@@ -195,16 +196,18 @@ ELSEWHERE = {
     "prefect deployment run train-cfnsr/local --param profile=sample --watch": "test_services.py",
     """prefect deployment run train-cfnsr/local --param 'overrides={"train.fusion.lr": 0.002}' --watch""": "the same",
     "prefect deployment run tune-cfnsr/local --param trials=12 --watch": "test_tune_flow.py, in a process of its own",
+    "python -m components.tune": "test_tune.py, on small features",
     "python -m components.promote --version 1": "test_promote.py",
     'python -m components.promote --version 2 --force --reason "the first one was a trial"': "test_promote.py",
     "python -m components.promote --rollback": "test_promote.py",
 }
-# The REST server and its clients: tests/components/test_pyfunc.py.
+# The REST server and its clients: tests/components/registered/test_pyfunc.py.
 REST = ("MLFLOW_TRACKING_URI=", "CLIP=", "echo '{")
 
 
-def test_every_command_of_the_readme_runs(project, demo):
-    commands = [line for block in readme_blocks("bash") for line in block.splitlines() if line]
+def test_every_command_of_the_documentation_runs(project, demo):
+    lines = [line for page in PAGES for block in blocks(page, "bash") for line in block.splitlines() if line]
+    commands = list(dict.fromkeys(lines))
     assert set(ELSEWHERE) <= set(commands)
     for command in commands:
         if command not in ELSEWHERE and not command.startswith(REST):
@@ -213,7 +216,7 @@ def test_every_command_of_the_readme_runs(project, demo):
 
 
 def test_the_python_of_the_readme_runs(project, demo):
-    (code,) = readme_blocks("python")
+    (code,) = blocks("README.md", "python")
     (project / "readme.py").write_text(code)
     done = run(project, "python readme.py && rm readme.py")
     assert done.returncode == 0, done.stderr

@@ -1,92 +1,57 @@
 """dvc.yaml and the steps agree on what depends on what."""
 
-from importlib import import_module
 from pathlib import Path
 
 import pytest
 import yaml
+from helpers.dvc_stages import STAGES, earlier_stages, outputs
 from helpers.imports import reachable
 from helpers.paths import PROJECT
 
 from cfnsr.config.load import load_settings
 from cfnsr.config.sections import ProfileSettings
 
-DVC = yaml.safe_load((PROJECT / "dvc.yaml").read_text())
 PARAMS = yaml.safe_load((PROJECT / "params.yaml").read_text())
 
 
-@pytest.mark.parametrize("stage", ["faces", "mfcc", "train"])
-def test_what_makes_a_step_redo_its_work_makes_dvc_run_it(stage):
-    assert set(import_module(f"components.{stage}").CODE) <= set(DVC["stages"][stage]["deps"])
-
-
-# Sources that can't change what a stage makes: the settings' values are params of the stage, and all are spelled out.
+# Sources that can't change what a stage makes. The values of the settings are params of the stage.
 PLUMBING = {
     "cfnsr/__init__.py",
-    "cfnsr/config/sections.py",
+    "cfnsr/config",
+    "cfnsr/corpus/ravdess.py",
     "cfnsr/errors.py",
     "cfnsr/files.py",
-    "cfnsr/config/layout.py",
-    "cfnsr/config/search.py",
     "cfnsr/parallel.py",
-    "cfnsr/config/base.py",
-    "cfnsr/corpus/ravdess.py",
     "cfnsr/registry.py",
-    "cfnsr/section.py",
-    "cfnsr/config/corpus.py",
     "components/__init__.py",
-    "components/compare.py",
-    "pipelines/data.py",
-    "components/dvc_lock.py",
-    "components/features.py",
-    "components/output_lock.py",
-    "components/results.py",
+    "components/results.py",  # prints
+    "components/run.py",
     "components/step.py",
-    "pipelines/__init__.py",
-    "pipelines/local/here.py",
-    "pipelines/local/prefect_setup.py",
-    "pipelines/reports.py",
-    "pipelines/request.py",
-}
-# A stage reads what these have written; that is a dependency as data.
-READERS = {
-    "faces": {"cfnsr/corpus/manifest.py"},
-    "mfcc": {"cfnsr/corpus/manifest.py"},
-    "train": {
-        *(
-            "cfnsr/corpus/manifest.py",
-            "cfnsr/features/packed.py",
-            "cfnsr/features/mfcc.py",
-            "cfnsr/features/pitch.py",
-            "cfnsr/features/faces",
-            "cfnsr/media",
-        ),
-        *("components/faces.py", "components/mfcc.py"),
-    },
+    "components/tracking",
 }
 
 
-@pytest.mark.parametrize("stage", DVC["stages"])
+@pytest.mark.parametrize("stage", STAGES)
 def test_a_change_of_code_that_makes_a_stages_output_runs_the_stage(stage):
-    module = DVC["stages"][stage]["cmd"].removeprefix("python -m ")
-    covered = [*DVC["stages"][stage]["deps"], *PLUMBING, *READERS.get(stage, ())]
-    missing = [
+    """Code that the stage uses is a dependency of the stage, or of an earlier one, whose output then changes."""
+    covered = {dep for each in {stage, *earlier_stages(stage)} for dep in STAGES[each]["deps"]} | PLUMBING
+    assert [
         path.as_posix()
-        for path in reachable(module)
+        for path in reachable(STAGES[stage]["cmd"].removeprefix("python -m "))
         if not any(path == Path(dep) or Path(dep) in path.parents for dep in covered)
-    ]
-    assert missing == []
+    ] == []
 
 
-@pytest.mark.parametrize("stage", DVC["stages"])
+@pytest.mark.parametrize("stage", STAGES)
 def test_every_source_a_stage_depends_on_exists(stage):
-    sources = [dep for dep in DVC["stages"][stage]["deps"] if not dep.startswith("data/")]
+    made = set().union(*map(outputs, STAGES))
+    sources = set(STAGES[stage]["deps"]) - made
     assert sources
     assert all((PROJECT / source).exists() for source in sources)
 
 
 def test_every_section_of_the_settings_belongs_to_a_stage():
-    named = {param.removeprefix("${profile}.") for stage in DVC["stages"].values() for param in stage["params"]}
+    named = {param.removeprefix("${profile}.") for stage in STAGES.values() for param in stage.get("params", ())}
     assert named | {"tune", "promote"} == set(ProfileSettings.model_fields) | {"presets"}
 
 

@@ -15,7 +15,6 @@ from cfnsr.features.faces.crop import decode_jpeg
 from cfnsr.features.faces.extract import FaceTask, extract_faces
 from cfnsr.features.mfcc import mfcc_of_file
 from cfnsr.model.checkpoint import load_model
-from cfnsr.model.normalize import Normalization
 from cfnsr.predict import Flag, Options, Predictor
 
 CLIPS = sorted(RAVDESS.glob("Actor_01/*.mp4"))
@@ -39,8 +38,8 @@ def predictor(model):
 
 def as_in_training(model, clip):
     """Probabilities from what the data stages would have cached of the clip."""
-    network, config = load_model(model)
-    scale = Normalization.from_dict(config["normalization"])
+    network, metadata = load_model(model)
+    scale = metadata.normalization
     row = extract_faces(FaceTask(clip.name, 1, "", clip, None, FACES))
     frames = torch.stack([torch.from_numpy(decode_jpeg(content)).permute(2, 0, 1) for content in row["frames"]])
     silent = clip.name.startswith("02")

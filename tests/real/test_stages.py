@@ -49,7 +49,7 @@ def test_features_are_those_of_the_paper(settings):
     assert {mfcc.shape for mfcc in features.mfcc.values()} == {(13, 212)}
     assert len(features.mfcc) == 120
     assert set(features.having("both")["clip_id"]) == VIDEOS
-    assert features.left_out == {}
+    assert features.excluded == {}
     for clip in VIDEOS:
         faces = read_faces(settings.layout.faces, clip)
         assert faces.frames.shape == (30, 224, 224, 3)

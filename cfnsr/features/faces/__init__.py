@@ -1,5 +1,5 @@
-"""Faces: found, followed and cut out of a clip's frames, packed in Parquet files and read back.
+"""Faces: detected, tracked and cut out of the frames of a clip, packed in Parquet files and read back.
 
-Boxes are arrays `(x, y, width, height)`, float32, in pixels of the full-resolution picture as it is shown; a box goes
-from the forehead to the chin, whichever finder made it.
+Boxes are arrays `(x, y, width, height)`, float32, in pixels of the full-resolution picture as it is shown. A box
+reaches from the forehead to the chin, whether a detector or landmarks made it.
 """

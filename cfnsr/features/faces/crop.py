@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 def crop_face(
     image: NDArray[np.uint8], box: NDArray[np.float32], *, size: int, margin: float, square: bool
 ) -> NDArray[np.uint8]:
-    """Cut out a box with a margin and resize it; what lies outside of the picture repeats the picture's border.
+    """Cut out a box with a margin and resize it; outside of the picture its border is repeated.
 
     Args:
         image: (H, W, 3).
         box: x, y, width, height in pixels.
         size: side of the result in pixels.
         margin: share of the box added on each side.
-        square: widen the box to a square before, so that the face keeps its proportions.
+        square: first widen the box to a square, so that the face keeps its proportions.
 
     Returns:
         (size, size, 3)
@@ -35,13 +35,13 @@ def crop_face(
     outside = (max(-top, 0), max(bottom - image.shape[0], 0), max(-left, 0), max(right - image.shape[1], 0))
     if any(outside):
         inside = np.asarray(cv2.copyMakeBorder(inside, *outside, cv2.BORDER_REPLICATE), np.uint8)
-    # Area interpolation averages when it shrinks, but repeats pixels when it enlarges.
+    # Area interpolation averages when shrinking, but repeats pixels when enlarging.
     method = cv2.INTER_AREA if max(rows, columns) >= size else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(inside, (size, size), interpolation=method), np.uint8)
 
 
 def encode_jpeg(image: NDArray[np.uint8], quality: int) -> bytes:
-    """Compress an image (H, W, 3) in OpenCV's channel order, blue first, to a JPEG file's content."""
+    """Compress an image (H, W, 3) in OpenCV's channel order, blue first, to the content of a JPEG file."""
     done, content = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
     assert done
     return content.tobytes()

@@ -18,10 +18,10 @@ from cfnsr.media.video import Picture
 Boxes = NDArray[np.float32]
 """(K, 4): x, y, width, height in pixels."""
 
-_LONGEST = 480  # pixels; detectors see pictures shrunk to this: the smallest face of a 16:9 one still has 27
-_SMALLEST = 0.1  # of the picture's shorter side; smaller faces are not looked for
-_AROUND = 0.5  # of the last box, on each side: how far a face may move between two looks
-_SIZES = (0.6, 1.6)  # of the last box: how much its size may change between two looks
+_LONGEST = 480  # pixels; pictures are shrunk to this; the smallest face of a 16:9 picture still has 27
+_SMALLEST = 0.1  # of the picture's shorter side; smaller faces are ignored
+_AROUND = 0.5  # of the last box, on each side: how far a face may move between two detections
+_SIZES = (0.6, 1.6)  # of the last box: how much its size may change between two detections
 
 
 class Detector(Protocol):
@@ -31,20 +31,20 @@ class Detector(Protocol):
         """Faces, largest first.
 
         Args:
-            picture: where to look.
-            near: a box (4,) seen shortly before; only faces around it, of about its size, are looked for.
+            picture: to search.
+            near: a box (4,) detected shortly before; only faces around it and of about its size are searched for.
         """
 
 
 class HaarDetector:
-    """The frontal face cascade that OpenCV's wheel carries."""
+    """The frontal face cascade that OpenCV ships."""
 
-    _STEP = 1.1  # between the sizes that are tried
+    _STEP = 1.1  # between the sizes searched
     _NEIGHBOURS = 5  # overlapping hits that make a face
 
     def __init__(self) -> None:
         self._cascade = cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_default.xml")
-        self._alone = Lock()  # OpenCV's detectors keep what they work on in themselves
+        self._alone = Lock()  # OpenCV's detectors are not thread-safe
 
     def __call__(self, picture: Picture, near: NDArray[np.float32] | None = None) -> Boxes:
         """See `Detector`."""
@@ -71,7 +71,7 @@ class HaarDetector:
 
 
 class YunetDetector:
-    """YuNet (Wu et al., 2023), which also finds turned and partly covered faces."""
+    """YuNet (Wu et al., 2023), which also finds turned and partly occluded faces."""
 
     _SCORE = 0.7  # lowest confidence of a face
 
@@ -88,8 +88,8 @@ class YunetDetector:
             self._network = cv2.FaceDetectorYN.create(str(model), "", (_LONGEST, _LONGEST), self._SCORE)
         except cv2.error:
             raise InputError(
-                f"{model} is not a YuNet network that OpenCV can read; fetch face_detection_yunet_2023mar.onnx anew, "
-                "or set faces.yunet to null for Haar."
+                f"{model} is not a YuNet network that OpenCV can read; download face_detection_yunet_2023mar.onnx "
+                "again, or set faces.yunet to null for Haar."
             ) from None
 
     def __call__(self, picture: Picture, near: NDArray[np.float32] | None = None) -> Boxes:
@@ -108,7 +108,7 @@ class YunetDetector:
 
 @cache
 def load_detector(yunet: Path | None) -> Detector:
-    """The detector, loaded once a process.
+    """The detector, loaded once per process.
 
     Args:
         yunet: YuNet's ONNX file; None for the Haar cascade.
@@ -120,10 +120,15 @@ def load_detector(yunet: Path | None) -> Detector:
 
 
 def is_near(box: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
-    """Whether two boxes (4,) of successive looks may be the same face: close by, and of about the same size."""
+    """Whether two boxes (4,) of successive detections may be the same face: close by, and of about the same size."""
     sides = np.sqrt([box[2] * box[3], other[2] * other[3]])
-    distance = np.hypot(*(box[:2] + box[2:] / 2 - other[:2] - other[2:] / 2))
-    return bool(distance <= sides[1] * _AROUND * 2 and _SIZES[0] <= sides[0] / sides[1] <= _SIZES[1])
+    close = centre_distance(box, other) <= sides[1] * _AROUND * 2
+    return bool(close and _SIZES[0] <= sides[0] / sides[1] <= _SIZES[1])
+
+
+def centre_distance(box: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    """Pixels between the centres of two boxes (4,)."""
+    return float(np.hypot(*(box[:2] + box[2:] / 2 - other[:2] - other[2:] / 2)))
 
 
 def _largest_first(boxes: NDArray[np.floating]) -> Boxes:

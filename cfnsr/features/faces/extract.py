@@ -1,4 +1,4 @@
-"""From a clip to its row of the packed faces."""
+"""From a clip to its row in the packed faces."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from cfnsr.config.sections import FacesSettings
 from cfnsr.features.faces.crop import crop_face, encode_jpeg
 from cfnsr.features.faces.detect import load_detector
 from cfnsr.features.faces.landmarks import track_from_landmarks
-from cfnsr.features.faces.track import follow_face
+from cfnsr.features.faces.track import track_one_face
 from cfnsr.media.video import sample_pictures
 
 
 @dataclass(frozen=True)
 class FaceTask:
-    """One clip to cut faces from; a `cfnsr.features.packed.ClipTask`."""
+    """A clip to cut faces from; a `cfnsr.features.packed.ClipTask`."""
 
     clip_id: str
     actor: int
@@ -28,7 +28,7 @@ class FaceTask:
 
 
 def extract_faces(task: FaceTask) -> dict[str, Any]:
-    """Cut the face out of frames evenly over the clip.
+    """Cut the face out of frames at even times over the clip.
 
     Returns:
         A row of `cfnsr.features.faces.store.SCHEMA` without `clip_id` and `reason`.
@@ -42,7 +42,7 @@ def extract_faces(task: FaceTask) -> dict[str, Any]:
     times = [picture.time for picture in pictures]
     track = track_from_landmarks(task.landmarks, times) if task.landmarks else None
     if track is None:
-        track = follow_face(pictures, load_detector(settings.yunet), settings.detections)
+        track = track_one_face(pictures, load_detector(settings.yunet), settings.detections)
     crops = (
         crop_face(picture.bgr(), box, size=settings.size, margin=settings.margin, square=settings.square)
         for picture, box in zip(pictures, track.boxes, strict=True)

@@ -1,4 +1,7 @@
-"""Following all faces through a stream of pictures: sparse looks, boxes between them interpolated and smoothed."""
+"""Tracking all faces through a stream of pictures: sparse detections, boxes between them interpolated and smoothed.
+
+`cfnsr.features.faces.track` tracks one face of a clip whose pictures are all at hand.
+"""
 
 from __future__ import annotations
 
@@ -10,131 +13,133 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cfnsr.features.faces.detect import Boxes, Detector, is_near
+from cfnsr.features.faces.detect import Boxes, Detector, centre_distance, is_near
+from cfnsr.features.faces.track import smoothed
 from cfnsr.media.video import Picture
 
 Box = NDArray[np.float32]
 """(4,): x, y, width, height in pixels."""
 
-LOOK = 0.5
-"""Seconds between two looks; in training it is about 0.9. A look at the whole picture costs 10 to 20 ms."""
+DETECTION_INTERVAL = 0.5
+"""Seconds between two detections; in training it is about 0.9. A detection in a whole picture takes 10 to 20 ms."""
 
-_MISSED = 4  # looks without it after which a face is somebody new
+_MAX_MISSED = 4  # missed detections after which a track ends
 
 
-class SeenFaces(NamedTuple):
+class TrackedFaces(NamedTuple):
     """A picture and the faces in it, by the number of their track."""
 
     picture: Picture
     boxes: dict[int, Box]
 
 
+class _Detections(NamedTuple):
+    """The faces that were detected in one picture."""
+
+    time: float
+    boxes: dict[int, Box]  # by track
+
+
 @dataclass
 class _Track:
     box: Box
-    sightings: int = 0
+    detections: int = 0
     missed: int = 0
 
 
 class FaceTracker:
-    """Gives the same number to what seems the same face from look to look."""
+    """Assigns the same track number to what seems to be the same face from detection to detection."""
 
     def __init__(self, detect: Detector) -> None:
         self._detect = detect
-        self._tracks: dict[int, _Track] = {}  # those that may come back
+        self._tracks: dict[int, _Track] = {}  # those that have not ended
         self._next = 1
 
-    def look(self, picture: Picture) -> dict[int, Box]:
-        """Find the faces of a later picture than before: track number to box, largest first."""
+    def update(self, picture: Picture) -> dict[int, Box]:
+        """Detect the faces of a picture later than the last one: box by track number, largest first."""
         boxes = self._detect(picture)
         found = {}
-        for name, box in zip(self._assign(boxes), boxes, strict=True):
-            track = self._tracks.setdefault(name, _Track(box))
-            track.box, track.sightings, track.missed = box, track.sightings + 1, -1
-            found[name] = box
+        for number, box in zip(self._assign(boxes), boxes, strict=True):
+            track = self._tracks.setdefault(number, _Track(box))
+            track.box, track.detections, track.missed = box, track.detections + 1, -1
+            found[number] = box
         for track in self._tracks.values():
             track.missed += 1
-        self._tracks = {name: track for name, track in self._tracks.items() if track.missed < _MISSED}
+        self._tracks = {number: track for number, track in self._tracks.items() if track.missed < _MAX_MISSED}
         return found
 
-    def is_sure(self, name: int) -> bool:
-        """Whether a face was seen more than once; what is seen only once is often no face."""
-        return name in self._tracks and self._tracks[name].sightings > 1
+    def is_confirmed(self, number: int) -> bool:
+        """Whether the face was detected more than once; single detections are often false."""
+        return number in self._tracks and self._tracks[number].detections > 1
 
     def _assign(self, boxes: Boxes) -> list[int]:
-        """The track of each box: the nearest first, the others are new."""
+        """The track number of each box: the nearest pairs first, the remaining boxes start new tracks."""
         pairs = sorted(
-            (_distance(box, track.box), index, name)
+            (centre_distance(box, track.box), index, number)
             for index, box in enumerate(boxes)
-            for name, track in self._tracks.items()
+            for number, track in self._tracks.items()
             if is_near(box, track.box)
         )
-        names: dict[int, int] = {}
-        for _, index, name in pairs:
-            if index not in names and name not in names.values():
-                names[index] = name
+        numbers: dict[int, int] = {}
+        for _, index, number in pairs:
+            if index not in numbers and number not in numbers.values():
+                numbers[index] = number
         for index in range(len(boxes)):
-            if index not in names:
-                names[index] = self._next
+            if index not in numbers:
+                numbers[index] = self._next
                 self._next += 1
-        return [names[index] for index in range(len(boxes))]
+        return [numbers[index] for index in range(len(boxes))]
 
 
-def follow_faces(pictures: Iterable[Picture], detect: Detector) -> Iterator[SeenFaces]:
-    """Yield every picture with the faces in it, in the order of time, about two looks behind what was read.
+def track_faces(pictures: Iterable[Picture], detect: Detector) -> Iterator[TrackedFaces]:
+    """Yield every picture with the faces in it, in the order of time, about two detections behind the input.
 
-    A face is in the pictures between two looks when one of them found it, and some other look found it too.
+    A face is in the pictures between two detections when one of them found it, and another detection found it too.
 
     Args:
         pictures: in the order of time.
         detect: the detector.
     """
     tracker = FaceTracker(detect)
-    waiting: deque[Picture] = deque()  # not yet given
-    looks: deque[tuple[float, dict[int, Box]]] = deque(maxlen=4)
+    waiting: deque[Picture] = deque()  # not yet yielded
+    recent: deque[_Detections] = deque(maxlen=4)
     newest: Picture | None = None
     for newest in pictures:
         waiting.append(newest)
-        if not looks or newest.time - looks[-1][0] >= LOOK:
-            looks.append((newest.time, tracker.look(newest)))
-            if len(looks) > 2:  # the boxes of the last look are smoothed by the one to come
-                yield from _given(waiting, looks, looks[-2][0], tracker)
+        if not recent or newest.time - recent[-1].time >= DETECTION_INTERVAL:
+            recent.append(_Detections(newest.time, tracker.update(newest)))
+            if len(recent) > 2:  # the boxes of the last detection are smoothed with the next one
+                yield from _with_boxes(waiting, recent, recent[-2].time, tracker)
     if newest is not None:
-        if looks[-1][0] < newest.time:
-            looks.append((newest.time, tracker.look(newest)))
-        yield from _given(waiting, looks, np.inf, tracker)
+        if recent[-1].time < newest.time:
+            recent.append(_Detections(newest.time, tracker.update(newest)))
+        yield from _with_boxes(waiting, recent, np.inf, tracker)
 
 
-def _given(
-    waiting: deque[Picture], looks: deque[tuple[float, dict[int, Box]]], until: float, tracker: FaceTracker
-) -> Iterator[SeenFaces]:
-    times = [time for time, _ in looks]
-    smooth = [_smooth(looks, index, tracker) for index in range(len(looks))]
+def _with_boxes(
+    waiting: deque[Picture], recent: deque[_Detections], until: float, tracker: FaceTracker
+) -> Iterator[TrackedFaces]:
+    times = [detections.time for detections in recent]
+    smooth = [_smooth(recent, index, tracker) for index in range(len(recent))]
     while waiting and waiting[0].time < until:
         picture = waiting.popleft()
         after = min(int(np.searchsorted(times, picture.time)), len(times) - 1)
         before = after if times[after] <= picture.time else max(after - 1, 0)
         boxes: dict[int, Box] = {}
-        for name in smooth[before] | smooth[after]:
-            known = [index for index, seen in enumerate(smooth) if name in seen]
-            sides = np.stack([smooth[index][name] for index in known], axis=1)  # (4, K)
-            at = [np.interp(picture.time, [times[index] for index in known], side) for side in sides]
-            boxes[name] = np.array(at, np.float32)
-        yield SeenFaces(picture, boxes)
+        for number in smooth[before] | smooth[after]:
+            known = [index for index, faces in enumerate(smooth) if number in faces]
+            sides = np.stack([smooth[index][number] for index in known], axis=1)  # (4, K)
+            values = [np.interp(picture.time, [times[index] for index in known], side) for side in sides]
+            boxes[number] = np.array(values, np.float32)
+        yield TrackedFaces(picture, boxes)
 
 
-def _smooth(looks: deque[tuple[float, dict[int, Box]]], index: int, tracker: FaceTracker) -> dict[int, Box]:
-    """The sure faces of a look, weighed as `cfnsr.features.faces.track.interpolate` does."""
-    here = looks[index][1]
-    before = looks[index - 1][1] if index else {}
-    after = looks[index + 1][1] if index + 1 < len(looks) else {}
-    boxes = {}
-    for name, box in here.items():
-        if tracker.is_sure(name):
-            between = name in before and name in after
-            boxes[name] = np.asarray((before[name] + 2 * box + after[name]) / 4 if between else box, np.float32)
-    return boxes
-
-
-def _distance(box: Box, other: Box) -> float:
-    return float(np.hypot(*(box[:2] + box[2:] / 2 - other[:2] - other[2:] / 2)))
+def _smooth(recent: deque[_Detections], index: int, tracker: FaceTracker) -> dict[int, Box]:
+    """The confirmed faces of a detection; a box is smoothed where both neighbouring detections found the face."""
+    before = recent[index - 1].boxes if index else {}
+    after = recent[index + 1].boxes if index + 1 < len(recent) else {}
+    return {
+        number: smoothed(before[number], box, after[number]) if number in before and number in after else box
+        for number, box in recent[index].boxes.items()
+        if tracker.is_confirmed(number)
+    }

@@ -1,4 +1,4 @@
-"""Boxes from OpenFace landmark files, as RAVDESS publishes them (`FacialTracking_Actors_01-24.zip`, one CSV a clip)."""
+"""Boxes from OpenFace landmark files: RAVDESS has one CSV per clip in `FacialTracking_Actors_01-24.zip`."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from pathlib import Path
 import numpy as np
 
 from cfnsr.errors import ClipError
-from cfnsr.features.faces.track import FaceTrack, Flag, interpolate
+from cfnsr.features.faces.track import BoxSource, FaceTrack, interpolate
 
 _POINTS = 68  # OpenFace's 2-D landmarks x_0 … x_67, y_0 … y_67, from the brows to the chin
-# The landmarks end at the brows: the forehead above is another third of the face (the classical facial thirds), thus
-# half of brows to chin. Detectors' boxes reach to about the middle of the forehead.
+# The landmarks end at the brows: the forehead above them is another third of the face (the classical facial
+# thirds), thus half of the distance from brows to chin. Boxes of detectors reach to about the middle of the forehead.
 _FOREHEAD = 0.25
 
 
 def track_from_landmarks(path: Path, times: Sequence[float]) -> FaceTrack | None:
-    """The face's box at each of the times.
+    """The box of the face at each of the times.
 
     Frames in which OpenFace found the face count as detected; the others are interpolated between those.
 
     Args:
         path: CSV with the columns timestamp (s), success, x_0 … x_67 and y_0 … y_67 (pixels).
-        times: seconds from the clip's start.
+        times: seconds from the start of the clip.
 
     Returns:
         The track; None when OpenFace found no face in any frame.
@@ -55,7 +55,7 @@ def track_from_landmarks(path: Path, times: Sequence[float]) -> FaceTrack | None
     next_to = np.searchsorted((stamps[1:] + stamps[:-1]) / 2, times)
     between = (np.array(times) >= stamps[success][0]) & (np.array(times) <= stamps[success][-1])
     flags = tuple(
-        Flag.DETECTED if success[row] else Flag.INTERPOLATED if inside else Flag.NOT_FOUND
+        BoxSource.DETECTED if success[row] else BoxSource.INTERPOLATED if inside else BoxSource.NOT_FOUND
         for row, inside in zip(next_to, between, strict=True)
     )
     return FaceTrack(boxes, flags)

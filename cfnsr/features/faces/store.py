@@ -1,8 +1,8 @@
-"""The packed faces: `Actor_NN.parquet`, a row group a clip.
+"""The packed faces: `Actor_NN.parquet`, one row group per clip.
 
-Columns: `clip_id`; `reason` (why the clip was left out, empty when it is usable; the other columns are null then);
+Columns: `clip_id`; `reason` (why the clip was excluded, and the other columns are null; empty for a usable clip);
 `frames` (T JPEG files); `boxes` (T times x, y, width, height in pixels of the source); `flags` (T times `detected`,
-`interpolated` or `not found`, see `cfnsr.features.faces.track.Flag`); `times` (T presentation times, s);
+`interpolated` or `not found`, see `cfnsr.features.faces.track.BoxSource`); `times` (T presentation times, s);
 `width` and `height` of the source, pixels.
 """
 
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from cfnsr.corpus.ravdess import ACTORS, actor_folder
 from cfnsr.errors import ClipError, InputError
 from cfnsr.features.faces.crop import decode_jpeg
-from cfnsr.features.faces.track import Flag
+from cfnsr.features.faces.track import BoxSource
 
 SCHEMA = pa.schema(
     [
@@ -44,7 +44,7 @@ class FaceClip:
     """(T, H, W, 3), RGB."""
     boxes: NDArray[np.float32]
     """(T, 4): x, y, width, height in pixels of the source."""
-    flags: tuple[Flag, ...]
+    flags: tuple[BoxSource, ...]
     """T: where each box comes from."""
     times: NDArray[np.float32]
     """(T,) presentation times, s."""
@@ -55,14 +55,14 @@ class FaceClip:
 
 
 def read_faces(path: Path, clip_id: str) -> FaceClip:
-    """Read one clip; nothing else of the file is read.
+    """Read one clip, and only that part of the file.
 
     Args:
         path: a packed file, or the folder of them.
         clip_id: see `cfnsr.corpus.ravdess.Take.clip_id`.
 
     Raises:
-        ClipError: the clip was left out when the faces were cut; the message is the reason.
+        ClipError: the clip was excluded when the faces were cut; the message is the reason.
         InputError: there is no such file, or no such clip in it.
     """
     if path.is_dir():
@@ -70,7 +70,7 @@ def read_faces(path: Path, clip_id: str) -> FaceClip:
     try:
         stat = path.stat()
     except FileNotFoundError:
-        raise InputError(f"{path} is not here: run `python -m components.faces` first.") from None
+        raise InputError(f"{path} is missing; run `python -m components.faces` first.") from None
     file, row_groups = _open(path, stat.st_mtime_ns, stat.st_ino)
     if clip_id not in row_groups:
         raise InputError(f"{path} has no clip {clip_id!r}; run `python -m components.faces` to bring it up to date.")
@@ -80,7 +80,7 @@ def read_faces(path: Path, clip_id: str) -> FaceClip:
     return FaceClip(
         frames=np.stack([decode_jpeg(content) for content in row["frames"]]),
         boxes=np.array(row["boxes"], np.float32),
-        flags=tuple(Flag(flag) for flag in row["flags"]),
+        flags=tuple(BoxSource(flag) for flag in row["flags"]),
         times=np.array(row["times"], np.float32),
         width=row["width"],
         height=row["height"],
@@ -89,7 +89,7 @@ def read_faces(path: Path, clip_id: str) -> FaceClip:
 
 @lru_cache(maxsize=2 * len(ACTORS))
 def _open(path: Path, changed: int, inode: int) -> tuple[pq.ParquetFile, dict[str, int]]:
-    """The file and the row group of each clip; `changed` and `inode` make a rewritten file a new entry."""
+    """The file and the row group of each clip; `changed` and `inode` make a rewritten file a new cache entry."""
     file = pq.ParquetFile(path)
     clips = file.read(columns=["clip_id"], use_threads=False)["clip_id"].to_pylist()
     return file, {clip: row_group for row_group, clip in enumerate(clips)}

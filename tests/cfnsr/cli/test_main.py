@@ -7,14 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
 from helpers.feature_files import write_params
 from helpers.paths import PROJECT
+from helpers.small_models import write_model
 from helpers.yunet_files import write_white_block_detector
 
-from cfnsr import CFNSR, __version__
-from cfnsr.model.checkpoint import save_model
+from cfnsr import __version__
 
 
 def cfnsr(*arguments: str, cwd: Path = PROJECT) -> subprocess.CompletedProcess[str]:
@@ -123,11 +122,7 @@ def test_predict_without_a_model_says_how_to_get_one(tmp_path, model, sentence):
 
 
 def test_predict_continues_after_an_unusable_clip(tmp_path):
-    torch.manual_seed(0)
-    network = CFNSR(layers=(1, 1, 1, 1), width=8, cardinality=4, audio_width=8, transformer_layers=1)
-    normalization = {"mfcc_mean": [0], "mfcc_std": [1]}
-    config = {"labels": ["a"] * 8, "faces": {}, "detector": "haar", "mfcc": {}, "normalization": normalization}
-    save_model(tmp_path / "model.safetensors", network, config)
+    write_model(tmp_path / "model.safetensors")
     (tmp_path / "text.mp4").write_text("not a film")
     done = cfnsr("predict", "text.mp4", "missing.mp4", "--model", "model.safetensors", "--json", cwd=tmp_path)
     assert done.returncode == 2

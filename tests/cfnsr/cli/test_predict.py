@@ -171,11 +171,9 @@ def test_a_camera_is_answered_from_the_face(predict, home):
     assert {moment["inputs"] for moment in moments} == {"video"}
 
 
-def test_a_camera_is_shown_in_the_terminal(predict, home, monkeypatch):
-    monkeypatch.delenv("DISPLAY", raising=False)
-    code, text, said = predict("--simulate-camera", home / "talk.mp4")
+def test_a_camera_is_shown_in_the_terminal(predict, home):
+    code, text, _ = predict("--simulate-camera", home / "talk.mp4")
     assert code == 0
-    assert "No window is opened" in said
     assert any(emotion in text for emotion in EMOTIONS)
 
 

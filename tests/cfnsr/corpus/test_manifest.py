@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from helpers.media_files import chirp, cut, silence, write_landmarks, write_media
+from helpers.landmark_files import write_landmarks
+from helpers.media_files import chirp, cut, silence, write_media
 
 from cfnsr.corpus.manifest import COLUMNS, build_manifest, dataset_digest, faults, read_manifest, write_manifest
 from cfnsr.corpus.ravdess import EMOTIONS
@@ -47,7 +48,7 @@ def raw(tmp_path_factory):
     clip(one / name(1, emotion=1), seconds=1.2)
     write_media(one / name(2, emotion=1), silence(1.2), picture=1.2)
     sound(one / name(3, emotion=1, suffix=".wav"))
-    write_landmarks(one / name(1, emotion=1, suffix=".csv"))
+    write_landmarks(one / name(1, emotion=1, suffix=".csv"), [(160, 120)], [1])
     sound(one / name(3, emotion=2, suffix=".flac"))
     write_media(one / name(2, emotion=3), silence(1), picture=1)
     mute_clip(one / name(1, emotion=4))
@@ -64,7 +65,7 @@ def raw(tmp_path_factory):
     cut(clip(two / name(1, emotion=8, actor=2)), 0.6)
     write_media(two / name(2, emotion=8, actor=2), picture=1)
     sound(two / name(3, emotion=8, actor=2, suffix=".flac"))
-    write_landmarks(two / name(1, emotion=2, repetition=2, actor=2, suffix=".csv"))
+    write_landmarks(two / name(1, emotion=2, repetition=2, actor=2, suffix=".csv"), [(160, 120)], [1])
     sound(two / name(3, emotion=3, repetition=2, actor=2, suffix=".flac"))
     (two / name(1, emotion=3, repetition=2, actor=2, suffix=".csv")).write_text("a,b\n1,2\n")
     # duplicates: a whole one, and one whose first file is broken

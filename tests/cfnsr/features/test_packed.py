@@ -7,9 +7,9 @@ import pytest
 from cfnsr.errors import ClipError, InputError
 from cfnsr.features.packed import (
     check_bad_share,
+    excluded,
     extract_by_actor,
     features_key,
-    left_out,
     merge_packed,
     read_key,
     write_packed,
@@ -113,7 +113,7 @@ class TestGoingOn:
 
 def test_a_bad_clip_is_a_row_with_its_reason(tmp_path, log):
     parts = extract(tmp_path / "out", [*clips(log, [1]), Clip("1-9", 1, "bad")])
-    assert left_out(parts) == {"1-9": "it is bad"}
+    assert excluded(parts) == {"1-9": "it is bad"}
     assert pq.read_table(parts[0]).to_pylist()[-1] == {"clip_id": "1-9", "reason": "it is bad", "length": None}
 
 
@@ -159,11 +159,11 @@ def test_key_depends_on_settings_clips_and_their_content(log):
 class TestBadShare:
     def test_below_the_limit_is_told(self, capsys, caplog):
         check_bad_share("faces", {"1-2": "no face"}, total=20, limit=0.05)
-        assert capsys.readouterr().out == "faces: 19 of 20 clips usable, 1 left out\n"
-        assert caplog.messages == ["faces: 1-2 left out: no face"]
+        assert capsys.readouterr().out == "faces: 19 of 20 clips usable, 1 excluded\n"
+        assert caplog.messages == ["faces: 1-2 excluded: no face"]
 
     def test_above_the_limit_fails(self):
-        with pytest.raises(InputError, match=r"2 of 20 clips had to be left out \(1-2: no face\), more than the 5%"):
+        with pytest.raises(InputError, match=r"2 of 20 clips had to be excluded \(1-2: no face\), more than the 5%"):
             check_bad_share("faces", {"1-3": "no face", "1-2": "no face"}, total=20, limit=0.05)
 
     def test_no_clips_at_all(self, capsys):

@@ -74,7 +74,7 @@ def test_views_have_the_clip_itself_in_the_middle_of_the_first():
 
 def test_the_parameters_of_the_network_follow():
     from cfnsr.config.sections import ModelSettings
-    from cfnsr.model import CFNSR
+    from cfnsr.model.network import CFNSR
 
     network = CFNSR.from_settings(ModelSettings(modality="audio"), RICH)
     assert network.parameter_count == 34_024 + 3 * 7 * 32

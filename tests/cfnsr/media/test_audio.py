@@ -1,13 +1,15 @@
 import tracemalloc
-import wave
+from fractions import Fraction
+from itertools import pairwise
 
+import av
 import numpy as np
 import pytest
 from helpers.media_files import chirp, cut, write_media
 
 from cfnsr.errors import ClipError
-from cfnsr.media.audio import read_audio
-from cfnsr.media.stream import stream_sound
+from cfnsr.media.audio import read_audio, stream_sound
+from cfnsr.media.container import open_reader
 
 
 def likeness(a, b):
@@ -22,28 +24,6 @@ def lag(late, sound, limit):
     alike = {shift: likeness(late[max(shift, 0) :], sound[max(-shift, 0) :]) for shift in shifts}
     best = max(alike, key=alike.get)
     return best, alike[best]
-
-
-@pytest.mark.parametrize("channels", [3, 8, 16])
-@pytest.mark.parametrize("width", [1, 2])
-def test_no_channel_of_many_microphones_is_left_out(tmp_path, channels, width):
-    """The file does not say what its channels are; one of them at a time has a sound."""
-    tone = chirp(1)[0]
-    path = tmp_path / "field.wav"
-    peaks = []
-    for channel in range(channels):
-        samples = np.zeros((len(tone), channels))
-        samples[:, channel] = tone
-        with wave.open(str(path), "wb") as file:
-            file.setnchannels(channels)
-            file.setsampwidth(width)
-            file.setframerate(48000)
-            whole = samples * 127 + 128 if width == 1 else samples * 32767
-            file.writeframes(whole.round().astype("u1" if width == 1 else "<i2").tobytes())
-        peaks.append(np.abs(read_audio(path, 48000)).max())
-        streamed = np.concatenate([piece.samples for piece in stream_sound(path, 48000)])
-        assert np.abs(streamed).max() == pytest.approx(peaks[-1], rel=1e-6)
-    assert peaks == pytest.approx([0.5 / channels] * channels, rel=0.03)
 
 
 @pytest.mark.parametrize(
@@ -118,11 +98,6 @@ def test_loud_5_1_sound_does_not_overflow(tmp_path):
     assert likeness(mono, chirp(1)[0]) > 0.9999
 
 
-def test_channels_without_a_known_layout_are_mixed(tmp_path):
-    path = write_media(tmp_path / "clip.wav", np.repeat(chirp(1), 3, axis=0), layout="3 channels")
-    assert likeness(read_audio(path, 48000), chirp(1)[0]) > 0.999
-
-
 def test_a_track_that_begins_late_starts_with_zeros(tmp_path):
     path = write_media(tmp_path / "clip.mkv", chirp(1), codec="flac", sound_delay=0.5, picture=1.5)
     sound = read_audio(path, 48000)
@@ -140,15 +115,43 @@ def test_nothing_beyond_the_end(tmp_path):
 
 @pytest.mark.parametrize("name", ["long.flac", "long.mp3", "long.mp4"])
 def test_a_window_of_a_long_file_takes_little_memory(tmp_path, name):
-    path = write_media(tmp_path / name, np.tile(chirp(30, 8000), 20), rate=8000)  # 10 minutes, 19 MB as samples
+    path = write_media(tmp_path / name, np.tile(chirp(30, 8000), 10), rate=8000)  # 5 minutes, 10 MB as samples
     expected = chirp(30, 8000)[0, :16000]
     tracemalloc.start()
-    for start in (0, 300):
+    for start in (0, 150):
         window = read_audio(path, 8000, start=start, duration=2)
         assert likeness(window, expected) > 0.99
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 2_000_000
+
+
+def pieces(path):
+    with open_reader(path) as reader:
+        yield from stream_sound(reader, 16000)
+
+
+def test_the_pieces_of_a_stream_are_small_and_have_no_gaps(tmp_path):
+    sounds = list(pieces(write_media(tmp_path / "clip.mp4", chirp(10), picture=10)))
+    assert max(len(sound.samples) for sound in sounds) < 16000
+    assert all(sound.end == later.first for sound, later in pairwise(sounds))
+
+
+def test_a_gap_in_the_time_stamps_is_silence(tmp_path):
+    path = tmp_path / "gap.mkv"
+    voice = chirp(2)
+    with av.open(str(path), "w") as container:
+        track = container.add_stream("pcm_s16le", rate=48000, layout="mono")
+        for begin in range(0, 96000, 4800):
+            frame = av.AudioFrame.from_ndarray(voice[:, begin : begin + 4800].copy(), format="fltp", layout="mono")
+            frame.sample_rate, frame.time_base = 48000, Fraction(1, 48000)
+            frame.pts = begin + 48000 * (begin >= 48000)  # the second half comes a second later
+            container.mux(track.encode(frame))
+        container.mux(track.encode())
+    sound = read_audio(path, 48000)
+    assert sound.size == pytest.approx(3 * 48000, abs=100)
+    assert np.abs(sound[49000:95000]).max() == 0
+    assert likeness(sound[96000:], voice[0, 48000:]) > 0.999
 
 
 class TestBadFiles:
@@ -181,10 +184,3 @@ class TestBadFiles:
         path = write_media(tmp_path / "clip.mp4", chirp(1), picture=1)
         with pytest.raises(ClipError, match="damaged or not a media file"):
             read_audio(cut(path, 0.1), 16000)
-
-    def test_two_rates_in_one_track(self, tmp_path):
-        first = write_media(tmp_path / "first.mp3", chirp(1, 44100), rate=44100)
-        second = write_media(tmp_path / "second.mp3", chirp(1, 48000), rate=48000)
-        (tmp_path / "clip.mp3").write_bytes(first.read_bytes() + second.read_bytes())
-        with pytest.raises(ClipError, match="changes its sample rate or channels in the middle"):
-            read_audio(tmp_path / "clip.mp3", 16000)

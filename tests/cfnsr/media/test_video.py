@@ -1,4 +1,5 @@
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 
 import av
@@ -8,12 +9,20 @@ from av.stream import Disposition
 from helpers.video_files import frame_number, numbered_frames, write_video
 
 from cfnsr.errors import ClipError
-from cfnsr.media.video import Picture, frame_times, read_frames, sample_pictures
+from cfnsr.media.container import open_reader
+from cfnsr.media.video import (
+    Picture,
+    frame_times,
+    read_frames,
+    sample_kept_pictures,
+    sample_pictures,
+    stream_pictures,
+)
 
 B_FRAMES = {"preset": "ultrafast", "bf": "3", "b_strategy": "0", "x264-params": "bframes=3:b-adapt=0"}
 
 
-def numbers(pictures: list[Picture]) -> list[int]:
+def numbers(pictures: Iterable[Picture]) -> list[int]:
     return [frame_number(picture.bgr()) for picture in pictures]
 
 
@@ -103,9 +112,20 @@ def test_other_containers_and_codecs(tmp_path, name, codec):
     assert np.diff([picture.time for picture in pictures]) == pytest.approx(0.12, abs=0.002)
 
 
-def test_bare_stream_without_time_stamps(tmp_path):
-    clip = write_video(tmp_path / "bare.h264", numbered_frames(30))
-    assert numbers(sample_pictures(clip, 10)) == [1, 4, 7, 10, 13, 16, 19, 22, 25, 28]
+def test_a_stream_keeps_the_pictures_apart(tmp_path):
+    clip = write_video(tmp_path / "a.mp4", numbered_frames(50))  # 25 per second
+    with open_reader(clip) as reader:
+        assert numbers(stream_pictures(reader, 0.2)) == list(range(0, 50, 5))
+    with open_reader(clip) as reader:
+        assert numbers(stream_pictures(reader, 0.04)) == list(range(50))
+
+
+def test_a_clip_whose_packets_are_kept_gives_the_same_pictures(tmp_path):
+    clip = write_video(tmp_path / "a.mp4", numbered_frames(50), options=B_FRAMES)
+    with open_reader(clip) as reader:
+        while reader.read_packet():
+            pass
+        assert numbers(sample_kept_pictures(reader, 8)) == numbers(sample_pictures(clip, 8))
 
 
 @pytest.mark.parametrize("rotation", [0, 90, 180, -90])
@@ -227,8 +247,12 @@ def test_cover_picture_of_a_song_is_no_video(tmp_path):
 
 
 def joined(path: Path, *videos: list[np.ndarray]) -> Path:
-    """A transport stream of several, one behind the other, as a recording that changes its size has them."""
-    parts = [write_video(path.with_name(f"part-{number}.ts"), frames) for number, frames in enumerate(videos)]
+    """A transport stream of several parts, as recordings of calls have them when the picture changes its size."""
+    parts, start = [], 0.0
+    for number, frames in enumerate(videos):
+        times = start + np.arange(len(frames)) / 25
+        parts.append(write_video(path.with_name(f"part-{number}.ts"), frames, times))
+        start += len(frames) / 25
     path.write_bytes(b"".join(part.read_bytes() for part in parts))
     return path
 

@@ -49,8 +49,3 @@ def test_parameters_are_counted(modality):
     pooled, flat = CFNSR(**small, audio_pooling="attention"), CFNSR(**small)
     added = 64 * 32 + 32 + 32 * 4 + 4
     assert pooled.parameter_count == flat.parameter_count + added - (26 - 5) * 64 * 8
-
-
-def test_impossible_pooling_is_refused():
-    with pytest.raises(ValueError, match="audio_pooling is 'mean'; it must be one of flatten, attention"):
-        CFNSR(audio_pooling="mean")

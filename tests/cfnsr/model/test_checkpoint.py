@@ -1,35 +1,48 @@
-"""Weights survive the disk unchanged, and what is not ours is refused with a sentence."""
+"""Weights and metadata survive a round trip, and other files are refused with a clear message."""
 
 import json
 import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from helpers.paths import PROJECT
 from helpers.permissions import permissions_count
 from helpers.small_models import write_model
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from cfnsr import CFNSR
 from cfnsr.errors import InputError
 from cfnsr.model.checkpoint import from_published, load_model, save_model
 from cfnsr.model.metadata import KEY
 
-SMALL = {"layers": (1, 1, 1, 1), "width": 16, "cardinality": 8, "audio_width": 16, "transformer_layers": 1}
-
 
 def test_round_trip_gives_the_same_logits(tmp_path):
-    torch.manual_seed(0)
-    model = CFNSR(**SMALL, fusion="no_residual", mfcc_frames=126).eval()
-    save_model(tmp_path / "model.safetensors", model, {"labels": ["a", "b"]})
-    loaded, config = load_model(tmp_path / "model.safetensors")
+    path = write_model(tmp_path / "model.safetensors", model={"fusion": "no_residual"}, temperature={"audio": 1 / 3})
+    model, metadata = load_model(path)
+    save_model(tmp_path / "again.safetensors", model, metadata)
+    loaded, again = load_model(tmp_path / "again.safetensors")
+    assert again == metadata
+    assert loaded.config == model.config
     frames, mfcc = torch.randn(2, 3, 8, 32, 32), torch.randn(2, 13, 126)
     with torch.no_grad():
         assert torch.equal(model(frames, mfcc), loaded(frames, mfcc))
-    assert loaded.arguments == model.arguments
-    assert config["labels"] == ["a", "b"]
+
+
+def test_metadata_holds_no_paths_and_is_read_without_torch(tmp_path):
+    path = write_model(tmp_path / "model.safetensors", faces={"yunet": "/models/yunet.onnx", "max_bad_share": 0.5})
+    with safe_open(path, framework="np") as file:
+        entries = file.metadata()
+    assert "/models" not in entries[KEY]
+    code = (
+        "import json, sys; from pathlib import Path; from cfnsr.model.metadata import ModelMetadata\n"
+        "metadata = ModelMetadata.from_file_metadata(json.load(sys.stdin), Path('model'))\n"
+        "assert metadata.detector == 'yunet' and 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], input=json.dumps(entries), text=True, cwd=PROJECT, check=True)
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o002, 0o664)])
@@ -75,29 +88,32 @@ def write_foreign(path):
     save_file({"weight": torch.zeros(3)}, path)
 
 
-def write_damaged(path, said):
+def write_damaged(path, content):
     write_model(path)
     with safe_open(path, framework="pt") as file:
         state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        config = json.loads(file.metadata()[KEY])
-    save_file(state, path, metadata={KEY: said if isinstance(said, str) else json.dumps(config | said)})
+        metadata = json.loads(file.metadata()[KEY])
+    save_file(state, path, metadata={KEY: content if isinstance(content, str) else json.dumps(metadata | content)})
 
 
 @pytest.mark.parametrize(
-    ("write", "sentence"),
+    ("write", "message"),
     [
-        (lambda path: write_damaged(path, "{"), "is damaged: what it says of its network is no JSON"),
-        (lambda path: write_damaged(path, "[]"), "is damaged: it does not say what network"),
-        (lambda path: write_damaged(path, {"network": None}), "is damaged: it does not say what network"),
-        (lambda path: write_damaged(path, {"network": {"size": 1}}), "its weights are not of the network"),
-        (lambda path: write_damaged(path, {"network": {"modality": "audio"}}), "its weights are not of the network"),
+        (lambda path: write_damaged(path, "{"), "is not JSON"),
+        (lambda path: write_damaged(path, "[]"), "format None"),
+        (lambda path: write_damaged(path, {"format": 1}), "has format 1, and this version of cfnsr reads format 2"),
+        (lambda path: write_damaged(path, {"network": None}), r"damaged: metadata\.network"),
+        (lambda path: write_damaged(path, {"network": {"size": 1}}), r"damaged: metadata\.network\.size"),
+        (lambda path: write_damaged(path, {"faces": {"frames": -1}}), r"damaged: metadata\.faces\.frames is -1"),
+        (lambda path: write_damaged(path, {"mfcc": {"n_fft": -1}}), r"damaged: metadata\.mfcc\.n_fft is -1"),
+        (lambda path: write_damaged(path, {"network": {"modality": "audio"}}), "weights do not fit"),
         (lambda path: None, "does not exist"),
         (write_pickle, "is not a safetensors file"),
         (write_foreign, "was not written by cfnsr"),
     ],
 )
-def test_unusable_files_get_a_sentence(tmp_path, write, sentence):
+def test_unusable_files_are_refused(tmp_path, write, message):
     path = tmp_path / "model.safetensors"
     write(path)
-    with pytest.raises(InputError, match=sentence):
+    with pytest.raises(InputError, match=message):
         load_model(path)

@@ -87,10 +87,23 @@ def test_too_small_an_input_is_refused_with_a_sentence(size, message):
         CFNSR(**SMALL)(*clips(2, **size))
 
 
-@pytest.mark.parametrize("argument", [{"fusion": "sum"}, {"modality": "text"}, {"cardinality": 5}])
-def test_impossible_arguments_are_refused(argument):
-    with pytest.raises(ValueError, match="must"):
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ({"fusion": "sum"}, "fusion is 'sum'"),
+        ({"modality": "text"}, "modality is 'text'"),
+        ({"cardinality": 5}, "cardinality"),
+        ({"widht": 8}, "did you mean 'width'"),
+    ],
+)
+def test_impossible_arguments_are_refused(argument, message):
+    with pytest.raises(ValueError, match=message):
         CFNSR(**{**SMALL, **argument})
+
+
+def test_arguments_replace_those_of_a_configuration():
+    config = CFNSR(**SMALL).config
+    assert CFNSR(config, modality="audio").config == config.model_copy(update={"modality": "audio"})
 
 
 def test_audio_moves_the_attention_over_the_face():

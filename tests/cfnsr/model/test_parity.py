@@ -4,8 +4,7 @@ import pytest
 import torch
 from helpers.published_weights import inputs, parity_case, weights
 
-from cfnsr import CFNSR
-from cfnsr.model.checkpoint import from_published
+from cfnsr import CFNSR, from_published
 
 CASES = ["small", pytest.param("paper", marks=pytest.mark.slow)]
 RELATIVE = 1e-4

@@ -10,9 +10,8 @@ from helpers.video_files import draw_face
 
 from cfnsr.errors import ClipError
 from cfnsr.media.audio import read_audio
-from cfnsr.media.video import decode
-from cfnsr.predict import Failure, Flag, Options, Predictor
-from cfnsr.predict import predictor as predictor_module
+from cfnsr.media.video import read_frames
+from cfnsr.predict import Failure, Flag, Options, Predictor, windows
 
 SECONDS = 1.6  # one answer of the small network
 
@@ -87,8 +86,8 @@ def test_of_a_track_in_an_unknown_codec_the_other_one_is_used(
     prediction = predictor(clip)
     assert {moment.answer.inputs for moment in prediction.moments} == {left}
     assert flag in prediction.flags
-    with pytest.raises(ClipError, match=r"codec that this FFmpeg can't decode|Decoder not found"):
-        list(decode(clip)) if left == "audio" else read_audio(clip, 16000)
+    with pytest.raises(ClipError, match=r"codec that FFmpeg can't decode|Decoder not found"):
+        list(read_frames(clip)) if left == "audio" else read_audio(clip, 16000)
 
 
 def test_a_silent_film_is_answered_from_the_face(predictor, tmp_path):
@@ -228,14 +227,14 @@ def test_a_name_with_a_colon(predictor, tmp_path):
 
 def test_a_fault_with_one_file_costs_no_other_its_answer(predictor, tmp_path, monkeypatch):
     good, odd = (write_talk(tmp_path / name, SECONDS) for name in ("good.mp4", "odd.mp4"))
-    find = predictor_module.find_extent
+    read = windows.read_extent
 
-    def faulty(path, limit):
-        if path == odd:
+    def faulty(reader, limit):
+        if reader.name == odd.name:
             raise ZeroDivisionError("a fault of ours")
-        return find(path, limit)
+        return read(reader, limit)
 
-    monkeypatch.setattr(predictor_module, "find_extent", faulty)
+    monkeypatch.setattr(windows, "read_extent", faulty)
     outcomes = list(predictor.predict_many([good, odd, good]))
     assert [isinstance(outcome, Failure) for outcome in outcomes] == [False, True, False]
     assert outcomes[1].reason == "odd.mp4 can't be used (ZeroDivisionError: a fault of ours)"

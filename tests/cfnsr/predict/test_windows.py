@@ -17,10 +17,9 @@ from cfnsr.features.faces.crop import crop_face, decode_jpeg, encode_jpeg
 from cfnsr.features.faces.detect import load_detector
 from cfnsr.features.mfcc import LEAD, mfcc
 from cfnsr.media.audio import read_audio
-from cfnsr.media.extent import find_extent
 from cfnsr.predict import Flag, Options, Predictor
 from cfnsr.predict.clip import Ending
-from cfnsr.predict.windows import sliding_samples
+from cfnsr.predict.windows import prepare_clip
 
 LENGTH = 1.1  # s, the small network's window
 
@@ -33,8 +32,7 @@ def predictor(tmp_path_factory):
 
 def samples(predictor, clip, options=None):
     """What the network is given of a long clip."""
-    extent = find_extent(clip, 1.0)
-    *given, ending = sliding_samples(clip, extent, predictor.recipe, options or Options())
+    *given, ending = prepare_clip(clip, predictor.recipe, options or Options())
     assert isinstance(ending, Ending)
     return given
 

@@ -16,8 +16,8 @@ from cfnsr.config.sections import FusionSettings, PhaseSettings
 from cfnsr.corpus.manifest import read_manifest
 from cfnsr.errors import InputError
 from cfnsr.features.cached import Features
-from cfnsr.model import CFNSR
 from cfnsr.model.checkpoint import load_model
+from cfnsr.model.network import CFNSR
 from cfnsr.model.normalize import Normalization
 from cfnsr.training.augment import drop_modalities, mixup
 from cfnsr.training.dataset import ClipDataset, Draw
@@ -39,7 +39,6 @@ def plain(tmp_path_factory) -> Path:
         {"fusion": {**PHASE, "ema": 0.5}},
         {"fusion": {**PHASE, "mixup": 0.4}},
         {"fusion": {**PHASE, "gradient_clip": 0.01}},
-        {"fusion": {**PHASE, "warmup": 0.5}},
         {"fusion": {**PHASE, "schedule": "cosine", "warmup": 0.25}},
         {"fusion": {**PHASE, "label_smoothing": 0.2}},
         {"fusion": {**PHASE, "modality_dropout": 0.5}},
@@ -66,7 +65,7 @@ def test_the_order_of_clips_on_disk_changes_nothing(plain, tmp_path):
 
 def test_the_network_says_how_many_faces_were_found_by_landmarks(plain, tmp_path):
     without = plain / "fold/model.safetensors"
-    assert load_model(without)[1]["landmark_share"] == 0
+    assert load_model(without)[1].landmark_share == 0
     settings = write_params(tmp_path, train={"pretrain": {"audio": PHASE, "video": PHASE}, "fusion": PHASE})
     write_features(settings)
     manifest = pd.read_csv(settings.layout.manifest, dtype=str, keep_default_na=False)
@@ -101,10 +100,8 @@ def test_the_epoch_with_the_best_smoothed_score_is_kept(tmp_path):
     pd.testing.assert_series_equal(history["validation/smoothed"], smoothed, check_names=False)
     assert result.epoch == smoothed.argmax() != history["validation/accuracy"].argmax()
     assert result.selection_accuracy == pytest.approx(smoothed.max())
-    network, config = load_model(tmp_path / "fold" / "model.safetensors")
-    dataset = ClipDataset(
-        Features.load(settings.layout), result.validation, "both", Normalization.from_dict(config["normalization"])
-    )
+    network, metadata = load_model(tmp_path / "fold" / "model.safetensors")
+    dataset = ClipDataset(Features.load(settings.layout), result.validation, "both", metadata.normalization)
     right = predict(network, dataset, 8, "both").argmax(axis=1) == dataset.clips["label"].to_numpy()
     assert right.mean() == pytest.approx(history["validation/accuracy"][result.epoch])
 
@@ -181,11 +178,10 @@ class TestModalityDropout:
         table = predictions(tmp_path)
         fused = table[table["network"] == "fusion"]
         assert fused.groupby("inputs").size().to_dict() == {"audio": 32, "both": 32, "video": 32}
-        _, config = load_model(tmp_path / "fold" / "model.safetensors")
-        assert config["inputs"] == ["both", "audio", "video"]
-        assert set(config["temperature"]) == {"both", "audio", "video"}
+        _, metadata = load_model(tmp_path / "fold" / "model.safetensors")
+        assert metadata.inputs == ("both", "audio", "video")
         assert fused.groupby("inputs")["temperature"].nunique().eq(1).all()
-        assert config["temperature"]["audio"] == pytest.approx(fused[fused["inputs"] == "audio"]["temperature"].iloc[0])
+        assert metadata.temperatures["audio"] == pytest.approx(fused[fused["inputs"] == "audio"]["temperature"].iloc[0])
 
     def test_nobody_loses_both_and_the_shares_are_as_asked(self):
         present = drop_modalities(20_000, 0.3, torch.device("cpu"))
@@ -255,7 +251,7 @@ def test_a_fold_whose_training_lacks_an_emotion_gets_a_sentence(tmp_path):
     manifest = pd.read_csv(settings.layout.manifest, dtype=str, keep_default_na=False)
     trains = manifest["actor"].isin(["5", "6"])
     manifest[~(trains & (manifest["emotion"] == "calm"))].to_csv(settings.layout.manifest, index=False)
-    with pytest.raises(InputError, match="fold 0 has no training clip that shows calm; add actors or clips"):
+    with pytest.raises(InputError, match="fold 0 has no training clip of calm; add actors or clips"):
         train_first_fold(tmp_path, write=False)
 
 

@@ -1,4 +1,4 @@
-"""Phases that begin with weights of another run or of the published code."""
+"""Phases that start from weights of another run or of the published code."""
 
 from pathlib import Path
 
@@ -7,6 +7,7 @@ import pytest
 import torch
 from helpers.feature_files import PROFILE, write_features, write_params
 from helpers.published_weights import parity_case, weights
+from helpers.small_models import write_model
 from helpers.trained_folds import PHASE, predictions, train_first_fold
 from lightning.pytorch.loggers import CSVLogger
 from safetensors.torch import load_file
@@ -15,10 +16,11 @@ from cfnsr.config.sections import MfccSettings
 from cfnsr.corpus.folds import actor_folds
 from cfnsr.errors import InputError
 from cfnsr.features.cached import Features
-from cfnsr.model import CFNSR
 from cfnsr.model.checkpoint import load_model, save_model
+from cfnsr.model.metadata import Provenance
+from cfnsr.model.network import CFNSR
 from cfnsr.training.fold import train_fold
-from cfnsr.training.pretrained import Ancestors, begin_with
+from cfnsr.training.pretrained import load_pretrained
 from cfnsr.training.result import FoldResult
 
 
@@ -30,7 +32,7 @@ def plain(tmp_path_factory) -> Path:
     return root
 
 
-def test_a_phase_begins_with_the_encoders_of_another_run(plain, tmp_path):
+def test_a_phase_starts_from_the_encoders_of_another_run(plain, tmp_path):
     """Skipped encoders, taken from the other run, lead to the very same network."""
     kept = {
         name: {**PHASE, "epochs": 0, "checkpoint": str(plain / "fold" / f"{name}.safetensors")}
@@ -40,10 +42,10 @@ def test_a_phase_begins_with_the_encoders_of_another_run(plain, tmp_path):
     pd.testing.assert_frame_equal(predictions(tmp_path), predictions(plain))
     assert set(pd.read_csv(tmp_path / "fold" / "history.csv")["phase"]) == {"fusion"}
     assert result.seconds > 0
-    assert not result.unknown_ancestors
+    assert not result.unknown_provenance
 
 
-def test_as_published_a_phase_begins_with_encoders_that_the_test_actors_chose(tmp_path):
+def test_as_published_a_phase_may_start_from_encoders_selected_on_test_actors(tmp_path):
     train_first_fold(tmp_path / "a", protocol="published")
     kept = {"epochs": 0, "checkpoint": str(tmp_path / "a" / "fold" / "audio.safetensors")}
     train_first_fold(tmp_path / "b", protocol="published", pretrain={"audio": kept, "video": PHASE})
@@ -90,22 +92,21 @@ def test_published_weights(tmp_path):
     fold = actor_folds(settings.params.dataset.actors, settings.params.train)[0]
     features = Features.load(settings.layout)
     result = train_fold(features, fold, settings, tmp_path / "fold", lambda name: CSVLogger(tmp_path, name))
-    network, config = load_model(tmp_path / "fold" / "model.safetensors")
+    network, metadata = load_model(tmp_path / "fold" / "model.safetensors")
     torch.testing.assert_close(network.audio.conv1.weight, published["conv1.weight"])
-    assert result.unknown_ancestors
-    assert config["actors"]["unknown"]
-    # Whoever begins with these weights inherits that nobody knows whom they have seen, and those who are known.
-    kept = Ancestors()
-    begin_with(network, tmp_path / "fold" / "model.safetensors", fold, kept, settings)
-    assert (kept.unknown, kept.train) == (True, set(fold.train))
+    assert result.unknown_provenance
+    assert metadata.provenance.unknown
+    # Networks that start from these weights inherit their provenance.
+    inherited, _ = load_pretrained(network, tmp_path / "fold" / "model.safetensors", fold, settings)
+    assert (inherited.unknown, inherited.trained_on) == (True, fold.train)
 
 
 @pytest.mark.parametrize(
     ("sections", "key"),
     [
-        ({"mfcc": {**PROFILE["mfcc"], "n_mels": 30}}, "mfcc.n_mels 40, which is 30 here"),
-        ({"train": {"standardize_mfcc": False}}, "train.standardize_mfcc True, which is False here"),
-        ({"model": {"stem_relu": False}}, "model.stem_relu True, which is False here"),
+        ({"mfcc": {**PROFILE["mfcc"], "n_mels": 30}}, "mfcc.n_mels 40, but params.yaml has 30"),
+        ({"train": {"standardize_mfcc": False}}, "train.standardize_mfcc True, but params.yaml has False"),
+        ({"model": {"stem_relu": False}}, "model.stem_relu True, but params.yaml has False"),
     ],
 )
 def test_other_inputs_than_theirs_need_training(plain, tmp_path, sections, key, caplog):
@@ -115,8 +116,9 @@ def test_other_inputs_than_theirs_need_training(plain, tmp_path, sections, key, 
     network = CFNSR.from_settings(settings.params.model, settings.params.mfcc, "both")
     path = plain / "fold" / "model.safetensors"
     with pytest.raises(InputError, match=f"was trained with {key}"):
-        begin_with(network, path, fold, Ancestors(), settings, trains_on=False)
-    assert begin_with(network, path, fold, Ancestors(), settings)
+        load_pretrained(network, path, fold, settings, trained_further=False)
+    _, whole = load_pretrained(network, path, fold, settings)
+    assert whole
     assert f"was trained with {key}; training starts from weights that expect other inputs" in caplog.text
 
 
@@ -145,22 +147,23 @@ def test_weights_that_have_seen_the_test_actors_are_refused(plain, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "sentence"),
+    ("content", "message"),
     [
-        (None, "is missing; set the phase's checkpoint to a file that is there"),
+        (None, "is missing; set the phase's checkpoint"),
         (b"not a file of weights", "is not a file of weights alone"),
         (CFNSR(modality="audio", audio_width=16), r"does not fit the network: audio\.\w+\.\w+ is \("),
-        (CFNSR(modality="video", layers=(1, 1, 1, 1), width=8, cardinality=4), "has no encoder that a network of"),
+        (CFNSR(modality="video", layers=(1, 1, 1, 1), width=8, cardinality=4), "has no encoder for a network of"),
     ],
 )
-def test_weights_that_can_not_be_used_get_a_sentence(tmp_path, content, sentence):
+def test_unusable_weights_are_refused(tmp_path, content, message):
     path = tmp_path / "weights.pth"
     if isinstance(content, bytes):
         path.write_bytes(content)
     elif content is not None:
-        path = tmp_path / "weights.safetensors"
-        save_model(path, content, {})
-    with pytest.raises(InputError, match=sentence):
+        path = write_model(tmp_path / "weights.safetensors")
+        _, metadata = load_model(path)
+        save_model(path, content, metadata.model_copy(update={"network": content.config, "provenance": Provenance()}))
+    with pytest.raises(InputError, match=message):
         train_first_fold(
             tmp_path / "run", pretrain={"audio": {**PHASE, "checkpoint": str(path)}, "video": PHASE}, fusion=PHASE
         )

@@ -31,13 +31,13 @@ from components.tracking.runs import EXPERIMENT
 
 DEADLINE = 180  # s
 SECONDS, MEGABYTES, ROWS = 6, 1, 50
-README = PROJECT / "README.md"
-PORT = "5001"  # in the README
+PAGE = PROJECT / "docs" / "serve.md"
+PORT = "5001"  # on that page
 pytestmark = pytest.mark.slow
 
 
-def readme_lines(start: str) -> list[str]:
-    return [line for line in README.read_text().splitlines() if line.startswith(start)]
+def page_lines(start: str) -> list[str]:
+    return [line for line in PAGE.read_text().splitlines() if line.startswith(start)]
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def test_a_fault_of_ours_with_one_clip_does_not_cost_the_others_their_answers(ho
 
 @pytest.fixture(scope="module")
 def server(home) -> str:
-    """URL of `mlflow models serve` on a free port, as the README starts it."""
+    """URL of `mlflow models serve` on a free port, as docs/serve.md starts it."""
     port = str(free_ports(1)[0])
     environment = {
         **os.environ,
@@ -106,7 +106,7 @@ def server(home) -> str:
         "CFNSR_MAX_ROWS": str(ROWS),
         "CFNSR_URL_SCHEMES": "http",
     }
-    (line,) = readme_lines("MLFLOW_TRACKING_URI=")
+    (line,) = page_lines("MLFLOW_TRACKING_URI=")
     command = line.replace("sqlite:///mlflow.db", f"sqlite:///{home}/mlflow.db").replace(PORT, port)
     url = f"http://127.0.0.1:{port}"
     with running(["bash", "-c", command], cwd=home / "clips", env=environment, start_new_session=True) as program:
@@ -133,8 +133,8 @@ def test_a_path_and_the_same_file_as_base64_have_the_same_answer(server, home):
     assert first["error"] == ""
 
 
-def test_curl_asks_as_the_readme_shows(server, home):
-    commands = readme_lines("echo '{")
+def test_curl_asks_as_the_documentation_shows(server, home):
+    commands = page_lines("echo '{")
     assert len(commands) == 2
     for command in commands:
         here = command.replace(f"http://127.0.0.1:{PORT}", server)

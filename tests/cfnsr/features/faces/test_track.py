@@ -5,9 +5,9 @@ from helpers.video_files import background, draw_face, face_frames
 
 from cfnsr.errors import ClipError
 from cfnsr.features.faces.detect import HaarDetector
-from cfnsr.features.faces.track import Flag, follow_face, interpolate
+from cfnsr.features.faces.track import BoxSource, interpolate, track_one_face
 
-DETECTED, INTERPOLATED, NOT_FOUND = Flag.DETECTED, Flag.INTERPOLATED, Flag.NOT_FOUND
+DETECTED, INTERPOLATED, NOT_FOUND = BoxSource.DETECTED, BoxSource.INTERPOLATED, BoxSource.NOT_FOUND
 
 
 class Counting(HaarDetector):
@@ -27,11 +27,11 @@ def centers(boxes):
     return boxes[:, :2] + boxes[:, 2:] / 2
 
 
-def test_moving_face_is_followed_with_few_looks():
+def test_moving_face_is_followed_with_few_detections():
     path = [(100 + 4 * number, 110 + number) for number in range(21)]
     pictures = [picture(image) for image in face_frames(path)]
     detect = Counting()
-    track = follow_face(pictures, detect, looks=5)
+    track = track_one_face(pictures, detect, detections=5)
     assert (detect.whole, detect.part) == (1, 4)
     assert track.boxes.shape == (21, 4)
     assert track.boxes.dtype == np.float32
@@ -44,7 +44,7 @@ def test_moving_face_is_followed_with_few_looks():
 def test_face_seen_in_the_middle_only():
     wall = picture(background(320, 240))
     (face,) = (picture(image) for image in face_frames([(160, 120)]))
-    track = follow_face([wall] * 4 + [face] + [wall] * 4, HaarDetector(), looks=5)  # looks at 0 2 4 6 8
+    track = track_one_face([wall] * 4 + [face] + [wall] * 4, HaarDetector(), detections=5)  # detections at 0 2 4 6 8
     expected = [NOT_FOUND] * 3 + [INTERPOLATED, DETECTED, INTERPOLATED] + [NOT_FOUND] * 3
     assert list(track.flags) == expected
     assert np.ptp(track.boxes, axis=0).max() == 0
@@ -53,7 +53,9 @@ def test_face_seen_in_the_middle_only():
 def test_more_frames_are_tried_before_giving_up():
     wall = picture(background(320, 240))
     (face,) = (picture(image) for image in face_frames([(160, 120)]))
-    track = follow_face([wall, face, face, wall, wall, wall, wall, wall, wall], HaarDetector(), looks=3)  # 0 4 8
+    track = track_one_face(
+        [wall, face, face, wall, wall, wall, wall, wall, wall], HaarDetector(), detections=3
+    )  # 0 4 8
     assert track.flags[1:3] == (DETECTED, DETECTED)
     assert set(track.flags[3:]) | {track.flags[0]} == {NOT_FOUND}
 
@@ -66,27 +68,27 @@ def test_the_face_seen_most_often_wins_over_a_larger_visitor():
         if number == 0:
             draw_face(image, (480, 180), 200)
         pictures.append(picture(image))
-    track = follow_face(pictures, HaarDetector(), looks=5)
+    track = track_one_face(pictures, HaarDetector(), detections=5)
     assert np.abs(centers(track.boxes) - (150, 180)).max() < 12
-    assert track.flags[0] is NOT_FOUND  # there it was not this face that was looked at
+    assert track.flags[0] is NOT_FOUND  # another face was detected there
 
 
-def test_single_look_is_at_the_middle():
+def test_single_detection_is_at_the_middle():
     wall = picture(background(320, 240))
     (face,) = (picture(image) for image in face_frames([(160, 120)]))
     detect = Counting()
-    follow_face([wall, wall, face, wall, wall], detect, looks=1)
+    track_one_face([wall, wall, face, wall, wall], detect, detections=1)
     assert (detect.whole, detect.part) == (1, 0)
 
 
 def test_no_face_anywhere():
     with pytest.raises(ClipError, match="no face found in any frame"):
-        follow_face([picture(background(320, 240))] * 8, HaarDetector(), looks=3)
+        track_one_face([picture(background(320, 240))] * 8, HaarDetector(), detections=3)
 
 
-def test_more_looks_than_pictures():
+def test_more_detections_than_pictures():
     pictures = [picture(image) for image in face_frames([(160, 120)] * 3)]
-    assert follow_face(pictures, HaarDetector(), looks=30).flags == (DETECTED,) * 3
+    assert track_one_face(pictures, HaarDetector(), detections=30).flags == (DETECTED,) * 3
 
 
 def test_interpolation_smooths_jitter_and_keeps_straight_lines():
