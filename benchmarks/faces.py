@@ -1,9 +1,9 @@
-"""How fast faces are cut, against bare decoding of the same files in the same run, and how much memory that takes.
+"""Measures the speed of face extraction relative to plain decoding of the same files, and its memory use.
 
     python -m benchmarks.faces FOLDER [--repeats 10] [--copies 2] [--processes 2]
 
-Bare decoding decodes every frame and does nothing with it. Both sides run in the same processes, one decoder thread
-each, in alternating rounds, so that whatever else the machine does hits both alike.
+Plain decoding decodes every frame and discards it. Both run in the same processes with one decoder thread each, in
+alternating rounds, so that other load on the machine affects both equally.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 
 import cv2
 
-import components.faces  # noqa: F401  the stage's own imports belong into the memory figure
+import components.faces  # noqa: F401  the stage's imports count towards its memory
 from cfnsr.config.sections import FacesSettings
 from cfnsr.features.faces.extract import FaceTask, extract_faces
 from cfnsr.media.video import read_frames
@@ -38,7 +38,7 @@ def faces(video: Path) -> None:
 
 
 def measured(work: Callable[[Path], None], video: Path) -> tuple[int, int, float]:
-    """Process, its peak memory so far, and CPU seconds that the clip took."""
+    """Return the process id, its peak memory so far, and the CPU seconds for the clip."""
     started = time.process_time()
     work(video)
     return os.getpid(), _peak(), time.process_time() - started
@@ -46,14 +46,14 @@ def measured(work: Callable[[Path], None], video: Path) -> tuple[int, int, float
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="mp4 files, searched with subfolders")
+    parser.add_argument("folder", type=Path, help="folder of mp4 files, searched recursively")
     parser.add_argument("--repeats", type=int, default=10, help="rounds (default: 10)")
-    parser.add_argument("--copies", type=int, default=2, help="times a round takes each clip (default: 2)")
+    parser.add_argument("--copies", type=int, default=2, help="times that a round processes each clip (default: 2)")
     parser.add_argument("--processes", type=int, default=2, help="worker processes (default: 2)")
     arguments = parser.parse_args()
     clips = sorted(arguments.folder.rglob("*.mp4"))
     if not clips:
-        sys.exit(f"error: there is no mp4 file below {arguments.folder}; name a folder that has some")
+        sys.exit(f"error: {arguments.folder} has no mp4 files; name another folder")
 
     peaks: dict[int, int] = {}
     speeds: dict[Callable, list[float]] = {bare: [], faces: []}
@@ -76,17 +76,17 @@ def main() -> None:
             print(f"round {number + 1}: bare {speeds[bare][-1]:.2f}, faces {speeds[faces][-1]:.2f} clips/s", flush=True)
 
     ratios = [cut / decoded for decoded, cut in zip(speeds[bare], speeds[faces], strict=True)]
-    print(f"clips:         {len(clips)}, each {arguments.copies} times a round, {arguments.processes} processes")
+    print(f"clips:         {len(clips)}, each {arguments.copies} times per round, {arguments.processes} processes")
     print(f"bare decoding: {statistics.median(speeds[bare]):.2f} clips/s (median of {arguments.repeats} rounds)")
     print(f"faces:         {statistics.median(speeds[faces]):.2f} clips/s")
     print(f"ratio:         {statistics.median(ratios):.0%} (lowest round {min(ratios):.0%})")
     seconds = {work: statistics.median(cpu[work]) for work in cpu}
-    print(f"CPU time:      bare {seconds[bare]:.3f} s, faces {seconds[faces]:.3f} s a clip (medians)")
-    print(f"peak memory:   {(_peak() + sum(peaks.values())) / 1024:.0f} MB, parent and workers together")
+    print(f"CPU time:      bare {seconds[bare]:.3f} s, faces {seconds[faces]:.3f} s per clip (medians)")
+    print(f"peak memory:   {(_peak() + sum(peaks.values())) / 1024:.0f} MB, parent and workers in total")
 
 
 def _peak() -> int:
-    """Most memory this process ever held, in KiB (Linux's unit for it)."""
+    """Peak memory of this process in KiB, the unit on Linux."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 

@@ -1,16 +1,17 @@
-"""How fast clips are predicted, where the time goes, and how much memory a long file takes.
+"""Measures the speed of prediction by part, and the memory for a long file.
 
     python -m benchmarks.predict CLIP [--model FILE] [--seconds 60] [--rounds 3] [--minutes 60]
     python -m benchmarks.predict --network [--model FILE] [--rounds 3]
 
-CLIP is a few seconds of somebody talking, for example of RAVDESS. It is looped to make files of any length: at its own
-size to measure speed, at 320 pixels to measure memory. Speed is that of the paper's network, with random weights unless
-`--model` names a file; memory is measured with a small one for the same inputs, so that nothing hides what the inputs
-take. "One after the other" is the same code, all windows prepared before the network begins; rounds alternate, so that
-whatever else the machine does hits both alike.
+CLIP is a few seconds of a person talking, for example from RAVDESS. It is looped to make files of any length: at its
+own size to measure speed, at 320 pixels to measure memory. Speed is measured with the paper's network, with random
+weights unless `--model` names a file; memory with a small network for the same inputs, so that the inputs dominate.
+"One after the other" is the same code with all windows prepared before the network starts; rounds alternate, so that
+other load on the machine affects both equally.
 
-`--network` measures the network alone, one clip at a time: PyTorch as it is, with another memory layout, and the files
-of `cfnsr export`; int8 scales come from noise there, which is the same work. Needs the extras `onnx` and `openvino`.
+`--network` measures the network alone, one clip at a time: eager PyTorch, another memory layout, and the files of
+`cfnsr export`, with int8 scales from random input, which does not change the speed. Needs the extras `onnx` and
+`openvino`.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ print(count, re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text(
 
 
 def loop(clip: Path, path: Path, seconds: float, longest: int | None = None) -> Path:
-    """The clip again and again, as H.264 and AAC."""
+    """Write the clip repeated up to a duration, as H.264 and AAC."""
     frames = [frame for _, frame in read_frames(clip)]
     rate = len(frames) / find_extent(clip, 1e9).seconds
     scale = min(1.0, (longest or 10**9) / max(frames[0].width, frames[0].height))
@@ -84,7 +85,7 @@ def loop(clip: Path, path: Path, seconds: float, longest: int | None = None) -> 
             picture = pictures[number % len(pictures)]
             picture.pts, picture.time_base = number, Fraction(1 / rate).limit_denominator(100_000)
             container.mux(video.encode(picture))
-            while heard < (number + 1) / rate * RATE:  # side by side, as cameras write them
+            while heard < (number + 1) / rate * RATE:  # interleaved, as cameras write them
                 block = np.take(sound, range(heard, heard + BLOCK), mode="wrap")[None]
                 wave = av.AudioFrame.from_ndarray(np.ascontiguousarray(block), format="fltp", layout="mono")
                 wave.sample_rate, wave.time_base, wave.pts = RATE, Fraction(1, RATE), heard
@@ -117,7 +118,7 @@ def _save(path: Path, network: CFNSR, faces: FacesSettings, mfcc: MfccSettings) 
 
 
 def prepared(predictor: Predictor, clip: Path) -> Iterator[Sample]:
-    """What the preparing thread does, here and now."""
+    """Do the work of the preparing thread in this thread."""
     for step in prepare_clip(clip, predictor.recipe, Options()):
         if isinstance(step, Sample):
             yield step
@@ -139,8 +140,8 @@ def speed(predictor: Predictor, clip: Path, seconds: float, rounds: int) -> None
         print(f"round {number + 1}: in turn {done - started:.1f} s, overlapped {overlapped:.1f} s", flush=True)
     median = {name: statistics.median(values) for name, values in parts.items()}
     print(f"file:                {seconds:.0f} s, {count} windows, {torch.get_num_threads()} threads for the network")
-    print(f"decode, faces, MFCC: {median['prepare']:.2f} s, {median['prepare'] / count:.3f} s a window")
-    print(f"network:             {median['network']:.2f} s, {median['network'] / count:.3f} s a window")
+    print(f"decode, faces, MFCC: {median['prepare']:.2f} s, {median['prepare'] / count:.3f} s per window")
+    print(f"network:             {median['network']:.2f} s, {median['network'] / count:.3f} s per window")
     print(f"one after the other: {median['one after the other']:.2f} s")
     print(f"overlapped:          {median['overlapped']:.2f} s, {seconds / median['overlapped']:.2f} times real time")
     ratios = [after / at_once for after, at_once in zip(parts["one after the other"], parts["overlapped"], strict=True)]
@@ -181,9 +182,7 @@ def network_speed(model: Path, folder: Path, rounds: int, threads: int) -> None:
             if number:
                 wall[name].append(time.perf_counter() - started)
     eager = wall["PyTorch, eager"]
-    print(
-        f"one clip, {threads} thread{'s' * (threads > 1)}, median of {rounds} rounds; ratio: eager time over this one's"
-    )
+    print(f"one clip, {threads} thread{'s' * (threads > 1)}, median of {rounds} rounds; ratio: eager over this time")
     for name, seconds in wall.items():
         ratios = [one / other for one, other in zip(eager, seconds, strict=True)]
         print(f"{name:24} {statistics.median(seconds):6.3f} s  ratio {statistics.median(ratios):.2f}", end="")
@@ -205,14 +204,14 @@ def write_variants(model: Path, folder: Path) -> None:
 
 
 def sample_network(path: Path) -> Path:
-    """As large as the sample profile's, with random weights."""
+    """Write the sample profile's network with random weights."""
     params = load_settings(Path(__file__).resolve().parents[1] / "params.yaml", "sample").params
     network = CFNSR.from_settings(params.model, params.mfcc, "both")
     return _save(path, network, params.faces, params.mfcc)
 
 
 def cold_start(models: Mapping[str, Path], clip: Path) -> None:
-    """Programs from their start to their end, as somebody at a terminal waits for them."""
+    """Measure whole commands, from start to exit."""
     predict = ["predict", str(clip), "--no-picture", "--model"]
     commands = {"`cfnsr --help`": ["--help"]}
     commands |= {f"`cfnsr predict {clip.name}`, {name}": [*predict, str(model)] for name, model in models.items()}
@@ -228,12 +227,12 @@ def cold_start(models: Mapping[str, Path], clip: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("clip", type=Path, nargs="?", help="a few seconds of somebody talking")
-    parser.add_argument("--network", action="store_true", help="the network alone, by what runs it")
+    parser.add_argument("clip", type=Path, nargs="?", help="a few seconds of a person talking")
+    parser.add_argument("--network", action="store_true", help="measure the network alone, by runtime")
     parser.add_argument("--model", type=Path, help="safetensors file (default: the paper's network, random weights)")
-    parser.add_argument("--seconds", type=float, default=60, help="of the file for speed (default: 60)")
-    parser.add_argument("--rounds", type=int, default=3, help="(default: 3)")
-    parser.add_argument("--minutes", type=float, default=60, help="of the long file for memory (default: 60)")
+    parser.add_argument("--seconds", type=float, default=60, help="duration of the file for speed (default: 60)")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds (default: 3)")
+    parser.add_argument("--minutes", type=float, default=60, help="duration of the long file for memory (default: 60)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

@@ -1,15 +1,15 @@
-"""The published audio recipe as a plain loop that uses nothing of this project: a check on `audio-published`.
+"""The published audio recipe as a plain training loop, independent of this project, to verify `audio-published`.
 
     python -m benchmarks.published_recipe FOLDER [--seeds 1 2 3] [--both-mfcc] [--beside-runs]
 
-Sound by soundfile and librosa, the network and the loop written down once more, 6 folds of 4 consecutive actors, no
-validation set. If these figures and those of docs/results.md agree, neither comes from how this project decodes, cuts,
+It reads sound with soundfile and librosa and has its own network and loop, with 6 folds of 4 consecutive actors and no
+validation set. If its figures agree with docs/results.md, they do not depend on how this project decodes, cuts,
 shuffles, trains or counts.
 
-Seeds differ by more than a fault might do. There are two ways past that. `--both-mfcc` trains each seed on this
-project's MFCC too: with many seeds, chance averages out. `--beside-runs`, after `make results`, takes chance away: the
-loop repeats each run of `audio-published` with the first weights, shuffles and dropout that the run drew, once on the
-run's MFCC and once on its own, and is compared with the run epoch by epoch.
+Seeds differ by more than a bug might. Two options help. `--both-mfcc` also trains each seed on this project's MFCC:
+over many seeds, chance averages out. `--beside-runs`, after `make results`, removes chance: the loop repeats each run
+of `audio-published` with the initial weights, shuffles and dropout of that run, once with the run's MFCC and once with
+its own, and is compared with the run epoch by epoch.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ EPOCHS, BATCH, LAST, FOLDS = 150, 16, 10, 6
 
 
 class Clips(NamedTuple):
-    """All clips; N of them."""
+    """All N clips."""
 
     mfcc: NDArray[np.float32]
     """(N, 13, 212)"""
@@ -49,8 +49,8 @@ class Clips(NamedTuple):
 
 
 Draws = Callable[[int, int], tuple[nn.Sequential, Iterator[torch.Tensor]]]
-"""By a fold and its number of training clips N: a network with its first weights, and for each epoch the order (N,) of
-the clips; asking for it is what seeds the epoch's dropout, if anything does."""
+"""Maps a fold and its number of training clips N to a network with initial weights and to the order (N,) of the clips
+in each epoch; taking the next order may also seed the dropout of that epoch."""
 
 
 def mfcc(path: Path) -> NDArray[np.float32]:
@@ -63,7 +63,7 @@ def mfcc(path: Path) -> NDArray[np.float32]:
 
 
 def network() -> nn.Sequential:
-    """The published audio encoder with its head."""
+    """Return the published audio encoder with its head."""
     return nn.Sequential(
         *(nn.Conv1d(13, 32, 7, padding=2), nn.ReLU(), nn.BatchNorm1d(32)),
         *(nn.Conv1d(32, 32, 7, padding=2), nn.ReLU(), nn.MaxPool1d(8), nn.BatchNorm1d(32), nn.Dropout(0.2)),
@@ -79,7 +79,7 @@ def own_draws(seed: int, fold: int, clips: int) -> tuple[nn.Sequential, Iterator
 
 
 def train(clips: Clips, draws: Draws, fold: int) -> list[float]:
-    """Accuracy of a fold's test actors after each epoch."""
+    """Train a fold and return the accuracy on its test actors after each epoch."""
     torch.set_num_threads(1)
     tested = (clips.actor - 1) // 4 == fold
     x, y = torch.from_numpy(clips.mfcc), torch.from_numpy(clips.label)
@@ -99,15 +99,15 @@ def train(clips: Clips, draws: Draws, fold: int) -> list[float]:
 
 
 def main(folder: Path, seeds: Sequence[int], both_mfcc: bool, runs: Mapping[int, Run]) -> None:
-    """Print the mean over folds of the best test epoch and of the last ten epochs, for each seed and for all.
+    """Print the mean over folds of the best test epoch and of the last ten epochs, for each seed and overall.
 
     Args:
-        folder: of the sound files.
-        seeds: of the loop's own draws.
-        both_mfcc: train each seed on this project's MFCC too.
-        runs: to repeat, by their seed.
+        folder: folder of the sound files.
+        seeds: seeds of the loop.
+        both_mfcc: also train each seed on this project's MFCC.
+        runs: runs to repeat, by seed.
     """
-    # In the order in which the project numbers clips, so that its shuffles mean the same.
+    # In the project's order of clips, so that its shuffles apply.
     files = [path for path in folder.rglob("03-01-*") if path.suffix in {".wav", ".flac"}]
     files.sort(key=lambda path: path.name)
     names = np.array([path.stem.split("-") for path in files], dtype=np.int64)
@@ -130,24 +130,24 @@ def main(folder: Path, seeds: Sequence[int], both_mfcc: bool, runs: Mapping[int,
             figures.append(np.empty((len(seeds), 2)))
             for index, seed in enumerate(seeds):
                 figures[-1][index] = _figures(curves(inputs, partial(own_draws, seed)))
-                print(f"seed {seed}: {_sentence(figures[-1][index])}", flush=True)
+                print(f"seed {seed}: {_in_words(figures[-1][index])}", flush=True)
             _summarise("mean", figures[-1])
         if both_mfcc:
             difference = figures[1] - figures[0]
-            _summarise("this project's less its own", difference)
+            _summarise("this project's minus its own", difference)
             if len(seeds) > 1:
-                print(f"standard error of it: {_sentence(difference.std(axis=0, ddof=1) / np.sqrt(len(seeds)))}")
+                print(f"standard error: {_in_words(difference.std(axis=0, ddof=1) / np.sqrt(len(seeds)))}")
         for seed, run in runs.items():
             again = curves(clips._replace(mfcc=run.mfcc), run.draws)
             same = np.isclose(again, run.curves, rtol=0, atol=1e-6).sum()
-            print(f"run with seed {seed}: {_sentence(_figures(run.curves))}")
+            print(f"run with seed {seed}: {_in_words(_figures(run.curves))}")
             print(f"  the loop, its draws and MFCC: the same accuracy after {same} of {again.size} epochs")
             own = _figures(curves(clips, run.draws))
-            print(f"  the loop, its draws, own MFCC: {_sentence(own)}", flush=True)
+            print(f"  the loop, its draws, own MFCC: {_in_words(own)}", flush=True)
 
 
 class Run(NamedTuple):
-    """A run of `audio-published` that `make results` left."""
+    """A run of `audio-published` from `make results`."""
 
     curves: NDArray[np.float64]
     """(folds, epochs): accuracy of the test actors."""
@@ -164,10 +164,10 @@ def _mfcc_of_project(path: Path) -> NDArray[np.float32]:
 
 
 def _runs() -> dict[int, Run]:
-    """By seed.
+    """Return the runs by seed.
 
     Raises:
-        FileNotFoundError: `make results` has not finished them here.
+        FileNotFoundError: `make results` has not finished them.
     """
     from cfnsr.features.mfcc import read_mfcc
     from components.run import fold_folder
@@ -189,7 +189,7 @@ def _runs() -> dict[int, Run]:
 def draws_of_run(
     settings: Settings, epochs: int, fold: int, clips: int
 ) -> tuple[nn.Sequential, Iterator[torch.Tensor]]:
-    """See `Draws`: those of this project's run with these settings."""
+    """See `Draws`; those of this project's run with these settings."""
     from cfnsr.corpus.folds import Fold
     from cfnsr.model.network import CFNSR
     from cfnsr.training.callbacks import epoch_seed
@@ -213,30 +213,30 @@ def draws_of_run(
 
 
 def _figures(curves: NDArray[np.float64]) -> tuple[float, float]:
-    """Of (folds, epochs): mean over folds of the best epoch, and of the last ten."""
+    """Return the mean over folds of the best epoch and of the last ten, from (folds, epochs)."""
     return curves.max(axis=1).mean(), curves[:, -LAST:].mean()
 
 
-def _sentence(figures: Sequence[float] | NDArray[np.float64]) -> str:
+def _in_words(figures: Sequence[float] | NDArray[np.float64]) -> str:
     return f"best test epoch {figures[0]:.1%}, last ten epochs {figures[1]:.1%}"
 
 
 def _summarise(name: str, figures: NDArray[np.float64]) -> None:
-    """Print what (seeds, 2) say together."""
-    print(f"{name + ':':<7} {_sentence(figures.mean(axis=0))}")
+    """Print mean and standard deviation of (seeds, 2)."""
+    print(f"{name + ':':<7} {_in_words(figures.mean(axis=0))}")
     if len(figures) > 1:
-        print(f"standard deviation of a seed: {_sentence(figures.std(axis=0, ddof=1))}", flush=True)
+        print(f"standard deviation of a seed: {_in_words(figures.std(axis=0, ddof=1))}", flush=True)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="RAVDESS sound files, searched with subfolders")
+    parser.add_argument("folder", type=Path, help="folder of RAVDESS sound files, searched recursively")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--both-mfcc", action="store_true", help="also train each seed on this project's MFCC")
-    parser.add_argument("--beside-runs", action="store_true", help="also repeat the runs that `make results` left")
+    parser.add_argument("--beside-runs", action="store_true", help="also repeat the runs of `make results`")
     arguments = parser.parse_args()
     if not any(arguments.folder.rglob("03-01-*")):
-        parser.error(f"{arguments.folder} holds no RAVDESS speech (03-01-*.wav or .flac); name the folder that does")
+        parser.error(f"{arguments.folder} has no RAVDESS speech (03-01-*.wav or .flac); name another folder")
     try:
         found = _runs() if arguments.beside_runs else {}
     except FileNotFoundError as error:

@@ -1,8 +1,8 @@
-"""Run the data stages on a folder of real RAVDESS files and write down what came out.
+"""Runs the data stages on a folder of real RAVDESS files and reports the results.
 
     python -m benchmarks.real_run FOLDER --write docs/real-run.md
 
-Works in a temporary copy of the project, through `dvc repro`, so nothing of the working tree changes.
+Works in a temporary copy of the project, through `dvc repro`, so the working tree does not change.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ STAGES = ("download", "manifest", "faces", "mfcc")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="RAVDESS files, searched with subfolders")
+    parser.add_argument("folder", type=Path, help="folder of RAVDESS files, searched recursively")
     parser.add_argument("--write", type=Path, help="Markdown file to write (default: only printed)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def copy_project(project: Path, clips: Path) -> Path:
-    """The project's tracked files, with the ravdess profile set to a local folder."""
+    """Copy the project's tracked files, with the ravdess profile set to a local folder."""
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
     for name in filter(None, tracked.decode().split("\0")):
         if (ROOT / name).exists():
@@ -60,7 +60,7 @@ def copy_project(project: Path, clips: Path) -> Path:
 
 
 def repro(project: Path, *stages: str) -> float:
-    """Bring stages up to date; seconds it took, DVC included."""
+    """Bring stages up to date and return the seconds, including DVC."""
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     started = time.monotonic()
     subprocess.run(["dvc", "repro", "--quiet", *stages], cwd=project, env=environment, check=True)
@@ -68,7 +68,7 @@ def repro(project: Path, *stages: str) -> float:
 
 
 def report(project: Path, folder: Path, seconds: dict[str, float], again: float) -> str:
-    """The page, in Markdown."""
+    """Return the report in Markdown."""
     layout = load_settings(project / "params.yaml").layout
     clips = read_manifest(layout.manifest)
     usable = clips[clips["reason"] == ""]

@@ -1,9 +1,9 @@
-"""How fast the paper's network trains, and what bf16, channels_last_3d and torch.compile add, each alone and together.
+"""Measures training speed of the paper's network with bf16, channels_last_3d and torch.compile, alone and combined.
 
     python -m benchmarks.train_step [--frames 30] [--size 224] [--batch 16] [--rounds 5] [--peak-tflops 989]
 
-A step is forward, backward and optimizer on clips that are in memory already. Eager fp32 (no TF32) is the baseline; all
-variants take turns in the same run, so that whatever else the machine does hits them alike.
+A step is forward, backward and optimizer on clips that are already in memory. Eager fp32 (no TF32) is the baseline. All
+variants alternate in the same run, so that other load on the machine affects them equally.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from cfnsr import CFNSR
 
 STEP_OVER_FORWARD = 290 / 113
-"""Arithmetic of a training step over that of its forward pass, counted for the paper's network at 30 x 224 x 224."""
+"""FLOPs of a training step divided by those of its forward pass, for the paper's network at 30 x 224 x 224."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ VARIANTS = (
 
 
 def prepare(variant: Variant, arguments: argparse.Namespace, device: torch.device) -> Callable[[], None]:
-    """A training step of the paper's network, ready to run."""
+    """Return a training step of the paper's network."""
     torch.manual_seed(0)
     network = CFNSR().to(device).train()
     frames = torch.randn(arguments.batch, 3, arguments.frames, arguments.size, arguments.size, device=device)
@@ -73,7 +73,7 @@ def prepare(variant: Variant, arguments: argparse.Namespace, device: torch.devic
 
 
 def forward_gflop(arguments: argparse.Namespace) -> float:
-    """Arithmetic of one clip's forward pass."""
+    """Return the GFLOPs of a forward pass for one clip."""
     network = CFNSR().eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(torch.randn(1, 3, arguments.frames, arguments.size, arguments.size), torch.randn(1, 13, 212))
@@ -81,7 +81,7 @@ def forward_gflop(arguments: argparse.Namespace) -> float:
 
 
 def warm_up(variant: Variant, arguments: argparse.Namespace, device: torch.device) -> tuple[Callable[[], None], float]:
-    """The step after its first run (algorithms chosen, kernels compiled), and the GPU memory that it took, in GB."""
+    """Return the step after a first run, which selects and compiles kernels, and its GPU memory in GB."""
     if device.type == "cpu":
         step = prepare(variant, arguments, device)
         step()
@@ -99,9 +99,9 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=5, help="timed steps of each variant (default: 5)")
-    parser.add_argument("--peak-tflops", type=float, help="of the chip in bf16: shows the share that is used")
+    parser.add_argument("--peak-tflops", type=float, help="bf16 peak of the GPU, to report its use")
     arguments = parser.parse_args()
-    torch.backends.cudnn.allow_tf32 = False  # PyTorch's default for convolutions, which is not fp32
+    torch.backends.cudnn.allow_tf32 = False  # on by default for convolutions, but not fp32
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     name = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     gflop = forward_gflop(arguments) * STEP_OVER_FORWARD
@@ -109,7 +109,7 @@ def main() -> None:
         f"{name}; torch {torch.__version__}; {arguments.batch} clips of {arguments.frames} x {arguments.size} x",
         end=" ",
     )
-    print(f"{arguments.size} a step, {gflop:.0f} GFLOP a clip", flush=True)
+    print(f"{arguments.size} per step, {gflop:.0f} GFLOP per clip", flush=True)
 
     ready = {variant: warm_up(variant, arguments, device) for variant in VARIANTS}
     seconds: dict[Variant, list[float]] = {variant: [] for variant in VARIANTS}

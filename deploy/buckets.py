@@ -1,4 +1,4 @@
-"""Make the project's buckets, as far as they are missing, on the S3 server that AWS_ENDPOINT_URL names."""
+"""Create the project's missing buckets on the S3 server of AWS_ENDPOINT_URL."""
 
 import boto3
 
@@ -10,4 +10,4 @@ if __name__ == "__main__":
     for name in BUCKETS:
         if name not in present:
             client.create_bucket(Bucket=name)
-            print(f"s3://{name} made")
+            print(f"s3://{name} created")

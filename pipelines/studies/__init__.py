@@ -1,1 +1,1 @@
-"""Reports that train many runs: ablation, experiments on real files, the choice of the epoch."""
+"""Studies that train many runs: ablation, experiments on real files, choice of the epoch."""

@@ -78,7 +78,7 @@ def _timeline(moments: Sequence[Moment]) -> Table:
             confidence = f"{sum(stretch.confidences) / len(stretch.confidences):.0%}"
             table.add_row(*cells, emotion, confidence, INPUTS[moment.answer.inputs], ", ".join(moment.flags))
         else:
-            table.add_row(*cells, Text("no prediction", style="dim"), "", "", ", ".join(moment.flags))
+            table.add_row(*cells, Text("none", style="dim"), "", "", ", ".join(moment.flags))
     if len(stretches) > _ROWS:
         table.caption = f"{len(stretches) - _ROWS} more rows; --timeline FILE writes all windows"
     return table

@@ -78,7 +78,7 @@ class TestTable:
         assert "0:00.0" in rows[0]
         assert "0:07.0" in rows[0]
         assert "several faces" in rows[1]
-        assert "no prediction" in rows[2]
+        assert "none" in rows[2]
 
     def test_a_long_timeline_is_truncated(self, capsys):
         many = prediction(*(moment(float(start), EMOTIONS[start % 8]) for start in range(50)))
