@@ -37,13 +37,13 @@ def test_overrides_give_a_folder_of_their_own_that_is_found_again(tmp_path):
         ({"overrides": {"lr": 1}}, "lr can't be changed for one run"),
         (
             {"overrides": {"model.modality": "audio", "train.fusion.lr": 0.01}},
-            "train.fusion.lr changes nothing about a network of model.modality audio",
+            r"train\.fusion\.lr .*model\.modality audio",
         ),
         (
             {"overrides": {"model.modality": "video", "model.audio_width": 64}},
-            "model.audio_width changes nothing about a network of model.modality video",
+            r"model\.audio_width .*model\.modality video",
         ),
-        ({"overrides": {"train.seed": 1}, "seed": 2}, "train.seed is asked for twice, as 1 and as 2"),
+        ({"overrides": {"train.seed": 1}, "seed": 2}, r"train\.seed .*1 .*2"),
         ({"protocol": "none"}, "train.protocol is 'none'"),
         ({"trials": 0}, "tune.trials is 0"),
     ],
