@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,20 +35,6 @@ class Settings:
             InputError: a key is misspelt or a value invalid.
         """
         return _settings(self.params_file, self.content, self.profile, overrides, variant)
-
-    def check_file(self, sections: Iterable[str]) -> None:
-        """Check that some of the profile's sections were not edited since the file was read.
-
-        Raises:
-            InputError: they were; the results would be attributed to the new settings.
-        """
-        before, now = self.changed({}).params, load_settings(self.params_file, self.profile).params
-        for section in sections:
-            if getattr(before, section) != getattr(now, section):
-                raise InputError(
-                    f"{self.profile}.{section} in {self.params_file.name} was changed while this ran; the results are "
-                    "those of the earlier values: run the same command again, or restore the earlier values."
-                )
 
 
 def load_settings(

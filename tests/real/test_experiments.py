@@ -10,7 +10,7 @@ from helpers.real_ravdess import PROJECT, RAVDESS, needs_ravdess
 
 from cfnsr.errors import InputError
 from components.tracking.runs import git
-from pipelines.studies.experiments import commit_of, run_experiments, write_down
+from pipelines.studies.experiments import commit_of, run_experiments, save_row
 
 pytestmark = [needs_ravdess, pytest.mark.slow]
 
@@ -51,7 +51,7 @@ def test_every_experiment_ends_in_the_table(project):
     rows = {}
     for row in run_experiments(project, project / "clips"):
         rows[row["name"]] = row
-        text = write_down(project, row)
+        text = save_row(project, row)
     published, rich = rows["audio-published"], rows["audio-rich"]
     assert published["parameters"] == 34_024
     assert rich["parameters"] == 103_308

@@ -16,7 +16,7 @@ from components.download import download
 from components.faces import faces
 from components.manifest import manifest
 from components.mfcc import mfcc
-from components.train import plan
+from components.run import Run
 
 pytestmark = needs_ravdess
 
@@ -68,4 +68,4 @@ def test_the_crops_are_jpeg_of_quality_95(settings):
 
 def test_training_without_enough_video_says_so(settings):
     with pytest.raises(InputError, match="need 24 actors, but only 1 have usable clips"):
-        plan(settings)
+        Run.open(settings)
