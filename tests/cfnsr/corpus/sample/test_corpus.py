@@ -99,6 +99,6 @@ def test_real_clips_are_not_touched(tmp_path: Path) -> None:
     clip = tmp_path / "Actor_01" / "01-01-01-01-01-01-01.mp4"
     clip.parent.mkdir()
     clip.write_bytes(b"somebody's recording")
-    with pytest.raises(InputError, match="1 clips that are not of the synthetic sample"):
+    with pytest.raises(InputError, match="1 clips that are not part of the synthetic sample"):
         generate(tmp_path, SMALL, [1], workers=1)
     assert clip.read_bytes() == b"somebody's recording"
