@@ -5,6 +5,7 @@ How folds are trained is known to `components.train`; this flow adds retries, pr
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,8 +35,12 @@ def _server_is_away(_: Any, __: Any, state: State[Any]) -> bool:
     return isinstance(state.result(raise_on_failure=False), ServerAwayError)
 
 
-needs_server = task(
-    retries=len(BACK_OFF), retry_delay_seconds=BACK_OFF, retry_condition_fn=_server_is_away, cache_policy=NO_CACHE
+needs_server = partial(
+    task,
+    retries=len(BACK_OFF),
+    retry_delay_seconds=BACK_OFF,
+    retry_condition_fn=_server_is_away,
+    cache_policy=NO_CACHE,
 )
 
 
@@ -45,7 +50,7 @@ def update_data(settings: Settings) -> None:
     data.update_data(settings, get_run_logger())
 
 
-@needs_server
+@needs_server(task_run_name="prepare")
 def prepare_run(run: Run) -> None:
     """Check that the run is possible and describe it to MLflow."""
     with server_needed(run.settings.layout.root):
@@ -58,14 +63,14 @@ def train_fold(run: Run, fold: Fold) -> FoldResult:
     return train.train_fold_apart(run, fold)
 
 
-@needs_server
+@needs_server(task_run_name="evaluate")
 def evaluate_run(run: Run) -> dict[str, Any]:
     """Pool the folds' test predictions. Returns the content of metrics/<profile>.json."""
     with server_needed(run.settings.layout.root):
         return evaluate.evaluate(run)
 
 
-@needs_server
+@needs_server(task_run_name="register")
 def register_run(run: Run) -> int:
     """Register the best fold's network. Returns the version."""
     with server_needed(run.settings.layout.root):
