@@ -5,7 +5,6 @@ How folds are trained is known to `components.train`; this flow adds retries, pr
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,13 +34,12 @@ def _server_is_away(_: Any, __: Any, state: State[Any]) -> bool:
     return isinstance(state.result(raise_on_failure=False), ServerAwayError)
 
 
-needs_server = partial(
-    task,
-    retries=len(BACK_OFF),
-    retry_delay_seconds=BACK_OFF,
-    retry_condition_fn=_server_is_away,
-    cache_policy=NO_CACHE,
-)
+RETRY_POLICY: dict[str, Any] = {
+    "retries": len(BACK_OFF),
+    "retry_delay_seconds": BACK_OFF,
+    "retry_condition_fn": _server_is_away,
+    "cache_policy": NO_CACHE,
+}
 
 
 @task(task_run_name="update data", cache_policy=NO_CACHE)
@@ -50,7 +48,7 @@ def update_data(settings: Settings) -> None:
     data.update_data(settings, get_run_logger())
 
 
-@needs_server(task_run_name="prepare")
+@task(task_run_name="prepare", **RETRY_POLICY)
 def prepare_run(run: Run) -> None:
     """Check that the run is possible and describe it to MLflow."""
     with server_needed(run.settings.layout.root):
@@ -63,14 +61,14 @@ def train_fold(run: Run, fold: Fold) -> FoldResult:
     return train.train_fold_apart(run, fold)
 
 
-@needs_server(task_run_name="evaluate")
+@task(task_run_name="evaluate", **RETRY_POLICY)
 def evaluate_run(run: Run) -> dict[str, Any]:
     """Pool the folds' test predictions. Returns the content of metrics/<profile>.json."""
     with server_needed(run.settings.layout.root):
         return evaluate.evaluate(run)
 
 
-@needs_server(task_run_name="register")
+@task(task_run_name="register", **RETRY_POLICY)
 def register_run(run: Run) -> int:
     """Register the best fold's network. Returns the version."""
     with server_needed(run.settings.layout.root):
