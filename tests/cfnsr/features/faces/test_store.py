@@ -47,7 +47,7 @@ def test_read_by_folder_and_by_file(folder, name):
     assert (clip.width, clip.height) == (320, 240)
 
 
-def test_file_written_anew_is_read_anew(folder):
+def test_a_replaced_file_is_read_again(folder):
     assert read_faces(folder, CLIPS[0]).frames[0, 16, 16, 0] == pytest.approx(60, abs=2)
     write_packed(folder / "Actor_03.parquet", [row(CLIPS[2], 10), row(CLIPS[0], 200)], SCHEMA, "key")
     assert read_faces(folder, CLIPS[0]).frames[0, 16, 16, 0] == pytest.approx(200, abs=2)
@@ -72,6 +72,6 @@ def test_an_excluded_clip_gives_its_reason(folder):
 
 
 @pytest.mark.parametrize("clip_id", ["01-08-01-01-01-03", "01-01-01-01-01-04", "nonsense"])
-def test_what_is_not_there_gets_a_sentence(folder, clip_id):
+def test_an_unknown_clip_is_refused(folder, clip_id):
     with pytest.raises(InputError, match=r"components\.faces|not a clip id"):
         read_faces(folder, clip_id)
