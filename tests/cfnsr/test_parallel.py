@@ -72,7 +72,7 @@ def test_only_the_clip_that_crashes_its_process_gets_a_reason():
 
 
 def test_a_killed_process_is_not_blamed_on_a_clip():
-    with pytest.raises(InputError, match=r"killed, probably .* memory .*: set CFNSR_WORKERS lower than 2 and run"):
+    with pytest.raises(InputError, match="set CFNSR_WORKERS lower than 2"):
         outcomes(partial(die_on_three, signal.SIGKILL), range(12))
 
 

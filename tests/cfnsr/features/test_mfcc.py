@@ -120,7 +120,7 @@ class TestReading:
             assert result[clip].dtype == np.float32
 
     def test_missing(self, tmp_path):
-        with pytest.raises(InputError, match="is missing: run `dvc repro mfcc`"):
+        with pytest.raises(InputError, match=r"mfcc\.parquet is missing"):
             read_mfcc(tmp_path / "mfcc.parquet")
 
     def test_no_parquet(self, tmp_path):

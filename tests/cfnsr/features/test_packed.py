@@ -6,6 +6,7 @@ import pytest
 
 from cfnsr.errors import ClipError, InputError
 from cfnsr.features.packed import (
+    ClipTask,
     check_bad_share,
     excluded,
     extract_by_actor,
@@ -18,10 +19,7 @@ SCHEMA = pa.schema([("clip_id", pa.string()), ("reason", pa.string()), ("length"
 
 
 @dataclass(frozen=True)
-class Clip:
-    clip_id: str
-    actor: int
-    digest: str = "d"
+class Clip(ClipTask):
     log: str = ""
 
 

@@ -69,6 +69,7 @@ def test_the_built_in_table_is_the_fallback(
     assert "Video_Speech_Actor_02.zip come from the built-in table" in caplog.text
 
 
-def test_an_unreachable_site() -> None:
-    with pytest.raises(InputError, match=r"http://127\.0\.0\.1:9/api/records/1188976 can't be reached \(.*refused\)"):
-        Zenodo("http://127.0.0.1:9", HASTY).published(wanted_archives(dataset(actors=(2,))))
+@pytest.mark.parametrize(("url", "reason"), [("http://127.0.0.1:9", "refused"), ("zenodo.org", "No scheme supplied")])
+def test_an_unusable_address(url: str, reason: str) -> None:
+    with pytest.raises(InputError, match=rf"{url}/api/records/1188976 can't be reached \(.*{reason}"):
+        Zenodo(url, HASTY).published(wanted_archives(dataset(actors=(2,))))
