@@ -108,7 +108,7 @@ def file_server() -> Iterator[FileServer]:
             until = min((n for n in (fault.cut_after, fault.stall_after) if n is not None), default=length)
             for at in range(0, until, 1 << 14):
                 piece = body[at : min(at + (1 << 14), until)]
-                request.sent += len(piece)  # first: the client may be done, and a test look, before this goes on
+                request.sent += len(piece)  # before the write, since the test may read it as soon as the client is done
                 self.wfile.write(piece)
             if fault.stall_after is not None:
                 closing.wait(60)

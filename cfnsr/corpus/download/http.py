@@ -180,10 +180,8 @@ def _check_status(response: requests.Response) -> None:
         retry_after = response.headers.get("Retry-After")
         raise _TransientError(answer, Retry().parse_retry_after(retry_after) if retry_after else None)
     hints = {
-        401: "it requires a login",
         403: "access is denied; wait a while, or use another network or an S3 mirror",
         404: "there is no such file; check dataset.zenodo_url",
-        410: "the file was withdrawn",
     }
     raise InputError(f"{response.url}: {answer} ({hints.get(status, 'the request was refused')}).")
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import lzma
 import shutil
 import stat
-import struct
 import zlib
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -96,9 +94,5 @@ def _destination(entry: ZipInfo, actors: Collection[int], suffixes: Collection[s
 def _input_errors(name: str) -> Iterator[None]:
     try:
         yield
-    except InputError:
-        raise
-    except (BadZipFile, EOFError, zlib.error, lzma.LZMAError, struct.error, ValueError) as error:
-        raise InputError(f"{name} is damaged or not a zip ({error}).") from None
-    except RuntimeError as error:  # how zipfile refuses unknown compression, and encryption
-        raise InputError(f"{name} can't be unpacked ({error}).") from None
+    except (BadZipFile, EOFError, zlib.error, RuntimeError) as error:  # RuntimeError: encryption, unknown compression
+        raise InputError(f"{name} is damaged or not a usable zip ({error}).") from None

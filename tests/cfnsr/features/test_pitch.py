@@ -49,7 +49,7 @@ def test_a_faster_voice_is_found_higher():
 
 @pytest.mark.parametrize("settings", [RICH, SMALL], ids=["published rate", "16 kHz"])
 @pytest.mark.parametrize("seconds_before", [0.0, 1.4, 3.0])
-def test_the_window_begins_where_the_speech_does(settings, seconds_before):
+def test_the_window_starts_with_the_speech(settings, seconds_before):
     rate = settings.sample_rate
     quiet = np.random.default_rng(0).normal(0, 1e-4, round(seconds_before * rate)).astype(np.float32)
     matrix = mfcc(np.concatenate([quiet, voice(200, 3.0, rate)]), settings)

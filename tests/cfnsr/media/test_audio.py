@@ -88,7 +88,7 @@ def test_loud_5_1_sound_does_not_overflow(tmp_path):
     assert likeness(mono, chirp(1)[0]) > 0.9999
 
 
-def test_a_track_that_begins_late_starts_with_zeros(tmp_path):
+def test_a_late_track_starts_with_zeros(tmp_path):
     path = write_media(tmp_path / "clip.mkv", chirp(1), codec="flac", sound_delay=0.5, picture=1.5)
     sound = read_audio(path, 48000)
     assert not sound[:23900].any()

@@ -53,7 +53,7 @@ def test_broken_and_odd_media_files_are_copied_for_the_manifest_to_record(tmp_pa
             "Actor_03/01-01-05-02-01-02-03.mp4": b"",
             "Actor_03/holiday.MP4": b"odd",
             "Actor_03/01-01-05-02-02-02-03.mov": b"other container",
-            "other.wav": b"of nobody",
+            "other.wav": b"no actor",
             f"copy/{CLIP}": b"another content",
             "Actor_05/holiday.mp4": b"actor 5 is not configured",
             "README.md": b"text",
@@ -66,7 +66,7 @@ def test_broken_and_odd_media_files_are_copied_for_the_manifest_to_record(tmp_pa
         "Actor_03/01-01-05-02-01-02-03.mp4": b"",
         "Actor_03/holiday.MP4": b"odd",
         "Actor_03/01-01-05-02-02-02-03.mov": b"other container",
-        "unplaced/other.wav": b"of nobody",
+        "unplaced/other.wav": b"no actor",
         f"duplicates/copy/{CLIP}": b"another content",
     }
 
@@ -89,7 +89,7 @@ def test_a_second_run_copies_only_what_changed(tmp_path: Path) -> None:
     assert after[SOUND] != before[SOUND]
 
 
-def test_what_no_longer_belongs_is_removed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_of_earlier_settings_are_removed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = fill(tmp_path / "clips", {CLIP: b"av", "01-01-05-02-01-01-04.mp4": b"four"})
     copied(tmp_path, source, [3, 4])
     fill(tmp_path / "data/test/raw", {"Actor_03/half.mp4.part": b"killed"})

@@ -119,7 +119,7 @@ def test_an_object_that_is_not_the_published_file_is_replaced(
     assert objects(client) == {f"ravdess/v1/{VIDEO_1}": zenodo.files[zenodo.path(VIDEO_1)]}
 
 
-def test_large_files_go_up_in_parts(
+def test_large_files_are_uploaded_in_parts(
     tmp_path: Path, endpoint: str, client: S3Client, zenodo: FileServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(s3, "PART_SIZE", 5 << 20)  # the smallest that S3 allows
@@ -196,7 +196,7 @@ def test_a_mirror_filled_by_hand_is_compared_with_the_table(tmp_path: Path, endp
             {"s3_endpoint": "http://127.0.0.1:9"},
             {},
             r"can't be reached \(.*: check dataset\.s3_endpoint",
-            id="nobody there",
+            id="unreachable",
         ),
         pytest.param(
             {"s3_endpoint": "localhost"}, {}, r"Invalid endpoint.*: correct dataset\.s3_endpoint", id="no URL"

@@ -91,12 +91,12 @@ DEFLATED = make_zip({NAME: b"clip" * 100}, zipfile.ZIP_DEFLATED)
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        pytest.param(b"<html>not found</html>", "is damaged or not a zip", id="a page"),
-        pytest.param(video_zip(1)[:-300], "is damaged or not a zip", id="truncated"),
+        pytest.param(b"<html>not found</html>", "is damaged", id="a page"),
+        pytest.param(video_zip(1)[:-300], "is damaged", id="truncated"),
         pytest.param(damaged(STORED, b"clip" * 100, b"clap" * 100), r"Bad CRC-32 for file '01-01", id="wrong CRC"),
-        pytest.param(DEFLATED[:45] + b"\xff" * 15 + DEFLATED[60:], "is damaged or not a zip", id="broken stream"),
+        pytest.param(DEFLATED[:45] + b"\xff" * 15 + DEFLATED[60:], "is damaged", id="broken stream"),
         pytest.param(make_zip({"notes.txt": b""}), "holds no RAVDESS file", id="other content"),
-        pytest.param(encrypted(STORED), "can't be unpacked .*encrypted", id="encrypted"),
+        pytest.param(encrypted(STORED), "encrypted", id="encrypted"),
     ],
 )
 def test_an_unusable_zip_is_refused(tmp_path: Path, raw: Path, content: bytes, message: str) -> None:
