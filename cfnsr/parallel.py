@@ -146,10 +146,9 @@ class _Processes(SpawnContext):
         """
         # When a process dies, the pool ends the others with SIGTERM; SIGKILL always comes from outside.
         if any(process.exitcode == -signal.SIGKILL for process in self._started):
-            workers = len(self._started)
-            remedy = f"set CFNSR_WORKERS lower than {workers}" if workers > 1 else "free some memory"
             raise InputError(
-                f"a worker process was killed, probably because memory ran out: {remedy} and run the command again."
+                "a worker process was killed, probably because memory ran out: free some memory or set CFNSR_WORKERS "
+                f"lower than {len(self._started)}, and run the command again."
             )
 
 

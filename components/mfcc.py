@@ -11,18 +11,23 @@ from cfnsr.config.load import Settings
 from cfnsr.config.sections import MfccSettings
 from cfnsr.corpus.manifest import read_manifest
 from cfnsr.features.mfcc import SCHEMA, features_of_file
-from cfnsr.features.packed import check_bad_share, excluded, extract_by_actor, features_key, merge_packed, read_key
+from cfnsr.features.packed import (
+    ClipTask,
+    check_bad_share,
+    excluded,
+    extract_by_actor,
+    features_key,
+    merge_packed,
+    read_key,
+)
 from cfnsr.parallel import default_workers
 from components.step import code_of, output_lock, run_step
 
 
 @dataclass(frozen=True)
-class MfccTask:
+class MfccTask(ClipTask):
     """One clip, and what its MFCC depends on."""
 
-    clip_id: str
-    actor: int
-    digest: str
     path: Path
     settings: MfccSettings
 

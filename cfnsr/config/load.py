@@ -76,18 +76,14 @@ def load_settings(
 def _settings(
     params_file: Path, content: Mapping[str, Any], name: str, overrides: Mapping[str, Any], variant: str
 ) -> Settings:
+    section = content[name]
+    for key, value in overrides.items():
+        section = _with_value(section, key.split("."), value)
     try:
-        chosen = _with_preset(_overridden(content[name], overrides), content.get("presets") or {})
-        params = ProfileSettings.model_validate(chosen)
+        params = ProfileSettings.model_validate(_with_preset(section, content.get("presets") or {}))
     except ValidationError as error:
         raise InputError(f"{params_file}: {first_problem(error, name, ProfileSettings)}") from None
     return Settings(name, params, Layout(params_file.resolve().parent, name, variant), params_file.resolve(), content)
-
-
-def _overridden(section: Any, overrides: Mapping[str, Any]) -> Any:
-    for key, value in overrides.items():
-        section = _with_value(section, key.split("."), value)
-    return section
 
 
 def _with_value(content: Any, path: Sequence[str], value: Any) -> Any:

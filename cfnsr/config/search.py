@@ -2,39 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
 from cfnsr.config.base import Section
 
 
-class FloatRange(Section):
-    """Range of a real number in the search space."""
-
-    kind: Literal["float"]
+class _NumberRange(Section):
     low: float
     high: float
     log: bool = False  # sample uniformly in the logarithm
 
     @model_validator(mode="after")
-    def _ordered(self) -> FloatRange:
-        _check_order(self.low, self.high, self.log)
+    def _ordered(self) -> Self:
+        if not self.low < self.high:
+            raise ValueError(f"low ({self.low}) must be less than high ({self.high})")
+        if self.log and self.low <= 0:
+            raise ValueError(f"low ({self.low}) must be above 0 if log is true")
         return self
 
 
-class IntRange(Section):
+class FloatRange(_NumberRange):
+    """Range of a real number in the search space."""
+
+    kind: Literal["float"]
+
+
+class IntRange(_NumberRange):
     """Range of an integer in the search space."""
 
     kind: Literal["int"]
     low: int
     high: int
-    log: bool = False
-
-    @model_validator(mode="after")
-    def _ordered(self) -> IntRange:
-        _check_order(self.low, self.high, self.log)
-        return self
 
 
 class Choice(Section):
@@ -61,13 +61,5 @@ class PromoteSettings(Section):
     """Flow `promote-cfnsr`: conditions for replacing the champion."""
 
     margin: float = Field(0.0, ge=0, lt=1)  # by which the accuracy must be higher
-    confidence: float = Field(
-        0.95, gt=0.5, lt=1
-    )  # required confidence that it is higher, see `cfnsr.evaluation.metrics.compare`
-
-
-def _check_order(low: float, high: float, log: bool) -> None:
-    if not low < high:
-        raise ValueError(f"low ({low}) must be less than high ({high})")
-    if log and low <= 0:
-        raise ValueError(f"low ({low}) must be above 0 if log is true")
+    # Required confidence that it is higher, see `cfnsr.evaluation.metrics.compare`.
+    confidence: float = Field(0.95, gt=0.5, lt=1)

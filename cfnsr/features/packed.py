@@ -12,8 +12,9 @@ import logging
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,20 +29,13 @@ KEY = b"cfnsr.key"
 logger = logging.getLogger(__name__)
 
 
-class ClipTask(Protocol):
-    """Input of a feature extractor: a clip, its actor, and the digest of its source file."""
+@dataclass(frozen=True)
+class ClipTask:
+    """Input of a feature extractor: a clip, its actor, and the digest of its source files."""
 
-    @property
-    def clip_id(self) -> str:
-        """See `Take.clip_id`."""
-
-    @property
-    def actor(self) -> int:
-        """1 to 24."""
-
-    @property
-    def digest(self) -> str:
-        """Digest of the content of the source file."""
+    clip_id: str
+    actor: int
+    digest: str
 
 
 Task = TypeVar("Task", bound=ClipTask)

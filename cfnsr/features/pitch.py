@@ -29,7 +29,7 @@ MIDDLE = 7.6
 def pitch(
     sound: NDArray[np.float32], sample_rate: int, n_fft: int, hop: int, speed: float = 1.0
 ) -> NDArray[np.float32]:
-    """Pitch, pitch relative to the clip's own, and harmonicity, one value per frame; 0 where nobody speaks.
+    """Pitch, pitch relative to the clip's own, and harmonicity, one value per frame; 0 where there is no voice.
 
     Args:
         sound: (n,) of a whole clip, because the result depends on its mean pitch and its loudest frame.

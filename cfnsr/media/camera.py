@@ -25,7 +25,7 @@ def camera_pictures(source: int | Path, spacing: float) -> Iterator[Picture]:
         InputError: the source can't be opened.
     """
     live = isinstance(source, int)
-    capture = cv2.VideoCapture(source if isinstance(source, int) else str(source))
+    capture = cv2.VideoCapture(source if live else str(source))
     try:
         if not capture.isOpened():
             remedy = "connect it, allow its use, or name another number" if live else "name a video file"

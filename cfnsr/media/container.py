@@ -45,7 +45,7 @@ class MediaReader:
         self._damage = ""
 
     def drop(self, *tracks: Stream | None) -> None:
-        """Keep no packets of these tracks, because nobody will ask for them."""
+        """Keep no packets of these tracks; they will not be read."""
         for track in tracks:
             if track is not None:
                 self._kept.pop(track.index, None)

@@ -1,19 +1,16 @@
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers.paths import PROJECT
-from helpers.ravdess_zips import HASTY, all_actors_zip, files_below, make_zip, noise, settings_for, takes, video_zip
+from helpers.ravdess_zips import HASTY, all_actors_zip, files_below, noise, settings_for, takes, video_zip
+from helpers.running_programs import running, wait_for
 from helpers.servers import Fault, FileServer, file_server
 
 from cfnsr.config.load import Settings
@@ -58,26 +55,19 @@ def leftovers(root: Path) -> list[str]:
     )
 
 
-def test_zips_are_fetched_unpacked_and_deleted(tmp_path: Path, zenodo: FileServer) -> None:
-    wanted = settings(tmp_path, zenodo)
+@pytest.mark.parametrize("audio_and_landmarks", [False, True])
+def test_zips_are_fetched_once_unpacked_and_deleted(
+    tmp_path: Path, zenodo: FileServer, audio_and_landmarks: bool
+) -> None:
+    wanted = settings(tmp_path, zenodo, audio_zip=audio_and_landmarks, landmarks_zip=audio_and_landmarks)
     download(wanted, HASTY)
-    assert files_below(wanted.layout.raw) == expected([1, 2])
+    content = expected([1, 2], audio=audio_and_landmarks, landmarks=audio_and_landmarks)
+    assert files_below(wanted.layout.raw) == content
     assert leftovers(tmp_path) == ["lock"]
-    assert not zenodo.to(AUDIO)
-
-
-def test_audio_and_landmarks_are_fetched_on_request(tmp_path: Path, zenodo: FileServer) -> None:
-    wanted = settings(tmp_path, zenodo, audio_zip=True, landmarks_zip=True)
+    requests = len(zenodo.requests)
     download(wanted, HASTY)
-    assert files_below(wanted.layout.raw) == expected([1, 2], audio=True, landmarks=True)
-
-
-def test_a_second_run_requests_nothing(tmp_path: Path, zenodo: FileServer) -> None:
-    wanted = settings(tmp_path, zenodo, audio_zip=True)
-    download(wanted, HASTY)
-    asked = len(zenodo.requests)
-    download(wanted, HASTY)
-    assert len(zenodo.requests) == asked
+    assert files_below(wanted.layout.raw) == content
+    assert len(zenodo.requests) == requests
 
 
 @pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_bytes(b"short")], ids=["deleted", "truncated"])
@@ -116,15 +106,6 @@ def test_more_actors_are_taken_from_a_shared_archive(tmp_path: Path, zenodo: Fil
     assert len(zenodo.to(VIDEO_1)) == 1
 
 
-def test_several_at_a_time(tmp_path: Path, zenodo: FileServer) -> None:
-    all_three = threading.Barrier(3, timeout=10)  # no answer before all have asked
-    for name in (VIDEO_1, VIDEO_2, VIDEO_3):
-        zenodo.faults[zenodo.path(name)] = [Fault(meet=all_three)]
-    wanted = settings(tmp_path, zenodo, actors=[1, 2, 3], parallel_downloads=3)
-    download(wanted, replace(HASTY, attempts=1))
-    assert files_below(wanted.layout.raw) == expected([1, 2, 3])
-
-
 def test_one_archive_that_fails_does_not_lose_the_others(tmp_path: Path, zenodo: FileServer) -> None:
     zenodo.always[zenodo.path(VIDEO_1)] = Fault(status=404)
     zenodo.always[zenodo.path(VIDEO_2)] = Fault(status=403)
@@ -136,19 +117,6 @@ def test_one_archive_that_fails_does_not_lose_the_others(tmp_path: Path, zenodo:
     download(wanted, HASTY)
     assert files_below(wanted.layout.raw) == expected([1, 2, 3])
     assert len(zenodo.to(VIDEO_3)) == 1
-
-
-def test_unexpected_names_are_excluded_and_counted(
-    tmp_path: Path, zenodo: FileServer, capsys: pytest.CaptureFixture[str]
-) -> None:
-    names = ["Actor_01/01-01-02-01-01-01-01.mp4", "../../../evil.mp4", "notes.txt", "01-01-02-01-01-01-02.mp4"]
-    zenodo.publish(1188976, {VIDEO_1: make_zip(dict.fromkeys(names, b"clip"))})
-    wanted = settings(tmp_path, zenodo, actors=[1])
-    download(wanted, HASTY)
-    assert files_below(wanted.layout.raw) == {"Actor_01/01-01-02-01-01-01-01.mp4": b"clip"}
-    assert not list(tmp_path.rglob("evil*"))
-    out = capsys.readouterr().out
-    assert f"1 files from {VIDEO_1}, 1 excluded (other actor), 1 excluded (unexpected name), 1 excluded (unsafe" in out
 
 
 def test_too_small_a_disk_is_noticed_beforehand(tmp_path: Path, zenodo: FileServer) -> None:
@@ -179,22 +147,22 @@ def test_the_sample_corpus_and_real_files_are_never_mixed(
 
 
 def test_a_run_at_the_same_time_is_refused(tmp_path: Path, zenodo: FileServer) -> None:
-    with step(tmp_path, zenodo, stall_after=50_000) as first:
-        wait_for(partial(tmp_path), 50_000)
-        second = subprocess.run(first.args, cwd=PROJECT, capture_output=True, text=True, timeout=30)
+    command = stalling_command(tmp_path, zenodo)
+    with running(command, cwd=PROJECT) as first:
+        wait_for(first, has_stalled(tmp_path))
+        second = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     assert second.returncode == 2
     assert second.stderr.startswith("error: Another download is running in ")
     assert second.stderr.count("\n") == 1
 
 
 def test_killed_in_mid_download_it_resumes_at_the_last_byte(tmp_path: Path, zenodo: FileServer) -> None:
-    with step(tmp_path, zenodo, stall_after=150_000):
-        wait_for(partial(tmp_path), 150_000)
+    command = stalling_command(tmp_path, zenodo)
+    with running(command, cwd=PROJECT) as killed:
+        wait_for(killed, has_stalled(tmp_path))
     assert not files_below(tmp_path / "data/test/raw")
-    with step(tmp_path, zenodo) as again:
-        out, _ = again.communicate(timeout=30)
-    assert again.returncode == 0
-    assert "download: 3 files from Video_Speech_Actor_01.zip" in out
+    again = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert "download: 3 files from Video_Speech_Actor_01.zip" in again.stdout
     assert files_below(tmp_path / "data/test/raw") == expected([1])
     first, second = zenodo.to(VIDEO_1)
     assert second.headers["Range"] == "bytes=150000-"
@@ -202,13 +170,13 @@ def test_killed_in_mid_download_it_resumes_at_the_last_byte(tmp_path: Path, zeno
 
 
 def test_ctrl_c_does_not_wait_for_a_silent_server(tmp_path: Path, zenodo: FileServer) -> None:
-    with step(tmp_path, zenodo, stall_after=150_000) as process:
-        wait_for(partial(tmp_path), 150_000)
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=15)  # the silence would be waited for 30 s
-    assert process.returncode == 130
-    assert "Traceback" not in err
-    assert err.splitlines()[-1].startswith("stopped: run the same command again")
+    with running(stalling_command(tmp_path, zenodo), cwd=PROJECT) as program:
+        wait_for(program, has_stalled(tmp_path))
+        program.send_signal(signal.SIGINT)
+        output, _ = program.communicate(timeout=15)  # the read timeout is 30 s
+    assert program.returncode == 130
+    assert "Traceback" not in output
+    assert output.splitlines()[-1].startswith("stopped: run the same command again")
 
 
 def test_killed_while_unpacking_it_does_not_fetch_again(tmp_path: Path, zenodo: FileServer) -> None:
@@ -225,50 +193,16 @@ def test_killed_while_unpacking_it_does_not_fetch_again(tmp_path: Path, zenodo: 
     assert not zenodo.to(VIDEO_1)
 
 
-def test_bad_input_on_the_command_line_is_one_line(tmp_path: Path, zenodo: FileServer) -> None:
-    zenodo.always[zenodo.path(VIDEO_1)] = Fault(status=404)
-    with step(tmp_path, zenodo) as process:
-        _, err = process.communicate(timeout=30)
-    assert process.returncode == 2
-    assert "Traceback" not in err
-    assert err.splitlines()[-1].startswith("error: ")
-    assert "404 Not Found" in err
-
-
-def step(root: Path, server: FileServer, stall_after: int | None = None) -> _Killed:
-    """`python -m components.download` for actor 1."""
-    if stall_after is not None:
-        server.faults[server.path(VIDEO_1)] = [Fault(stall_after=stall_after)]
+def stalling_command(root: Path, server: FileServer) -> list[str]:
+    """`python -m components.download` for actor 1; the server stalls once, after 150,000 bytes."""
+    server.faults[server.path(VIDEO_1)] = [Fault(stall_after=150_000)]
     params = root / "params.yaml"
     params.write_text(
         f"profile: test\ntest: {{dataset: {{source: zenodo, actors: [1], zenodo_url: '{server.url}'}}}}\n"
     )
-    return _Killed(
-        [sys.executable, "-m", "components.download", "--params", str(params)],
-        cwd=PROJECT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # A shell starts its background jobs with Ctrl-C ignored, and children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    return [sys.executable, "-m", "components.download", "--params", str(params)]
 
 
-class _Killed(subprocess.Popen[str]):
-    """A process that is killed at the end of the block if it still runs."""
-
-    def __exit__(self, *error: Any) -> None:
-        if self.poll() is None:
-            os.kill(self.pid, signal.SIGKILL)
-        super().__exit__(*error)
-
-
-def partial(root: Path) -> Path:
-    return root / f"data/test/.download/{VIDEO_1}.part"
-
-
-def wait_for(path: Path, size: int) -> None:
-    deadline = time.monotonic() + 30
-    while not path.exists() or path.stat().st_size < size:
-        assert time.monotonic() < deadline, f"{path} never reached {size} bytes"
-        time.sleep(0.02)
+def has_stalled(root: Path) -> Callable[[], bool]:
+    path = root / f"data/test/.download/{VIDEO_1}.part"
+    return lambda: path.exists() and path.stat().st_size >= 150_000

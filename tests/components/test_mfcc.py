@@ -27,7 +27,7 @@ def configure(root, **mfcc_values):
 
 
 def takes(actor, repetitions=(1, 2)):
-    """File names of an actor's takes, 8 a repetition."""
+    """File names of an actor's takes, 8 per repetition."""
     return [f"03-01-{emotion:02d}-01-01-{rep:02d}-{actor:02d}.wav" for rep in repetitions for emotion in range(1, 9)]
 
 
@@ -51,8 +51,8 @@ def settings(corpus, tmp_path, monkeypatch):
     return load_settings(tmp_path / "params.yaml")
 
 
-def command(settings, step="mfcc"):
-    arguments = [sys.executable, "-m", f"components.{step}", "--params", str(settings.layout.root / "params.yaml")]
+def command(settings):
+    arguments = [sys.executable, "-m", "components.mfcc", "--params", str(settings.layout.root / "params.yaml")]
     return {"args": arguments, "cwd": PROJECT, "stderr": subprocess.PIPE, "text": True}
 
 
@@ -81,7 +81,7 @@ def test_every_clip_with_sound_is_a_row(settings, capsys):
     assert files(settings) == {"clips.csv", "mfcc.parquet", "raw"}
 
 
-def test_a_silent_or_broken_clip_is_left_out_with_its_reason(settings, capsys):
+def test_a_silent_or_broken_clip_is_excluded_with_its_reason(settings, capsys):
     folder = settings.layout.raw / "Actor_01"
     write_media(folder / takes(1)[3], silence(1, 8000), rate=8000)
     manifest(settings)
@@ -99,15 +99,8 @@ def test_a_silent_or_broken_clip_is_left_out_with_its_reason(settings, capsys):
     assert set(read_mfcc(settings.layout.mfcc)) == {row["clip_id"] for row in rows} - set(reasons)
 
 
-def test_without_a_manifest(settings):
-    settings.layout.manifest.unlink()
-    end = subprocess.run(**command(settings), check=False)
-    assert end.returncode == 2
-    assert end.stderr == f"error: {settings.layout.manifest} is missing: run `dvc repro manifest` first.\n"
-
-
-class TestGoingOn:
-    def test_a_finished_file_is_made_again_only_for_other_settings(self, settings):
+class TestResuming:
+    def test_a_finished_file_is_replaced_only_for_other_settings(self, settings):
         mfcc(settings)
         before = settings.layout.mfcc.stat()
         (settings.layout.data / ".mfcc").mkdir()  # left by a run that was killed while it cleaned up
@@ -118,13 +111,13 @@ class TestGoingOn:
         mfcc(configure(settings.layout.root, coefficients=20))
         assert next(iter(read_mfcc(settings.layout.mfcc).values())).shape == (20, 126)
 
-    def test_a_killed_run_goes_on_after_its_last_finished_actor(self, settings):
+    def test_a_killed_run_resumes_after_its_last_finished_actor(self, settings):
         mfcc(settings)
         expected = settings.layout.mfcc.read_bytes()
         settings.layout.mfcc.unlink()
 
         pipe = settings.layout.data / "mfcc.parquet.part"
-        os.mkfifo(pipe)  # which nobody reads: here the run comes to a halt
+        os.mkfifo(pipe)  # the run blocks here, because nobody reads it
         parts = [settings.layout.data / ".mfcc" / f"Actor_{actor:02d}.parquet" for actor in (1, 2, 3)]
         with running(command(settings)["args"], cwd=PROJECT) as program:
             wait_for(program, parts[-1].exists)
@@ -162,7 +155,7 @@ def tiny_disk(settings, tmp_path):
     subprocess.run(["umount", layout.data], check=True)
 
 
-def test_a_full_disk_ends_with_a_sentence_and_the_run_goes_on_when_there_is_space(settings, tiny_disk):
+def test_after_a_full_disk_the_run_resumes(settings, tiny_disk):
     status = os.statvfs(tiny_disk)
     ballast = tiny_disk / "ballast"
     ballast.write_bytes(bytes(status.f_bavail * status.f_bsize - 200_000))  # room for one actor and a half
@@ -176,13 +169,3 @@ def test_a_full_disk_ends_with_a_sentence_and_the_run_goes_on_when_there_is_spac
     subprocess.run(**command(settings), check=True)
     assert len(read_mfcc(settings.layout.mfcc)) == 48
     assert files(settings) == {"clips.csv", "mfcc.parquet", "raw"}
-
-
-def test_a_full_disk_while_the_manifest_is_written(settings, tiny_disk):
-    settings.layout.manifest.unlink()
-    status = os.statvfs(tiny_disk)
-    (tiny_disk / "ballast").write_bytes(bytes(status.f_bavail * status.f_bsize))
-    end = subprocess.run(**command(settings, "manifest"), check=False)
-    assert end.returncode == 2
-    assert end.stderr.splitlines()[-1].startswith("error: the disk is full")
-    assert files(settings) == {"ballast", "raw"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import socket
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
@@ -22,12 +21,10 @@ class Fault:
     status: int = 200  # another one: no content
     headers: tuple[tuple[str, str], ...] = ()
     cut_after: int | None = None  # bytes of the body, then the connection is closed
-    reset_after: int | None = None  # bytes of the body, then the connection is reset
     stall_after: int | None = None  # bytes of the body, then silence
     corrupt: bool = False  # the body's last byte is wrong
     ignore_range: bool = False
     garbage: bytes | None = None  # sent instead of the body, with status 200
-    meet: threading.Barrier | None = None  # wait for other requests
 
 
 @dataclass
@@ -89,8 +86,6 @@ def file_server() -> Iterator[FileServer]:
             self._answer(request, fault or Fault())
 
         def _answer(self, request: Request, fault: Fault) -> None:
-            if fault.meet:
-                fault.meet.wait()
             if self.path not in state.files:
                 fault = Fault(status=404)
             if fault.status != 200:
@@ -110,18 +105,13 @@ def file_server() -> Iterator[FileServer]:
             body = content[start:]
             if fault.corrupt:
                 body = body[:-1] + bytes([body[-1] ^ 0xFF])
-            until = min(
-                (n for n in (fault.cut_after, fault.reset_after, fault.stall_after) if n is not None), default=length
-            )
+            until = min((n for n in (fault.cut_after, fault.stall_after) if n is not None), default=length)
             for at in range(0, until, 1 << 14):
                 piece = body[at : min(at + (1 << 14), until)]
-                request.sent += len(piece)  # first: the client may be done, and a test look, before this goes on
+                request.sent += len(piece)  # before the write, since the test may read it as soon as the client is done
                 self.wfile.write(piece)
             if fault.stall_after is not None:
                 closing.wait(60)
-            if fault.reset_after is not None:
-                linger = (1).to_bytes(4, "little") + (0).to_bytes(4, "little")
-                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             if until < length:
                 self.close_connection = True
 

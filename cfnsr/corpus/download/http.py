@@ -98,15 +98,16 @@ def get_json(url: str, policy: RetryPolicy) -> Any:
         for scheme in ("http://", "https://"):
             session.mount(scheme, HTTPAdapter(max_retries=retry))
         try:
-            with _malformed_urls(url):
-                response = session.get(url, headers={"User-Agent": USER_AGENT}, timeout=_timeouts(policy))
+            response = session.get(url, headers={"User-Agent": USER_AGENT}, timeout=_timeouts(policy))
             if not response.ok:
                 raise LookupError(f"it answered {response.status_code} {response.reason}")
             return response.json()
         except requests.JSONDecodeError:
             raise LookupError("the answer is not JSON") from None
         except requests.RequestException as error:
-            raise InputError(f"{url} can't be reached ({_reason(error)}): check the network and try again.") from None
+            raise InputError(
+                f"{url} can't be reached ({_reason(error)}): check the network and dataset.zenodo_url."
+            ) from None
 
 
 def _receive_all(file: Published, url: str, part: Path, bar: tqdm, policy: RetryPolicy, stop: Event) -> None:
@@ -141,7 +142,7 @@ def _receive(file: Published, url: str, part: Path, bar: tqdm, policy: RetryPoli
     if offset:
         headers["Range"] = f"bytes={offset}-"
     with (
-        _transient_errors(url, policy),
+        _transient_errors(policy),
         requests.get(url, headers=headers, stream=True, timeout=_timeouts(policy)) as response,
     ):
         if response.status_code == 416:  # the server's file is shorter than what is here
@@ -169,55 +170,35 @@ def _receive(file: Published, url: str, part: Path, bar: tqdm, policy: RetryPoli
 
 
 def _check_status(response: requests.Response) -> None:
+    from urllib3.util import Retry
+
     status = response.status_code
     if status in (200, 206):
         return
     answer = f"the server answered {status} {response.reason or ''}".rstrip()
     if status in _RETRYABLE or status == 416:
-        raise _TransientError(answer, _retry_after(response.headers.get("Retry-After")))
+        retry_after = response.headers.get("Retry-After")
+        raise _TransientError(answer, Retry().parse_retry_after(retry_after) if retry_after else None)
     hints = {
-        401: "it requires a login",
         403: "access is denied; wait a while, or use another network or an S3 mirror",
         404: "there is no such file; check dataset.zenodo_url",
-        410: "the file was withdrawn",
     }
     raise InputError(f"{response.url}: {answer} ({hints.get(status, 'the request was refused')}).")
 
 
-def _retry_after(header: str | None) -> float | None:
-    from urllib3.exceptions import InvalidHeader
-    from urllib3.util import Retry
-
-    try:
-        return Retry().parse_retry_after(header) if header else None
-    except InvalidHeader:
-        return None
-
-
 @contextmanager
-def _transient_errors(url: str, policy: RetryPolicy) -> Iterator[None]:
+def _transient_errors(policy: RetryPolicy) -> Iterator[None]:
     import requests
     from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
 
-    with _malformed_urls(url):
-        try:
-            yield
-        except (requests.ReadTimeout, ReadTimeoutError):
-            raise _TransientError(f"no data for {policy.read_timeout:g} s") from None
-        except ProtocolError:
-            raise _TransientError("the connection was closed early") from None
-        except (requests.ConnectionError, requests.Timeout, HTTPError) as error:
-            raise _TransientError(f"the connection failed ({_reason(error)})") from None
-
-
-@contextmanager
-def _malformed_urls(url: str) -> Iterator[None]:
-    from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema, TooManyRedirects
-
     try:
         yield
-    except (InvalidSchema, InvalidURL, MissingSchema, TooManyRedirects) as error:
-        raise InputError(f"{url} is not a usable address ({error}): correct dataset.zenodo_url.") from None
+    except (requests.ReadTimeout, ReadTimeoutError):
+        raise _TransientError(f"no data for {policy.read_timeout:g} s") from None
+    except ProtocolError:
+        raise _TransientError("the connection was closed early") from None
+    except (requests.RequestException, HTTPError) as error:
+        raise _TransientError(f"the connection failed ({_reason(error)})") from None
 
 
 def _timeouts(policy: RetryPolicy) -> tuple[float, float]:

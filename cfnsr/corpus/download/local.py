@@ -105,11 +105,8 @@ def _actor_of_folder(path: Path) -> int | None:
 def _copy(source: Path, target: Path) -> None:
     if _same_content(source, target):
         return
-    try:
-        with atomic_path(target) as temporary:
-            shutil.copyfile(source, temporary)
-    except PermissionError as error:
-        raise InputError(f"{error.filename} can't be read or written: change its permissions.") from None
+    with atomic_path(target) as temporary:
+        shutil.copyfile(source, temporary)
 
 
 def _same_content(one: Path, other: Path) -> bool:

@@ -54,6 +54,5 @@ def fill_mirror(settings: Settings, policy: RetryPolicy = RETRY_POLICY) -> Mirro
             tqdm.write(f"mirror: {archive.name} is in the bucket")
 
         for_each(work, pending, dataset.parallel_downloads)
-    names = {archive.name for archive in pending}
-    present = tuple(archive.name for archive in archives if archive.name not in names)
-    return MirrorResult(tuple(archive.name for archive in pending), present)
+    present = (archive.name for archive in archives if archive not in pending)
+    return MirrorResult(tuple(archive.name for archive in pending), tuple(present))

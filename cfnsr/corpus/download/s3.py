@@ -45,7 +45,7 @@ class S3Mirror:
             self._client = _client(dataset.s3_endpoint, policy)
 
     def published(self, archives: Sequence[Archive]) -> dict[str, Published]:
-        """Size and md5 of the archives by name, from the objects' metadata, else from the table in `zenodo.py`.
+        """Size and md5 of the archives by name: the objects' own, or the table's for an object without an md5.
 
         Raises:
             InputError: access is denied, or the bucket or an archive does not exist.
@@ -55,12 +55,7 @@ class S3Mirror:
             stored = self.stored(archive)
             if stored is None:
                 raise InputError(f"{self._url(archive)} does not exist: fill the mirror with `cfnsr mirror`.")
-            if not stored.md5 and stored.size != archive.published.size:
-                raise InputError(
-                    f"{self._url(archive)} has {stored.size} bytes instead of {archive.published.size}: "
-                    "delete it and fill the mirror again with `cfnsr mirror`."
-                )
-            found[archive.name] = Published(archive.name, stored.size, stored.md5 or archive.published.md5)
+            found[archive.name] = stored if stored.md5 else archive.published
         return found
 
     def stored(self, archive: Archive) -> Published | None:
@@ -183,7 +178,7 @@ def _input_errors(url: str) -> Iterator[None]:
 
 
 def _status(error: ClientError) -> int:
-    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    return error.response["ResponseMetadata"]["HTTPStatusCode"]
 
 
 def _refusal(error: ClientError) -> str:

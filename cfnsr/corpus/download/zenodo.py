@@ -127,11 +127,9 @@ class Zenodo:
     def _listing(self, record: int) -> dict[str, Published]:
         answer = get_json(f"{self._url}/api/records/{record}", self._policy)
         try:
-            files = {}
-            for file in answer["files"]:
-                algorithm, _, digest = file["checksum"].rpartition(":")
-                if algorithm in ("md5", ""):
-                    files[file["key"]] = Published(file["key"], int(file["size"]), digest.lower())
-            return files
-        except (KeyError, TypeError, ValueError, AttributeError):
+            return {
+                file["key"]: Published(file["key"], file["size"], file["checksum"].removeprefix("md5:"))
+                for file in answer["files"]
+            }
+        except (KeyError, TypeError, AttributeError):
             raise LookupError("its list of files has an unknown format") from None

@@ -28,7 +28,7 @@ class Pen:
     Args:
         image: three channels; or four, the colour multiplied by its opacity and the opacity.
         origin: pixel (x, y) of the origin.
-        scale: pixels a unit.
+        scale: pixels per unit.
     """
 
     image: np.ndarray
@@ -60,26 +60,25 @@ class Pen:
 
     def soft(self, points: Points, color: Color, opacity: float, blur: float) -> None:
         """Blend in a closed outline with edges blurred over `blur` u; the alpha channel is unchanged."""
-        reach = 3 * blur + 1
-        region = self._region(points.min(axis=0) - reach, points.max(axis=0) + reach)
-        if region is None:
-            return
-        patch, corner = region
-        mask = np.zeros(patch.shape[:2], np.uint8)
-        cv2.fillPoly(mask, [self._pixels(points, corner)], 255, cv2.LINE_AA, _FRACTION_BITS)
-        self._blend(patch, color, cv2.GaussianBlur(mask, (0, 0), max(blur * self.scale, 0.1)), opacity)
+        self._soft(points, color, None, opacity, blur)
 
     def soft_line(self, points: Points, color: Color, width: float, opacity: float, blur: float) -> None:
         """Blend in an open line with edges blurred over `blur` u; the alpha channel is unchanged."""
-        reach = 3 * blur + width
+        self._soft(points, color, width, opacity, blur)
+
+    def _soft(self, points: Points, color: Color, width: float | None, opacity: float, blur: float) -> None:
+        reach = 3 * blur + (1 if width is None else width)
         region = self._region(points.min(axis=0) - reach, points.max(axis=0) + reach)
         if region is None:
             return
         patch, corner = region
         mask = np.zeros(patch.shape[:2], np.uint8)
-        thickness = max(1, round(width * self.scale))
         pixels = [self._pixels(points, corner)]
-        cv2.polylines(mask, pixels, False, 255, thickness, cv2.LINE_AA, _FRACTION_BITS)
+        if width is None:
+            cv2.fillPoly(mask, pixels, 255, cv2.LINE_AA, _FRACTION_BITS)
+        else:
+            thickness = max(1, round(width * self.scale))
+            cv2.polylines(mask, pixels, False, 255, thickness, cv2.LINE_AA, _FRACTION_BITS)
         self._blend(patch, color, cv2.GaussianBlur(mask, (0, 0), max(blur * self.scale, 0.1)), opacity)
 
     def _pixels(self, points: Points, corner: tuple[int, int] = (0, 0)) -> np.ndarray:

@@ -11,16 +11,14 @@ from cfnsr.features.faces.crop import crop_face, encode_jpeg
 from cfnsr.features.faces.detect import load_detector
 from cfnsr.features.faces.landmarks import track_from_landmarks
 from cfnsr.features.faces.track import track_one_face
+from cfnsr.features.packed import ClipTask
 from cfnsr.media.video import sample_pictures
 
 
 @dataclass(frozen=True)
-class FaceTask:
-    """A clip to cut faces from; a `cfnsr.features.packed.ClipTask`."""
+class FaceTask(ClipTask):
+    """A clip to cut faces from."""
 
-    clip_id: str
-    actor: int
-    digest: str
     video: Path
     landmarks: Path | None
     """OpenFace CSV of the clip; None: the detector is used."""

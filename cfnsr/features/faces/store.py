@@ -54,19 +54,18 @@ class FaceClip:
     """Of the source, pixels."""
 
 
-def read_faces(path: Path, clip_id: str) -> FaceClip:
+def read_faces(folder: Path, clip_id: str) -> FaceClip:
     """Read one clip, and only that part of the file.
 
     Args:
-        path: a packed file, or the folder of them.
+        folder: of the packed files.
         clip_id: see `cfnsr.corpus.ravdess.Take.clip_id`.
 
     Raises:
         ClipError: the clip was excluded when the faces were cut; the message is the reason.
         InputError: there is no such file, or no such clip in it.
     """
-    if path.is_dir():
-        path = path / f"{actor_folder(_actor(clip_id))}.parquet"
+    path = folder / f"{actor_folder(int(clip_id[-2:]))}.parquet"
     try:
         stat = path.stat()
     except FileNotFoundError:
@@ -93,10 +92,3 @@ def _open(path: Path, changed: int, inode: int) -> tuple[pq.ParquetFile, dict[st
     file = pq.ParquetFile(path)
     clips = file.read(columns=["clip_id"], use_threads=False)["clip_id"].to_pylist()
     return file, {clip: row_group for row_group, clip in enumerate(clips)}
-
-
-def _actor(clip_id: str) -> int:
-    number = clip_id[-2:]
-    if not number.isdigit():
-        raise InputError(f"{clip_id!r} is not a clip id such as 01-05-02-01-01-12.")
-    return int(number)

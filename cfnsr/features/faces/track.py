@@ -43,11 +43,11 @@ class FaceTrack:
 class _Candidate:
     """The detections of what seems to be one and the same face."""
 
-    boxes: dict[int, NDArray[np.float32]] = field(default_factory=dict)  # by frame
-    last: NDArray[np.float32] = field(default_factory=lambda: np.zeros(4, np.float32))
+    boxes: dict[int, NDArray[np.float32]] = field(default_factory=dict)  # by frame, in the order of detection
 
-    def add(self, frame: int, box: NDArray[np.float32]) -> None:
-        self.boxes[frame] = self.last = box
+    @property
+    def last(self) -> NDArray[np.float32]:
+        return next(reversed(self.boxes.values()))
 
     @property
     def weight(self) -> tuple[int, float]:
@@ -123,7 +123,7 @@ def _find_candidates(pictures: Sequence[Picture], detect: Detector, frames: Iter
         if current:
             boxes = detect(picture, current.last)
             if len(boxes):
-                current.add(frame, boxes[0])
+                current.boxes[frame] = boxes[0]
                 continue
         boxes = detect(picture)
         if len(boxes):
@@ -131,7 +131,7 @@ def _find_candidates(pictures: Sequence[Picture], detect: Detector, frames: Iter
             if current is None:
                 current = _Candidate()
                 candidates.append(current)
-            current.add(frame, boxes[0])
+            current.boxes[frame] = boxes[0]
     return candidates
 
 

@@ -9,7 +9,6 @@ from helpers.paths import PROJECT
 from cfnsr.config.load import load_settings
 from cfnsr.config.sections import UNUSED_KEYS, MfccSettings, is_unused
 from cfnsr.errors import InputError
-from cfnsr.parallel import default_workers
 
 
 def write_params(folder, text):
@@ -27,17 +26,6 @@ def sample_with(folder, section, **values):
     return write_params(folder, yaml.safe_dump(content))
 
 
-@pytest.mark.parametrize("profile", ["sample", "ravdess"])
-def test_the_projects_own_profiles_are_valid(profile):
-    settings = load_settings(PROJECT / "params.yaml", profile)
-    assert settings.profile == profile
-    assert settings.layout.raw == PROJECT / "data" / profile / "raw"
-
-
-def test_the_profile_named_in_the_file_is_the_default():
-    assert load_settings(PROJECT / "params.yaml").profile == "sample"
-
-
 def test_the_ravdess_profile_has_the_published_values():
     params = load_settings(PROJECT / "params.yaml", "ravdess").params
     assert (params.mfcc.coefficients, params.mfcc.frames) == (13, 212)
@@ -50,12 +38,8 @@ def test_a_precision_may_be_a_number(tmp_path):
 
 
 def test_tuned_recipes_are_marked():
-    for profile, preset, tuned in (
-        ("sample", "modern", True),
-        ("ravdess", "modern", True),
-        ("ravdess", "published", False),
-    ):
-        assert load_settings(PROJECT / "params.yaml", profile, {"train.preset": preset}).params.train.tuned is tuned
+    for preset, tuned in (("modern", True), ("published", False)):
+        assert load_settings(PROJECT / "params.yaml", "ravdess", {"train.preset": preset}).params.train.tuned is tuned
 
 
 @pytest.mark.parametrize("modality", ["audio", "video", "both"])
@@ -68,32 +52,24 @@ def test_unused_keys_exist(modality):
     assert not is_unused("train.seed", modality)
 
 
-def test_settings_do_not_change_after_loading():
-    settings = load_settings(PROJECT / "params.yaml")
-    with pytest.raises(ValueError, match="frozen"):
-        settings.params.mfcc.hop = 1
-
-
 @pytest.mark.parametrize(
     ("section", "values", "message"),
     [
         ("faces", {"margn": 0.2}, "sample.faces.margn is not a known key; did you mean 'margin'?"),
-        ("train.fusion", {"epoch": 3}, "sample.train.fusion.epoch is not a known key; did you mean 'epochs'?"),
         ("train.pretrain.audio", {"lrr": 3}, "sample.train.pretrain.audio.lrr is not a known key; did you mean 'lr'?"),
-        ("train", {"devices": "all"}, "sample.train.devices is 'all': input should be a valid integer"),
-        ("train", {"devices": "all"}, "; or input should be 'auto'."),
+        (
+            "train",
+            {"devices": "all"},
+            "sample.train.devices is 'all': input should be a valid integer",
+        ),
         ("train", {"preset": ["modern"]}, "train.preset is ['modern']; params.yaml has the presets modern, published."),
         ("manifest", {"zzz": 3}, "sample.manifest.zzz is not a known key; known keys are max_bad_share."),
-        ("faces", {"margin": 2}, "sample.faces.margin is 2: input should be less than or equal to 1."),
-        ("faces", {"frames": "many"}, "sample.faces.frames is 'many': input should be a valid integer"),
         ("mfcc", {"hop": 0}, "sample.mfcc.hop is 0: input should be greater than 0."),
         ("mfcc", {"duration": 0.1}, "sample.mfcc: duration and hop give 7 MFCC frames; the network needs at least 64."),
         ("dataset", {"source": "youtube"}, "sample.dataset.source is 'youtube': input should be 'sample', 'local'"),
         ("dataset", {"source": "local"}, "sample.dataset: source: local needs path: the folder that holds"),
         ("dataset", {"source": "s3"}, "sample.dataset: source: s3 needs s3_bucket: the mirror's bucket."),
         ("dataset", {"actors": [1, 25]}, "sample.dataset: actors must be different numbers from 1 to 24"),
-        ("dataset", {"actors": []}, "sample.dataset: actors must be different numbers from 1 to 24"),
-        ("model", {"fusion": "sum"}, "sample.model.fusion is 'sum': input should be 'cfn_sr', 'no_attention'"),
         ("model", {"layers": [1, 2]}, "sample.model.layers.2 is missing; add it."),
         ("train.fusion", {"lr": float("nan")}, "sample.train.fusion.lr is nan: input should be"),
     ],
@@ -111,33 +87,20 @@ class TestFile:
         with pytest.raises(InputError, match=r"params\.yaml does not exist"):
             load_settings(tmp_path / "params.yaml")
 
-    @pytest.mark.parametrize("text", ["profile: [sample\n", "a: b: c\n", "\tprofile: sample\n"])
-    def test_not_yaml(self, tmp_path, text):
+    def test_not_yaml(self, tmp_path):
         with pytest.raises(InputError, match="is not valid YAML") as error:
-            load_settings(write_params(tmp_path, text))
+            load_settings(write_params(tmp_path, "profile: [sample\n"))
         assert "\n" not in str(error.value)
 
-    def test_not_text(self, tmp_path):
-        (tmp_path / "params.yaml").write_bytes(b"\xff\xfe\x00profile")
-        with pytest.raises(InputError, match="is not valid YAML"):
-            load_settings(tmp_path / "params.yaml")
-
-    @pytest.mark.parametrize("text", ["", "- sample\n", "sample\n"])
-    def test_without_profiles(self, tmp_path, text):
+    def test_without_profiles(self, tmp_path):
         with pytest.raises(InputError, match="profile: NAME"):
-            load_settings(write_params(tmp_path, text))
+            load_settings(write_params(tmp_path, ""))
 
     def test_an_unknown_profile(self):
         with pytest.raises(InputError, match="no profile 'rawdess', only ravdess, sample"):
             load_settings(PROJECT / "params.yaml", "rawdess")
 
-    @pytest.mark.parametrize("profile", ["", "profile: 3\n", "profile: [a]\n"])
-    def test_no_profile_named(self, tmp_path, profile):
-        text = profile + "sample:\n  dataset: {source: sample}\n"
-        with pytest.raises(InputError, match=r"there is no profile .*, only sample"):
-            load_settings(write_params(tmp_path, text))
-
-    @pytest.mark.parametrize("content", ["", " 3", " {dataset: 3}", " {dataset: null}", " {}"])
+    @pytest.mark.parametrize("content", [" 3", " {dataset: 3}", " {}"])
     def test_an_invalid_section(self, tmp_path, content):
         with pytest.raises(InputError, match=r"params\.yaml: sample"):
             load_settings(write_params(tmp_path, f"profile: sample\nsample:{content}\n"))
@@ -146,22 +109,6 @@ class TestFile:
 def test_mfcc_frames_count_both_edges():
     assert MfccSettings(sample_rate=44100, duration=2.45, hop=512).frames == 212
     assert MfccSettings(sample_rate=16000, duration=2.0, hop=256).frames == 126
-
-
-class TestWorkers:
-    def test_all_cores_by_default(self, monkeypatch):
-        monkeypatch.delenv("CFNSR_WORKERS", raising=False)
-        assert default_workers() >= 1
-
-    def test_the_variable_overrides(self, monkeypatch):
-        monkeypatch.setenv("CFNSR_WORKERS", "3")
-        assert default_workers() == 3
-
-    @pytest.mark.parametrize("value", ["0", "-1", "two", "1.5"])
-    def test_a_wrong_variable(self, monkeypatch, value):
-        monkeypatch.setenv("CFNSR_WORKERS", value)
-        with pytest.raises(InputError, match="CFNSR_WORKERS is"):
-            default_workers()
 
 
 @pytest.mark.parametrize(
@@ -187,15 +134,14 @@ def test_overrides_replace_single_values_and_whole_sections():
 
 
 @pytest.mark.parametrize(
-    ("overrides", "sentence"),
+    ("overrides", "message"),
     [
-        ({"train.fusion.lrr": 1}, "ravdess.train.fusion.lrr is not a known key; did you mean 'lr'?"),
         ({"trian.fusion.lr": 1}, "ravdess.trian is not a known key; did you mean 'train'?"),
         ({"train.fusion.lr": -1}, "ravdess.train.fusion.lr is -1"),
     ],
 )
-def test_invalid_overrides_are_refused(overrides, sentence):
-    with pytest.raises(InputError, match=re.escape(sentence)):
+def test_invalid_overrides_are_refused(overrides, message):
+    with pytest.raises(InputError, match=re.escape(message)):
         load_settings(PROJECT / "params.yaml", "ravdess", overrides)
 
 
@@ -215,11 +161,6 @@ class TestPresets:
         assert sample.fusion.ema == modern.fusion.ema > 0
         assert sample.fusion.epochs != modern.fusion.epochs
 
-    def test_another_preset_by_override(self):
-        train = load_settings(PROJECT / "params.yaml", "ravdess", {"train.preset": "published"}).params.train
-        assert train.fusion.optimizer == "adam"
-        assert train.folds == 6
-
     def test_an_override_takes_precedence_over_the_preset(self):
         overrides = {"train.preset": "published", "train.fusion.lr": 3e-4}
         fusion = load_settings(PROJECT / "params.yaml", "ravdess", overrides).params.train.fusion
@@ -230,19 +171,15 @@ class TestPresets:
             load_settings(PROJECT / "params.yaml", "ravdess", {"train.preset": "modem"})
 
     @pytest.mark.parametrize(
-        ("overrides", "sentence"),
+        ("overrides", "message"),
         [
             ({"train.standardize_mfcc": False}, "augment_audio needs standardize_mfcc: true"),
-            (
-                {"train.pretrain.audio.augment_video": True},
-                r"train\.pretrain: audio can't use augment_video",
-            ),
             ({"train.pretrain.video.augment_audio": True}, "video can't use augment_audio"),
             ({"mfcc.speeds": []}, r"augment_audio needs mfcc\.speeds: at least \[1\.0\]"),
             ({"mfcc.speeds": [0.9]}, r"speeds must start with 1\.0"),
             ({"train.fusion.epochs": 0}, "the phase that trains model.modality both has 0 epochs"),
         ],
     )
-    def test_settings_that_do_not_fit_together(self, overrides, sentence):
-        with pytest.raises(InputError, match=sentence):
+    def test_inconsistent_settings(self, overrides, message):
+        with pytest.raises(InputError, match=message):
             load_settings(PROJECT / "params.yaml", "ravdess", overrides)

@@ -1,5 +1,3 @@
-"""Nobody is on both sides of a fold."""
-
 import pytest
 
 from cfnsr.config.sections import TrainSettings
@@ -32,12 +30,12 @@ def test_published_folds_never_test_the_last_four_and_choose_on_the_test_actors(
 
 
 @pytest.mark.parametrize(
-    ("actors", "settings", "sentence"),
+    ("actors", "settings", "message"),
     [
         ([1], HONEST, "need 24 actors, but only 1 have usable clips"),
         (ACTORS, TrainSettings(folds=1, actors_per_fold=20), "leave none of 24 to train on"),
     ],
 )
-def test_impossible_folds_get_a_sentence(actors, settings, sentence):
-    with pytest.raises(InputError, match=sentence):
+def test_impossible_folds_are_refused(actors, settings, message):
+    with pytest.raises(InputError, match=message):
         actor_folds(actors, settings)

@@ -10,7 +10,6 @@ from cfnsr.corpus.ravdess import (
     TAKES_PER_ACTOR,
     FileModality,
     Take,
-    actor_folder,
     file_kind,
     parse_name,
 )
@@ -25,12 +24,7 @@ def test_a_name_is_read():
     assert take.file_name(FileModality.AUDIO, ".wav") == "03-01-06-01-02-01-12.wav"
 
 
-def test_the_files_of_a_take_share_its_clip_id():
-    names = ["01-01-05-02-01-01-07.mp4", "02-01-05-02-01-01-07.mp4", "03-01-05-02-01-01-07.wav"]
-    assert {parse_name(name)[1].clip_id for name in names} == {"01-05-02-01-01-07"}
-
-
-def test_the_grammar_gives_sixty_takes_an_actor_and_every_name_is_read_back():
+def test_the_grammar_gives_sixty_takes_per_actor_and_every_name_is_read_back():
     takes = [
         Take(actor, 1, emotion, intensity, statement, repetition)
         for actor, emotion, intensity, statement, repetition in product(ACTORS, range(1, 9), (1, 2), (1, 2), (1, 2))
@@ -45,18 +39,12 @@ def test_the_grammar_gives_sixty_takes_an_actor_and_every_name_is_read_back():
     ("name", "reason"),
     [
         ("holiday.mp4", "not a RAVDESS name"),
-        ("01-01-01-01-01-01.mp4", "not a RAVDESS name"),
         ("01-01-01-01-01-01-01-01.mp4", "not a RAVDESS name"),
-        ("1-1-1-1-1-1-1.mp4", "not a RAVDESS name"),
         ("01-01-01-01-01-01-01 (1).mp4", "not a RAVDESS name"),
         ("01-01-01-01-01-01-0\u0661.mp4", "not a RAVDESS name"),
         ("04-01-01-01-01-01-01.mp4", "has modality 04, which must be 01 to 03"),
-        ("01-03-01-01-01-01-01.mp4", "has vocal channel 03, which must be 01 to 02"),
         ("01-01-09-01-01-01-01.mp4", "has emotion 09, which must be 01 to 08"),
         ("01-01-00-01-01-01-01.mp4", "has emotion 00"),
-        ("01-01-02-03-01-01-01.mp4", "has intensity 03"),
-        ("01-01-02-01-03-01-01.mp4", "has statement 03"),
-        ("01-01-02-01-01-03-01.mp4", "has repetition 03"),
         ("01-01-02-01-01-01-25.mp4", "has actor 25, which must be 01 to 24"),
         ("01-01-01-02-01-01-01.mp4", "strong neutral"),
     ],
@@ -66,22 +54,16 @@ def test_a_wrong_name_is_refused_with_its_reason(name, reason):
         parse_name(name)
 
 
-def test_folders_are_named_as_published():
-    assert (actor_folder(7), actor_folder(24)) == ("Actor_07", "Actor_24")
-
-
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
         ("a/01-01-01-01-01-01-01.MP4", "video"),
         ("clip.mov", "video"),
         ("sound.wav", "audio"),
-        ("sound.flac", "audio"),
         ("sound.mp3", "audio"),
         ("clip.csv", "landmarks"),
         ("README.md", ""),
         ("clip.mp4.part", ""),
-        ("mp4", ""),
     ],
 )
 def test_the_suffix_tells_the_kind_of_a_file(name, kind):

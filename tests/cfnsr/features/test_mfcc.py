@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 import torchaudio
-from helpers.media_files import chirp, silence, write_media
+from helpers.media_files import chirp, write_media
 
 from cfnsr.config.sections import MfccSettings
 from cfnsr.errors import ClipError, InputError
@@ -73,7 +73,7 @@ def test_a_shorter_clip_is_padded_at_its_end():
     assert np.array_equal(mfcc(audio, PUBLISHED), mfcc(padded, PUBLISHED))
 
 
-@pytest.mark.parametrize("seconds", [0.05, 0.3, 0.5, 0.9])
+@pytest.mark.parametrize("seconds", [0.05, 0.9])
 def test_a_very_short_clip_is_taken_from_its_start(seconds):
     audio = noise(seconds)
     after_half_a_second = np.concatenate([np.zeros(22050, np.float32), audio, np.zeros(44100 * 3, np.float32)])
@@ -81,17 +81,10 @@ def test_a_very_short_clip_is_taken_from_its_start(seconds):
 
 
 class TestSilence:
-    def test_no_samples(self):
-        with pytest.raises(ClipError, match="silent"):
-            mfcc(np.zeros(0, np.float32), PUBLISHED)
-
     @pytest.mark.parametrize("level", [0, SILENCE * 0.9])
     def test_below_the_threshold(self, level):
         with pytest.raises(ClipError, match="the sound is silent"):
             mfcc(chirp(4, 44100, level=level)[0], PUBLISHED)
-
-    def test_a_quiet_voice_is_no_silence(self):
-        assert np.isfinite(mfcc(chirp(4, 44100, level=SILENCE * 2)[0], PUBLISHED)).all()
 
     def test_sound_outside_the_window_does_not_help(self):
         audio = np.concatenate([noise(0.4), np.zeros(44100 * 3, np.float32), noise(1)])
@@ -102,7 +95,7 @@ class TestSilence:
 class TestFiles:
     @pytest.mark.parametrize(
         ("rate", "layout", "channels"),
-        [(48000, "mono", 1), (48000, "stereo", 2), (44100, "5.1", 6), (96000, "mono", 1)],
+        [(48000, "stereo", 2), (44100, "5.1", 6), (8000, "mono", 1)],
     )
     def test_channels_and_rates_hardly_matter(self, tmp_path, rate, layout, channels):
         path = write_media(
@@ -110,20 +103,6 @@ class TestFiles:
         )
         expected = mfcc(chirp(3, 44100)[0], PUBLISHED)
         assert np.corrcoef(mfcc_of_file(path, PUBLISHED).ravel(), expected.ravel())[0, 1] > 0.999
-
-    def test_an_8_khz_track(self, tmp_path):
-        path = write_media(tmp_path / "clip.wav", chirp(3, 8000), rate=8000)
-        result = mfcc_of_file(path, PUBLISHED)
-        assert result.shape == (13, 212)
-        assert np.isfinite(result).all()
-
-    def test_a_clip_of_0_3_seconds(self, tmp_path):
-        path = write_media(tmp_path / "clip.wav", chirp(0.3))
-        assert mfcc_of_file(path, PUBLISHED).shape == (13, 212)
-
-    def test_a_silent_track(self, tmp_path):
-        with pytest.raises(ClipError, match="silent"):
-            mfcc_of_file(write_media(tmp_path / "clip.mp4", silence(3), picture=1), PUBLISHED)
 
 
 class TestReading:
@@ -140,12 +119,8 @@ class TestReading:
             assert np.array_equal(result[clip], array)
             assert result[clip].dtype == np.float32
 
-    def test_nothing_usable(self, tmp_path):
-        write_packed(tmp_path / "mfcc.parquet", [], SCHEMA, "key")
-        assert read_mfcc(tmp_path / "mfcc.parquet") == {}
-
     def test_missing(self, tmp_path):
-        with pytest.raises(InputError, match="is missing: run `dvc repro mfcc`"):
+        with pytest.raises(InputError, match=r"mfcc\.parquet is missing"):
             read_mfcc(tmp_path / "mfcc.parquet")
 
     def test_no_parquet(self, tmp_path):
@@ -195,9 +170,3 @@ class TestViews:
         assert np.array_equal(kept[0], training)
         assert np.array_equal(kept[0, 0], kept[1, 0])
         assert not np.array_equal(kept[0, 1], kept[1, 1])
-
-    def test_none_are_kept_without_speeds(self, tmp_path):
-        write_media(tmp_path / "clip.wav", chirp(4))
-        matrix, training = features_of_file(tmp_path / "clip.wav", SMALL.model_copy(update={"speeds": ()}))
-        assert training is None
-        assert np.array_equal(matrix, mfcc_of_file(tmp_path / "clip.wav", SMALL))

@@ -5,7 +5,7 @@ from itertools import pairwise
 import av
 import numpy as np
 import pytest
-from helpers.media_files import chirp, cut, write_media
+from helpers.media_files import chirp, write_media
 
 from cfnsr.errors import ClipError
 from cfnsr.media.audio import read_audio, stream_sound
@@ -30,13 +30,10 @@ def lag(late, sound, limit):
     ("name", "codec", "rate"),
     [
         ("clip.wav", "pcm_s16le", 48000),
-        ("clip.wav", "pcm_f32le", 44100),
         ("clip.wav", "pcm_u8", 8000),
-        ("clip.flac", "flac", 48000),
         ("clip.mp4", "aac", 48000),
         ("clip.mov", "pcm_s24le", 48000),
         ("clip.mp3", "libmp3lame", 44100),
-        ("clip.ogg", "libopus", 48000),
         ("clip.ts", "aac", 48000),
         ("clip.webm", "libopus", 48000),
         ("clip.mkv", "aac", 22050),
@@ -68,20 +65,13 @@ def test_16_bit_mono_sound_comes_through_unchanged(tmp_path):
     assert np.array_equal(read_audio(path, 48000), sound[0])
 
 
-def test_8_khz_sound_is_upsampled(tmp_path):
-    path = write_media(tmp_path / "clip.wav", chirp(1, 8000), rate=8000)
-    sound = read_audio(path, 44100)
-    assert sound.size == pytest.approx(44100, abs=10)
-    assert likeness(sound, chirp(1, 44100)[0]) > 0.999
-
-
 def test_stereo_becomes_the_mean(tmp_path):
     left, right = chirp(1), chirp(1, level=0.1)
     path = write_media(tmp_path / "clip.wav", np.concatenate([left, right]), layout="stereo")
     assert read_audio(path, 48000) == pytest.approx((left + right)[0] / 2, abs=1e-4)
 
 
-@pytest.mark.parametrize("channel", [0, 1, 2, 4, 5])  # left, right, centre, side channels; 3 is the subwoofer
+@pytest.mark.parametrize("channel", [0, 2, 5])  # left, centre, right side
 def test_every_speaker_of_5_1_sound_is_heard(tmp_path, channel):
     sound = np.zeros((6, 48000), np.float32)
     sound[channel] = chirp(1)
@@ -98,19 +88,13 @@ def test_loud_5_1_sound_does_not_overflow(tmp_path):
     assert likeness(mono, chirp(1)[0]) > 0.9999
 
 
-def test_a_track_that_begins_late_starts_with_zeros(tmp_path):
+def test_a_late_track_starts_with_zeros(tmp_path):
     path = write_media(tmp_path / "clip.mkv", chirp(1), codec="flac", sound_delay=0.5, picture=1.5)
     sound = read_audio(path, 48000)
     assert not sound[:23900].any()
     assert likeness(sound[24000:], chirp(1)[0]) > 0.999
     assert np.array_equal(read_audio(path, 48000, duration=0.2), np.zeros(9600))
     assert likeness(read_audio(path, 48000, start=0.75, duration=0.5), chirp(1)[0, 12000:36000]) > 0.999
-
-
-def test_nothing_beyond_the_end(tmp_path):
-    path = write_media(tmp_path / "clip.flac", chirp(1))
-    assert read_audio(path, 48000, start=0.75, duration=1).size == 12000
-    assert read_audio(path, 48000, start=5, duration=1).size == 0
 
 
 @pytest.mark.parametrize("name", ["long.flac", "long.mp3", "long.mp4"])
@@ -155,32 +139,12 @@ def test_a_gap_in_the_time_stamps_is_silence(tmp_path):
 
 
 class TestBadFiles:
-    def test_missing(self, tmp_path):
-        with pytest.raises(ClipError, match=r"clip\.wav is missing"):
-            read_audio(tmp_path / "clip.wav", 16000)
-
     def test_no_audio_track(self, tmp_path):
         path = write_media(tmp_path / "clip.mp4", picture=1)
         with pytest.raises(ClipError, match=r"clip\.mp4 has no audio track"):
             read_audio(path, 16000)
 
-    def test_zero_bytes(self, tmp_path):
-        (tmp_path / "clip.wav").touch()
-        with pytest.raises(ClipError, match="zero bytes"):
-            read_audio(tmp_path / "clip.wav", 16000)
-
-    @pytest.mark.parametrize("name", ["clip.mp4", "clip.wav"])
-    def test_text(self, tmp_path, name):
-        (tmp_path / name).write_text("to be recorded tomorrow\n" * 99)
-        with pytest.raises(ClipError, match="damaged or not a media file"):
-            read_audio(tmp_path / name, 16000)
-
     def test_a_track_without_data(self, tmp_path):
         (tmp_path / "clip.flac").write_text("hi")  # FFmpeg takes the suffix for proof and opens it
         with pytest.raises(ClipError, match="without any sound data"):
             read_audio(tmp_path / "clip.flac", 16000)
-
-    def test_index_cut_off(self, tmp_path):
-        path = write_media(tmp_path / "clip.mp4", chirp(1), picture=1)
-        with pytest.raises(ClipError, match="damaged or not a media file"):
-            read_audio(cut(path, 0.1), 16000)

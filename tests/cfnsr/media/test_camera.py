@@ -8,7 +8,7 @@ from cfnsr.errors import InputError
 from cfnsr.media.camera import camera_pictures
 
 
-def test_a_file_in_place_of_a_camera(tmp_path):
+def test_a_file_as_camera(tmp_path):
     path = write_video(tmp_path / "a.mp4", numbered_frames(50))
     pictures = list(camera_pictures(path, 0.08))
     numbers = [frame_number(picture.bgr()) for picture in pictures]
@@ -17,7 +17,7 @@ def test_a_file_in_place_of_a_camera(tmp_path):
     assert [picture.time for picture in pictures] == pytest.approx([0.08 * number for number in range(25)], abs=0.041)
 
 
-@pytest.mark.parametrize(("source", "sentence"), [(Path("none.mp4"), "name a video file"), (97, "connect it")])
-def test_what_can_not_be_opened(source, sentence):
-    with pytest.raises(InputError, match=sentence):
+@pytest.mark.parametrize(("source", "message"), [(Path("none.mp4"), "name a video file"), (97, "connect it")])
+def test_a_source_that_can_not_be_opened(source, message):
+    with pytest.raises(InputError, match=message):
         next(camera_pictures(source, 0.1))

@@ -119,7 +119,7 @@ def test_an_object_that_is_not_the_published_file_is_replaced(
     assert objects(client) == {f"ravdess/v1/{VIDEO_1}": zenodo.files[zenodo.path(VIDEO_1)]}
 
 
-def test_large_files_go_up_in_parts(
+def test_large_files_are_uploaded_in_parts(
     tmp_path: Path, endpoint: str, client: S3Client, zenodo: FileServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(s3, "PART_SIZE", 5 << 20)  # the smallest that S3 allows
@@ -130,15 +130,6 @@ def test_large_files_go_up_in_parts(
     assert head["ETag"].endswith('-3"')
     assert head["Metadata"] == {"md5": hashlib.md5(content).hexdigest()}
     assert objects(client) == {VIDEO_1: content}
-
-
-def test_a_corrupt_download_is_not_uploaded(
-    tmp_path: Path, endpoint: str, client: S3Client, zenodo: FileServer
-) -> None:
-    zenodo.always[zenodo.path(VIDEO_1)] = Fault(corrupt=True)
-    with pytest.raises(InputError, match=rf"{VIDEO_1} has md5 .* instead of"):
-        fill(tmp_path, endpoint, zenodo)
-    assert objects(client).keys() == {f"ravdess/v1/{VIDEO_2}"}
 
 
 @pytest.fixture
@@ -188,16 +179,6 @@ def test_a_stopped_transfer_ends_at_once(tmp_path: Path, object_server: FileServ
     assert files_below(tmp_path) == {}
 
 
-def test_a_corrupt_object_is_refused(tmp_path: Path, endpoint: str, client: S3Client, zenodo: FileServer) -> None:
-    fill(tmp_path, endpoint, zenodo, actors=[1])
-    metadata = client.head_object(Bucket=BUCKET, Key=f"ravdess/v1/{VIDEO_1}")["Metadata"]
-    client.put_object(Bucket=BUCKET, Key=f"ravdess/v1/{VIDEO_1}", Body=bytes(5000), Metadata=metadata)
-    wanted = settings(tmp_path, endpoint, actors=[1])
-    with pytest.raises(InputError, match=rf"{VIDEO_1} has md5 .* instead of {metadata['md5']}"):
-        download(wanted, POLICY)
-    assert files_below(wanted.layout.raw) == {}
-
-
 def test_a_mirror_filled_by_hand_is_compared_with_the_table(tmp_path: Path, endpoint: str, client: S3Client) -> None:
     client.put_object(Bucket=BUCKET, Key=f"ravdess/v1/{VIDEO_1}", Body=b"short")
     with pytest.raises(InputError, match=rf"s3://mirror/ravdess/v1/{VIDEO_1} has 5 bytes instead of 552968353"):
@@ -211,12 +192,11 @@ def test_a_mirror_filled_by_hand_is_compared_with_the_table(tmp_path: Path, endp
         pytest.param(
             {"s3_bucket": "absent"}, {}, r"^s3://absent/.*: the bucket does not exist: create it, or", id="no bucket"
         ),
-        pytest.param({"s3_bucket": "Not a name!"}, {}, r"Invalid bucket name", id="impossible bucket"),
         pytest.param(
             {"s3_endpoint": "http://127.0.0.1:9"},
             {},
             r"can't be reached \(.*: check dataset\.s3_endpoint",
-            id="nobody there",
+            id="unreachable",
         ),
         pytest.param(
             {"s3_endpoint": "localhost"}, {}, r"Invalid endpoint.*: correct dataset\.s3_endpoint", id="no URL"
@@ -227,33 +207,21 @@ def test_a_mirror_filled_by_hand_is_compared_with_the_table(tmp_path: Path, endp
             r"Unable to locate credentials: set AWS_ACCESS_KEY_ID",
             id="no credentials",
         ),
-        pytest.param(
-            {}, {"AWS_SECRET_ACCESS_KEY": None}, r"[Cc]redentials.*: set AWS_ACCESS_KEY_ID", id="half of them"
-        ),
-        pytest.param({}, {"AWS_PROFILE": "absent"}, r"profile \(absent\) could not be found", id="no profile"),
     ],
 )
-@pytest.mark.parametrize("what", ["download", "mirror"])
 def test_an_unusable_bucket(
     tmp_path: Path,
     endpoint: str,
     client: S3Client,
-    zenodo: FileServer,
     monkeypatch: pytest.MonkeyPatch,
     dataset: dict[str, str],
     environment: dict[str, str | None],
     message: str,
-    what: str,
 ) -> None:
     for name, value in environment.items():
         monkeypatch.delenv(name) if value is None else monkeypatch.setenv(name, value)
-    wanted = settings(tmp_path, endpoint, zenodo_url=zenodo.url, **dataset)
-    if what == "mirror" and dataset == environment == {}:
-        assert fill_mirror(wanted, POLICY).uploaded == (VIDEO_1, VIDEO_2)  # the one case that this is for
-        return
-    with pytest.raises(InputError, match=message) as caught:
-        (fill_mirror if what == "mirror" else download)(wanted, POLICY)
-    assert "\n" not in str(caught.value)
+    with pytest.raises(InputError, match=message):
+        download(settings(tmp_path, endpoint, **dataset), POLICY)
 
 
 def test_denied_access(tmp_path: Path, endpoint: str, client: S3Client, zenodo: FileServer) -> None:
@@ -263,8 +231,6 @@ def test_denied_access(tmp_path: Path, endpoint: str, client: S3Client, zenodo: 
     client.put_bucket_policy(Bucket=BUCKET, Policy=json.dumps(policy))
     with pytest.raises(InputError, match=r"^s3://mirror/.*: access is denied \(\w+\): check the credentials and"):
         download(settings(tmp_path, endpoint, actors=[1]), POLICY)
-    with pytest.raises(InputError, match=r"^s3://mirror/.*: access is denied"):
-        fill(tmp_path, endpoint, zenodo)
 
 
 def test_a_mirror_needs_the_name_of_a_bucket(tmp_path: Path, zenodo: FileServer) -> None:

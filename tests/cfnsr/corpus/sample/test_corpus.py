@@ -60,7 +60,7 @@ def test_same_settings_same_files(corpus: Path, tmp_path: Path) -> None:
         assert path.read_bytes() == (corpus / path.relative_to(tmp_path)).read_bytes()
 
 
-def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_a_killed_run_resumes(tmp_path: Path) -> None:
     code = (
         "from pathlib import Path; from cfnsr.config.corpus import SampleSettings\n"
         "from cfnsr.corpus.sample import generate\n"
@@ -86,7 +86,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
             assert len(list(container.decode(video=0))) == 10
 
 
-def test_other_settings_make_all_clips_anew_and_other_actors_go(tmp_path: Path) -> None:
+def test_clips_of_other_settings_and_actors_are_replaced(tmp_path: Path) -> None:
     generate(tmp_path, SMALL, [1, 2], workers=2)
     first = clips_in(tmp_path)
     generate(tmp_path, SMALL, [1], workers=1)

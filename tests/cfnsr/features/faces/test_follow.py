@@ -74,11 +74,6 @@ def test_a_face_is_there_only_between_detections():
     assert 1.9 <= there[-1] < 2 + DETECTION_INTERVAL
 
 
-def test_pictures_without_anybody_and_no_pictures():
-    assert [each.boxes for each in track_faces(film(1, lambda _: []), HaarDetector())] == [{}] * 10
-    assert list(track_faces([], HaarDetector())) == []
-
-
 def test_pictures_wait_no_longer_than_for_two_detections():
     read = []
 

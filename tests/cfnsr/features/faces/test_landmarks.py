@@ -44,8 +44,3 @@ def test_files_that_are_no_landmarks(tmp_path, content):
     path.write_bytes(content.encode("latin-1"))
     with pytest.raises(ClipError, match=r"clip\.csv is not an OpenFace CSV"):
         track_from_landmarks(path, [0.1])
-
-
-def test_missing_file(tmp_path):
-    with pytest.raises(ClipError, match="is missing"):
-        track_from_landmarks(tmp_path / "clip.csv", [0.1])

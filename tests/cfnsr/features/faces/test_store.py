@@ -33,9 +33,8 @@ def folder(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("name", ["", "Actor_03.parquet"])
-def test_read_by_folder_and_by_file(folder, name):
-    clip = read_faces(folder / name, CLIPS[2])
+def test_a_clip_is_read(folder):
+    clip = read_faces(folder, CLIPS[2])
     assert clip.frames.shape == (8, 32, 32, 3)
     assert clip.frames.dtype == np.uint8
     assert clip.frames[:, 16, 16, 0] == pytest.approx(160 + np.arange(8), abs=2)  # red comes first
@@ -47,7 +46,7 @@ def test_read_by_folder_and_by_file(folder, name):
     assert (clip.width, clip.height) == (320, 240)
 
 
-def test_file_written_anew_is_read_anew(folder):
+def test_a_replaced_file_is_read_again(folder):
     assert read_faces(folder, CLIPS[0]).frames[0, 16, 16, 0] == pytest.approx(60, abs=2)
     write_packed(folder / "Actor_03.parquet", [row(CLIPS[2], 10), row(CLIPS[0], 200)], SCHEMA, "key")
     assert read_faces(folder, CLIPS[0]).frames[0, 16, 16, 0] == pytest.approx(200, abs=2)
@@ -56,14 +55,14 @@ def test_file_written_anew_is_read_anew(folder):
 def test_only_the_clip_is_read(folder):
     """Damage in another clip's row group goes unnoticed."""
     path = folder / "Actor_03.parquet"
-    read_faces(path, CLIPS[2])
+    read_faces(folder, CLIPS[2])
     column = pq.ParquetFile(path).metadata.row_group(0).column(SCHEMA.get_field_index("frames"))
     with path.open("r+b") as file:
         file.seek(column.data_page_offset)
         file.write(bytes(column.total_compressed_size // 2))
-    assert read_faces(path, CLIPS[2]).frames[0, 16, 16, 0] == pytest.approx(160, abs=2)
+    assert read_faces(folder, CLIPS[2]).frames[0, 16, 16, 0] == pytest.approx(160, abs=2)
     with pytest.raises(OSError, match=r"ZSTD|deserialize"):
-        read_faces(path, CLIPS[0])
+        read_faces(folder, CLIPS[0])
 
 
 def test_an_excluded_clip_gives_its_reason(folder):
@@ -71,7 +70,7 @@ def test_an_excluded_clip_gives_its_reason(folder):
         read_faces(folder, CLIPS[1])
 
 
-@pytest.mark.parametrize("clip_id", ["01-08-01-01-01-03", "01-01-01-01-01-04", "nonsense"])
-def test_what_is_not_there_gets_a_sentence(folder, clip_id):
-    with pytest.raises(InputError, match=r"components\.faces|not a clip id"):
+@pytest.mark.parametrize("clip_id", ["01-08-01-01-01-03", "01-01-01-01-01-04"])
+def test_an_unknown_clip_is_refused(folder, clip_id):
+    with pytest.raises(InputError, match=r"components\.faces"):
         read_faces(folder, clip_id)

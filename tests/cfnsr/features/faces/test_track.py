@@ -73,22 +73,9 @@ def test_the_face_seen_most_often_wins_over_a_larger_visitor():
     assert track.flags[0] is NOT_FOUND  # another face was detected there
 
 
-def test_single_detection_is_at_the_middle():
-    wall = picture(background(320, 240))
-    (face,) = (picture(image) for image in face_frames([(160, 120)]))
-    detect = Counting()
-    track_one_face([wall, wall, face, wall, wall], detect, detections=1)
-    assert (detect.whole, detect.part) == (1, 0)
-
-
 def test_no_face_anywhere():
     with pytest.raises(ClipError, match="no face found in any frame"):
         track_one_face([picture(background(320, 240))] * 8, HaarDetector(), detections=3)
-
-
-def test_more_detections_than_pictures():
-    pictures = [picture(image) for image in face_frames([(160, 120)] * 3)]
-    assert track_one_face(pictures, HaarDetector(), detections=30).flags == (DETECTED,) * 3
 
 
 def test_interpolation_smooths_jitter_and_keeps_straight_lines():
