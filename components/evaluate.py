@@ -42,7 +42,7 @@ def evaluate(run: Run) -> dict[str, Any]:
         others = {key: report(group, results) for key, group in every.groupby(["network", "inputs"])}
         history = _history(run)
         content = {
-            "corpus": run.corpus,
+            "corpus": settings.params.dataset.corpus,
             "profile": settings.profile,
             "protocol": settings.params.train.protocol,
             "claim": _claim(run, results),

@@ -21,7 +21,7 @@ from cfnsr.evaluation.metrics import interval_in_words
 from cfnsr.files import write_text
 from cfnsr.training.result import WEIGHTS, FoldResult
 from components.registered.model_card import model_card
-from components.run import Run
+from components.run import Run, read_figures
 from components.step import run_step
 from components.tracking.runs import REGISTERED_MODEL, RunTracker, mlflow_at
 
@@ -49,7 +49,7 @@ def register(run: Run) -> int:
     Raises:
         InputError: a fold is not trained, the run has not been evaluated, or its settings, data or code have changed.
     """
-    results, content = run.results(), run.figures()
+    results, content = run.results(), read_figures(run.settings)
     best = max(results, key=lambda result: result.selection_accuracy)
     tracker = run.tracker
     run_id = tracker.parent()

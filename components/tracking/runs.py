@@ -101,16 +101,16 @@ class RunTracker:
 
         While the server does not answer, the newest id is assumed to exist.
         """
+        return next((run_id for run_id in reversed(self._ids().get(name, [])) if self.has(run_id)), None)
+
+    def has(self, run_id: str) -> bool:
+        """Whether the server has a run that is not deleted; assumed while it does not answer."""
         from mlflow.exceptions import MlflowException
 
-        for run_id in reversed(self._ids().get(name, [])):
-            try:
-                if self.client.get_run(run_id).info.lifecycle_stage == "active":
-                    return run_id
-            except MlflowException as error:
-                if unreachable(error):
-                    return run_id
-        return None
+        try:
+            return bool(self.client.get_run(run_id).info.lifecycle_stage == "active")
+        except MlflowException as error:
+            return unreachable(error)
 
     def parent(self) -> str:
         """Id of the parent run, which is created if there is none."""
