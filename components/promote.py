@@ -30,7 +30,7 @@ from cfnsr.corpus.folds import UNKNOWN
 from cfnsr.errors import InputError, exit_with_sentence
 from cfnsr.evaluation.metrics import interval_in_words
 from cfnsr.registry import server_needed, tracking_uri
-from components.tracking.runs import REGISTERED_MODEL, open_store
+from components.tracking.runs import COMPLETE, REGISTERED_MODEL, open_store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,8 +44,6 @@ PREVIOUS = "previous_champion"
 """Tag of a champion: the version that it replaced."""
 JUDGED = "judged_against"
 """Tag of a version: the champion with which the gate last compared it."""
-REGISTRATION = "registration"
-"""Tag that `components.register` sets last."""
 PREDICTIONS = "plots/predictions.csv"
 """Artifact of the run behind a version, see `cfnsr.evaluation.report.read_predictions`."""
 
@@ -76,7 +74,7 @@ def promote(params_file: Path, version: int, reason: str = "") -> str:
     """
     with _registry(params_file.resolve().parent) as client:
         candidate = client.get_model_version(REGISTERED_MODEL, str(version))
-        if REGISTRATION not in candidate.tags:
+        if COMPLETE not in candidate.tags:
             raise InputError(
                 f"the registration of version {version} was interrupted; run `python -m components.register`."
             )
