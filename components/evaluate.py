@@ -40,9 +40,11 @@ def evaluate(run: Run) -> dict[str, Any]:
         predictions = final_network(every)
         network, inputs = predictions[["network", "inputs"]].iloc[0]
         others = {key: report(group, results) for key, group in every.groupby(["network", "inputs"])}
-        history = _history(run)
+        history = pd.concat(
+            pd.read_csv(run.fold_folder(result.fold) / HISTORY).assign(fold=result.fold) for result in results
+        )
         content = {
-            "corpus": run.corpus,
+            "corpus": settings.params.dataset.corpus,
             "profile": settings.profile,
             "protocol": settings.params.train.protocol,
             "claim": _claim(run, results),
@@ -77,12 +79,6 @@ def _write_tables(settings: Settings, history: pd.DataFrame, predictions: pd.Dat
     for name, table in (("curves", mean), ("predictions", predictions)):
         with atomic_path(settings.layout.plots / f"{name}.csv") as temporary:
             table.to_csv(temporary, index=False)
-
-
-def _history(run: Run) -> pd.DataFrame:
-    """The epochs of all folds and phases."""
-    tables = [pd.read_csv(run.fold_folder(fold.index) / HISTORY).assign(fold=fold.index) for fold in run.folds]
-    return pd.concat(tables)
 
 
 def _plot(

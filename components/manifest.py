@@ -62,7 +62,7 @@ def _check(table: pd.DataFrame, settings: Settings) -> None:
 
 def _check_origin(table: pd.DataFrame, settings: Settings) -> None:
     """Synthetic clips are accepted from the source `sample` only, so that all figures on them are called synthetic."""
-    if settings.params.dataset.source == "sample":
+    if settings.params.dataset.synthetic:
         return
     videos = table[(table["reason"] == "") & table["has_video"]]
     for path in videos.groupby("actor")["video_path"].first():

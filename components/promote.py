@@ -23,13 +23,14 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
+from cfnsr.config.corpus import RAVDESS, SAMPLE_CORPUS
 from cfnsr.config.load import load_settings
 from cfnsr.config.search import PromoteSettings
 from cfnsr.corpus.folds import UNKNOWN
 from cfnsr.errors import InputError, exit_with_sentence
 from cfnsr.evaluation.metrics import interval_in_words
 from cfnsr.registry import server_needed, tracking_uri
-from components.tracking.runs import REGISTERED_MODEL, open_store
+from components.tracking.runs import COMPLETE, REGISTERED_MODEL, open_store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,9 +44,6 @@ PREVIOUS = "previous_champion"
 """Tag of a champion: the version that it replaced."""
 JUDGED = "judged_against"
 """Tag of a version: the champion with which the gate last compared it."""
-REGISTRATION = "registration"
-"""Tag that `components.register` sets last."""
-SYNTHETIC = "synthetic sample corpus"
 PREDICTIONS = "plots/predictions.csv"
 """Artifact of the run behind a version, see `cfnsr.evaluation.report.read_predictions`."""
 
@@ -75,7 +73,11 @@ def promote(params_file: Path, version: int, reason: str = "") -> str:
         InputError: there is no such version, or the gate refuses it. The champion is then as it was.
     """
     with _registry(params_file.resolve().parent) as client:
-        candidate = _complete(_version(client, str(version)))
+        candidate = client.get_model_version(REGISTERED_MODEL, str(version))
+        if COMPLETE not in candidate.tags:
+            raise InputError(
+                f"the registration of version {version} was interrupted; run `python -m components.register`."
+            )
         limits = load_settings(params_file, candidate.tags.get("profile")).params.promote
         champion = _champion(client)
         verdict = judge(client, candidate, champion, limits, forced=bool(reason))
@@ -102,9 +104,9 @@ def rollback(params_file: Path) -> str:
             raise InputError(f"{REGISTERED_MODEL} has no {ALIAS}, so there is nothing to roll back.")
         if PREVIOUS not in champion.tags:
             raise InputError(f"version {champion.version} does not record which version was {ALIAS} before it.")
-        before = _version(client, champion.tags[PREVIOUS])
+        before = client.get_model_version(REGISTERED_MODEL, champion.tags[PREVIOUS])
         if _synthetic(before) and not _synthetic(champion):
-            raise InputError(f"version {before.version} is of the {SYNTHETIC} and can't replace one of RAVDESS.")
+            raise InputError(f"version {before.version} is of the {SAMPLE_CORPUS} and can't replace one of {RAVDESS}.")
         client.set_registered_model_alias(REGISTERED_MODEL, ALIAS, before.version)
         client.set_model_version_tag(REGISTERED_MODEL, champion.version, "rolled_back_at", _now())
         return f"version {before.version} is champion again, in place of version {champion.version}"
@@ -127,13 +129,12 @@ def judge(
     if _number(champion) == _number(candidate):
         return Verdict(False, "it is the champion already")
     if _synthetic(candidate) and not _synthetic(champion):
-        return Verdict(
-            False, f"it is of the {SYNTHETIC}, version {champion.version} of RAVDESS; not even --force helps"
-        )
+        reason = f"it is of the {SAMPLE_CORPUS}, version {champion.version} of {RAVDESS}; not even --force helps"
+        return Verdict(False, reason)
     if forced:
         return Verdict(True, f"forced, in place of version {champion.version}")
     if _synthetic(champion) and not _synthetic(candidate):
-        return Verdict(True, f"version {champion.version} was of the {SYNTHETIC}")
+        return Verdict(True, f"version {champion.version} was of the {SAMPLE_CORPUS}")
     if _may_know_its_test(candidate) and not _may_know_its_test(champion):
         return Verdict(
             False,
@@ -162,21 +163,22 @@ def judge(
 def _compare(client: MlflowClient, candidate: ModelVersion, champion: ModelVersion) -> Comparison:
     from cfnsr.evaluation.report import compare_runs
 
-    for tag, meaning in (("dataset_digest", "data"), ("protocol", "protocol")):
-        if candidate.tags.get(tag) != champion.tags.get(tag):
-            raise InputError(_incomparable(candidate, champion, meaning))
-    ours, theirs = _predictions(client, candidate), _predictions(client, champion)
-    tested = [set(zip(table["clip_id"], table["fold"], strict=True)) for table in (ours, theirs)]
-    if tested[0] != tested[1]:
-        raise InputError(_incomparable(candidate, champion, "folds"))
-    return compare_runs(ours, theirs)
-
-
-def _incomparable(candidate: ModelVersion, champion: ModelVersion, what: str) -> str:
-    return (
-        f"versions {candidate.version} and {champion.version} differ in their {what}, so their figures can't be "
-        "compared: train both on the same, or use --force and give a reason."
-    )
+    tables = [_predictions(client, version) for version in (candidate, champion)]
+    tested = [
+        {
+            "data": version.tags.get("dataset_digest"),
+            "protocol": version.tags.get("protocol"),
+            "folds": set(zip(table["clip_id"], table["fold"], strict=True)),
+        }
+        for version, table in zip((candidate, champion), tables, strict=True)
+    ]
+    for what, value in tested[0].items():
+        if value != tested[1][what]:
+            raise InputError(
+                f"versions {candidate.version} and {champion.version} differ in their {what}, so their figures can't "
+                "be compared: train both on the same, or use --force and give a reason."
+            )
+    return compare_runs(*tables)
 
 
 def _predictions(client: MlflowClient, version: ModelVersion) -> pd.DataFrame:
@@ -211,45 +213,21 @@ def _registry(root: Path) -> Iterator[MlflowClient]:
     """The registry, for one promotion at a time on this machine.
 
     Raises:
-        InputError: there is no registry, or it has no such model.
+        InputError: the registry lacks the model, or a version that is looked up.
     """
     from mlflow.exceptions import MlflowException
 
-    server = tracking_uri(root)
-    empty = f"the registry {server} has no model {REGISTERED_MODEL}; train one first (`dvc repro`)."
-    if server.startswith("sqlite:///") and not Path(server.removeprefix("sqlite:///")).exists():
-        raise InputError(empty)
     (root / "runs").mkdir(exist_ok=True)
     with server_needed(root), FileLock(root / "runs" / ".promotion.lock"):
-        client = open_store(root)
         try:
-            client.get_registered_model(REGISTERED_MODEL)
+            yield open_store(root)
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
-            raise InputError(empty) from None
-        yield client
-
-
-def _version(client: MlflowClient, number: str) -> ModelVersion:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return client.get_model_version(REGISTERED_MODEL, number)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        versions = client.search_model_versions(f"name = '{REGISTERED_MODEL}'")
-        known = ", ".join(map(str, sorted(int(version.version) for version in versions))) or "none"
-        raise InputError(f"there is no version {number} of {REGISTERED_MODEL}; there are {known}.") from None
-
-
-def _complete(version: ModelVersion) -> ModelVersion:
-    if REGISTRATION not in version.tags:
-        raise InputError(
-            f"the registration of version {version.version} was interrupted; run `python -m components.register`."
-        )
-    return version
+            raise InputError(
+                f"{error.message}: `dvc repro` trains and registers a model; the MLflow UI lists those of the registry "
+                f"{tracking_uri(root)}."
+            ) from None
 
 
 def _champion(client: MlflowClient) -> ModelVersion | None:
@@ -287,7 +265,7 @@ def _looks(client: MlflowClient, candidate: ModelVersion) -> str:
 
 
 def _synthetic(version: ModelVersion) -> bool:
-    return version.tags.get("corpus") == SYNTHETIC
+    return version.tags.get("corpus") == SAMPLE_CORPUS
 
 
 def _now() -> str:

@@ -10,6 +10,7 @@ import json
 import tempfile
 import warnings
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,16 +22,14 @@ from cfnsr.evaluation.metrics import interval_in_words
 from cfnsr.files import write_text
 from cfnsr.training.result import WEIGHTS, FoldResult
 from components.registered.model_card import model_card
-from components.run import Run
+from components.run import Run, read_figures
 from components.step import run_step
-from components.tracking.runs import REGISTERED_MODEL, RunTracker, mlflow_at
+from components.tracking.runs import COMPLETE, REGISTERED_MODEL, RunTracker, mlflow_at
 
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature
 
 ALIAS = "challenger"
-COMPLETE = "registration"
-"""Tag that is set last; the registration of a version without it was interrupted."""
 
 CARD = "model_card.md"
 PYFUNC = Path(__file__).parent / "registered" / "pyfunc.py"
@@ -49,25 +48,26 @@ def register(run: Run) -> int:
     Raises:
         InputError: a fold is not trained, the run has not been evaluated, or its settings, data or code have changed.
     """
-    results, content = run.results(), run.figures()
+    results, content = run.results(), read_figures(run.settings)
     best = max(results, key=lambda result: result.selection_accuracy)
     tracker = run.tracker
     run_id = tracker.parent()
     with tracker.running(run_id):
-        version = tracker.version(run_id)
-        if version is None:
+        registered = tracker.version(run_id)
+        if registered is None:
             _log(run, content, best, run_id)
-            version = tracker.version(run_id)
-            assert version is not None, "log_model registers what it logs"
-        if COMPLETE not in version.tags:
+            registered = tracker.version(run_id)
+            assert registered is not None, "log_model registers what it logs"
+        number = registered.version
+        if COMPLETE not in registered.tags:
             for name, value in _tags(content, best, tracker, run_id).items():
-                tracker.client.set_model_version_tag(REGISTERED_MODEL, version.version, name, value)
-            tracker.client.update_model_version(REGISTERED_MODEL, version.version, _description(content, best))
-            tracker.client.set_registered_model_alias(REGISTERED_MODEL, ALIAS, version.version)
-            tracker.client.set_model_version_tag(REGISTERED_MODEL, version.version, COMPLETE, "complete")
-    record = {"name": REGISTERED_MODEL, "version": int(version.version), "run_id": run_id, "fold": best.fold}
+                tracker.client.set_model_version_tag(REGISTERED_MODEL, number, name, value)
+            tracker.client.update_model_version(REGISTERED_MODEL, number, _description(content, best))
+            tracker.client.set_registered_model_alias(REGISTERED_MODEL, ALIAS, number)
+            tracker.client.set_model_version_tag(REGISTERED_MODEL, number, COMPLETE, "complete")
+    record = {"name": REGISTERED_MODEL, "version": int(number), "run_id": run_id, "fold": best.fold}
     write_text(run.settings.layout.model, json.dumps(record, indent=2) + "\n")
-    return int(version.version)
+    return int(number)
 
 
 def _log(run: Run, content: dict[str, Any], best: FoldResult, run_id: str) -> None:
@@ -100,7 +100,8 @@ def log_model(settings: Settings, run_id: str, files: Mapping[str, Path]) -> Non
             python_model=str(PYFUNC),
             artifacts={name: str(path) for name, path in files.items()},
             code_paths=[str(Path(cfnsr.__file__).parent)],
-            pip_requirements=_requirements(),
+            # The installed versions of what prediction needs; MLflow's own guess would import everything.
+            pip_requirements=[f"{name}=={version(name)}" for name in REQUIREMENTS],
             signature=_signature(),
             registered_model_name=REGISTERED_MODEL,
         )
@@ -111,23 +112,14 @@ def _signature() -> ModelSignature:
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 
-    inputs: list[ColSpec | TensorSpec] = [
-        *(ColSpec(DataType.string, name, required=False) for name in ("path", "url", "content")),
-    ]
-    numbers = ("confidence", *EMOTIONS)
+    columns = ("path", "url", "content")
+    inputs: list[ColSpec | TensorSpec] = [ColSpec(DataType.string, name, required=False) for name in columns]
     outputs: list[ColSpec | TensorSpec] = [
         ColSpec(DataType.string, "emotion"),
-        *(ColSpec(DataType.double, name) for name in numbers),
+        *(ColSpec(DataType.double, name) for name in ("confidence", *EMOTIONS)),
         ColSpec(DataType.string, "error"),
     ]
     return ModelSignature(Schema(inputs), Schema(outputs))
-
-
-def _requirements() -> list[str]:
-    """The installed versions of what prediction needs; MLflow's own guess would import everything."""
-    from importlib.metadata import version
-
-    return [f"{name}=={version(name)}" for name in REQUIREMENTS]
 
 
 def _tags(content: dict[str, Any], best: FoldResult, tracker: RunTracker, run_id: str) -> dict[str, str]:
@@ -163,8 +155,7 @@ def _description(content: dict[str, Any], best: FoldResult) -> str:
 
 def step(settings: Settings) -> None:
     """The step as the command line runs it."""
-    version = register(Run.open(settings))
-    print(f"{REGISTERED_MODEL} version {version} has the alias {ALIAS!r}")
+    print(f"{REGISTERED_MODEL} version {register(Run.open(settings))} has the alias {ALIAS!r}")
 
 
 if __name__ == "__main__":

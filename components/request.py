@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from cfnsr.config.load import Settings, load_settings
-from cfnsr.config.sections import is_unused
+from cfnsr.config.sections import Modality, is_unused
 from cfnsr.errors import InputError
 
 SECTIONS = ("model", "train")  # of a profile; the others define the data, which all runs of the profile share
@@ -46,23 +46,38 @@ def requested_settings(
             if wanted.get(key, value) != value:
                 raise InputError(f"{key} is given twice, as {wanted[key]!r} and as {value!r}; give it once.")
             wanted[key] = value
-    for key in wanted:
-        if key.split(".")[0] not in SECTIONS:
-            raise InputError(
-                f"overrides: {key} can't be changed for one run; only keys below model and train can. All runs of a "
-                "profile share its data, so change the data sections in params.yaml."
-            )
     search = {"tune.trials": trials} if trials is not None else {}
     plain = load_settings(params_file, profile, search)
+    changed = load_settings(params_file, profile, wanted | search)
+    check_keys(wanted, {changed.params.model.modality}, "overrides")
     wanted |= search
-    changed = load_settings(params_file, profile, wanted)
-    modality = changed.params.model.modality
-    for key in wanted:
-        if is_unused(key, modality):
-            raise InputError(f"overrides: {key} has no effect on a network of model.modality {modality}; omit it.")
     if changed.params == plain.params:
         return plain
     return load_settings(params_file, profile, wanted, variant(wanted))
+
+
+def check_keys(keys: Iterable[str], modalities: Collection[Modality], where: str) -> None:
+    """Check that runs of one profile may differ in these keys.
+
+    Args:
+        keys: below the profile, such as `train.fusion.lr`.
+        modalities: of the runs' networks.
+        where: the keys were found, for the message.
+
+    Raises:
+        InputError: a key of the data sections, or one without effect on these networks.
+    """
+    for key in keys:
+        if key.split(".")[0] not in SECTIONS:
+            raise InputError(
+                f"{where}: {key} can't differ between runs; only keys below model and train can. All runs of a profile "
+                "share its data, so change the data sections in params.yaml."
+            )
+        if all(is_unused(key, modality) for modality in modalities):
+            raise InputError(
+                f"{where}: {key} has no effect on a network of model.modality {' or '.join(sorted(modalities))}; omit "
+                "it."
+            )
 
 
 def variant(overrides: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from cfnsr.config.load import Settings
@@ -48,13 +49,13 @@ def print_table(content: dict[str, Any]) -> None:
     for column in ("figure", "all test clips", "95 % interval (actors)", "mean ± std over folds"):
         table.add_column(column, justify="left" if column == "figure" else "right")
     for name, label in LABELS.items():
-        table.add_row(label, *_cells(content, name))
+        table.add_row(label, *cells(content, name))
     if content["ece_calibrated"] is not None:
         table.add_row("ECE, temperature scaled", f"{content['ece_calibrated']:.3f}", "", "")
     for given, figures in content["inputs"].items():
-        table.add_row(f"accuracy, given {given} only", *_cells(figures, "accuracy"))
+        table.add_row(f"accuracy, given {given} only", *cells(figures, "accuracy"))
     for encoder, figures in content["encoders"].items():
-        table.add_row(f"accuracy, {encoder} encoder alone", *_cells(figures, "accuracy"))
+        table.add_row(f"accuracy, {encoder} encoder alone", *cells(figures, "accuracy"))
     if content["best_test_epoch"] is not None:
         table.add_section()
         table.add_row("not honest: best test epoch", "", "", f"{content['best_test_epoch']['best']:.3f}")
@@ -66,7 +67,7 @@ def print_table(content: dict[str, Any]) -> None:
     Console(width=100).print(table)
 
 
-def _cells(figures: dict[str, Any], name: str) -> tuple[str, str, str]:
+def cells(figures: Mapping[str, Any], name: str) -> tuple[str, str, str]:
     """One figure: over all clips, its interval where there is one, and its spread over folds."""
     mean, std = figures["folds"]["mean"][name], figures["folds"]["std"][name]
     return (

@@ -66,18 +66,9 @@ class Run:
         """Where the folds keep their files."""
         return self.settings.layout.run
 
-    @property
-    def corpus(self) -> str:
-        """What the figures are measured on. Synthetic figures are called synthetic wherever they are shown."""
-        return "synthetic sample corpus" if self.settings.params.dataset.source == "sample" else "RAVDESS"
-
     def fold_folder(self, index: int) -> Path:
         """Where a fold keeps its files."""
         return fold_folder(self.settings, index)
-
-    def recorded_key(self) -> str | None:
-        """The key of the run that lies in the folder; None if there is none."""
-        return recorded_key(self.settings)
 
     def missing_folds(self) -> list[int]:
         """Numbers of the folds that are not trained yet."""
@@ -94,20 +85,12 @@ class Run:
         if len(results) < len(loaded):
             missing = self.fold_folder(self.missing_folds()[0])
             raise InputError(f"{missing} holds no trained fold; run `python -m components.train` first.")
-        if self.recorded_key() != self.key:
+        if recorded_key(self.settings) != self.key:
             raise InputError(
                 f"{self.folder} was trained with other settings, data or code than the present ones; train again "
                 "(`dvc repro`), or restore them."
             )
         return results
-
-    def figures(self) -> dict[str, Any]:
-        """The content of metrics/<profile>.json.
-
-        Raises:
-            InputError: the file is missing, or belongs to another run than the one in the run's folder.
-        """
-        return read_figures(self.settings)
 
 
 def fold_folder(settings: Settings, index: int) -> Path:

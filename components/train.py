@@ -22,7 +22,7 @@ from cfnsr.errors import InputError, user_message
 from cfnsr.files import locked, write_text
 from cfnsr.parallel import default_workers, end_with_parent
 from cfnsr.training.result import FoldResult
-from components.run import KEY_FILE, Run, decisive_settings
+from components.run import KEY_FILE, Run, decisive_settings, recorded_key
 from components.step import run_step
 from components.tracking.runs import flatten
 
@@ -63,13 +63,13 @@ def prepare(run: Run) -> None:
 
     What an earlier run with other settings, data or code left in the folder is moved to `runs/<profile>.<key>`.
     """
-    if run.recorded_key() != run.key:
+    if recorded_key(run.settings) != run.key:
         _move_aside(run)
         write_text(run.folder / KEY_FILE, run.key + "\n")
     params, features = run.settings.params, run.features
     run.tracker.describe(
         tags={
-            "corpus": run.corpus,
+            "corpus": params.dataset.corpus,
             "protocol": params.train.protocol,
             "dataset_digest": dataset_digest(features.clips),
             "clips": str(len(features.having(params.model.modality))),
@@ -196,7 +196,7 @@ def _move_aside(run: Run) -> None:
     if not run.folder.exists():
         return
     run.tracker.abandon()
-    base = run.folder.with_name(f"{run.folder.name}.{(run.recorded_key() or 'unknown')[:8]}")
+    base = run.folder.with_name(f"{run.folder.name}.{(recorded_key(run.settings) or 'unknown')[:8]}")
     aside, number = base, 1
     while aside.exists():
         number += 1

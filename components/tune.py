@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 from cfnsr.config.load import Settings
 from cfnsr.config.search import Choice, Range
-from cfnsr.config.sections import is_unused
 from cfnsr.errors import InputError
 from cfnsr.files import write_text
 from cfnsr.registry import ServerAwayError, server_needed
 from components import train
 from components.evaluate import evaluate
 from components.register import register
+from components.request import check_keys, requested_settings
 from components.results import print_table
 from components.run import Run
 from components.step import run_step
@@ -107,19 +107,9 @@ def check_space(settings: Settings) -> None:
     if not tune.search:
         raise InputError(f"{settings.profile}.tune.search in params.yaml is empty; name the keys to search.")
     for key, space in tune.search.items():
-        if key.split(".")[0] not in ("model", "train"):
-            raise InputError(
-                f"{settings.profile}.tune.search: {key} can't be searched; keys below model and train can."
-            )
         for value in space.choices if isinstance(space, Choice) else (space.low, space.high):
             tried.append(settings.changed({key: value}))
-    modalities = {each.params.model.modality for each in tried}
-    for key in tune.search:
-        if all(is_unused(key, modality) for modality in modalities):
-            raise InputError(
-                f"{settings.profile}.tune.search: {key} has no effect on a network of model.modality "
-                f"{' or '.join(sorted(modalities))}; search other keys."
-            )
+    check_keys(tune.search, {each.params.model.modality for each in tried}, f"{settings.profile}.tune.search")
     if any(each.params.train.protocol == "published" for each in tried):
         raise InputError(
             "a search needs validation actors, and protocol `published` has none, so its test actors would choose the "
@@ -200,6 +190,7 @@ def run_trial(settings: Settings, trial: optuna.Trial, study_run: str) -> float 
         for name, value in {"mlflow.parentRunId": study_run, "mlflow.runName": f"trial {trial.number}"}.items():
             tracker.client.set_tag(run_id, name, value)
         scores: list[float] = []
+        mean: float | None = None
         longest = _longest_phase(settings)
         try:
             with tracker.running(run_id):
@@ -209,16 +200,16 @@ def run_trial(settings: Settings, trial: optuna.Trial, study_run: str) -> float 
                 mean = sum(scores) / len(scores)
                 tracker.outbox(run_id).metrics({"validation_accuracy": mean})
         except optuna.TrialPruned:
-            _forget_weights(settings)
             tracker.client.set_tag(run_id, "pruned", f"in fold {len(scores)}")
             for name in (run_id, tracker.fold(len(scores))):
                 tracker.client.set_terminated(name, "KILLED")
-            return None
-        else:
-            _forget_weights(settings)
-            return mean
         finally:
             tracker.abandon()  # the runs of folds that were not reached
+    # A search keeps scores only; the best settings are trained again, in a run of their own.
+    for pattern in ("*.safetensors", "*.ckpt"):
+        for path in settings.layout.run.rglob(pattern):
+            path.unlink()
+    return mean
 
 
 def finish(settings: Settings, shared: SharedStudy, best: dict[str, Any]) -> Path:
@@ -262,36 +253,19 @@ def _longest_phase(settings: Settings) -> int:
 
 def _study_run(settings: Settings, shared: SharedStudy) -> str:
     """Id of the study's MLflow run, which the first worker creates."""
-    from mlflow.exceptions import MlflowException
-
     tracker = RunTracker(settings)
     with server_needed(settings.layout.root), shared.once:
-        known = shared.study.user_attrs.get(STUDY_RUN)
-        if known is not None:
-            try:
-                if tracker.client.get_run(known).info.lifecycle_stage == "active":  # not deleted in the UI
-                    return str(known)
-            except MlflowException as error:
-                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                    raise
-        run_id = tracker.create(f"search {shared.folder.name}", {"study": shared.folder.name})
-        shared.study.set_user_attr(STUDY_RUN, run_id)
-    return run_id
-
-
-def _forget_weights(settings: Settings) -> None:
-    """A search keeps scores only; the best settings are trained again, in a run of their own."""
-    for pattern in ("*.safetensors", "*.ckpt"):
-        for path in settings.layout.run.rglob(pattern):
-            path.unlink()
+        run_id = shared.study.user_attrs.get(STUDY_RUN)
+        if run_id is None or not tracker.has(run_id):  # it may have been deleted in the UI
+            run_id = tracker.create(f"search {shared.folder.name}", {"study": shared.folder.name})
+            shared.study.set_user_attr(STUDY_RUN, run_id)
+    return str(run_id)
 
 
 def step(settings: Settings) -> None:
     """The step as the command line runs it."""
 
     def train_best(overrides: dict[str, Any]) -> None:
-        from components.request import requested_settings
-
         run = Run.open(requested_settings(settings.params_file, settings.profile, overrides))
         train.train(run)
         print_table(evaluate(run))

@@ -17,14 +17,13 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
-from cfnsr.evaluation.metrics import interval_in_words
+from components.results import LABELS, cells
 from components.run import Run
 from components.tracking.runs import REGISTERED_MODEL
 
 if TYPE_CHECKING:
     from optuna import Study
 
-FIGURES = {"accuracy": "accuracy (WAR)", "uar": "UAR", "f1": "macro F1", "ece": "ECE"}
 PLOTS = ("curves.png", "confusion.png")
 
 
@@ -77,14 +76,14 @@ def result_table(figures: Mapping[str, Any], version: int | None) -> str:
         f"# {figures['corpus']}, {figures['protocol']} protocol",
         f"{figures['claim']}.",
         "",
-        "| figure | all test clips | 95 % interval (actors) | mean over folds |",
+        "| figure | all test clips | 95 % interval (actors) | mean ± std over folds |",
         "| --- | --- | --- | --- |",
+        *(f"| {label} | {' | '.join(cells(figures, name))} |" for name, label in LABELS.items()),
+        *(
+            f"| accuracy, {name} alone | {' | '.join(cells(encoder, 'accuracy'))} |"
+            for name, encoder in figures["encoders"].items()
+        ),
     ]
-    for name, label in FIGURES.items():
-        interval = interval_in_words(figures["interval"][name], ".3f") if name in figures["interval"] else ""
-        lines.append(f"| {label} | {figures['pooled'][name]:.3f} | {interval} | {figures['folds']['mean'][name]:.3f} |")
-    for name, encoder in figures["encoders"].items():
-        lines.append(f"| accuracy, {name} alone | {encoder['pooled']['accuracy']:.3f} | | |")
     registered = f"registered as {REGISTERED_MODEL} version {version}" if version is not None else "not registered"
     folds = len(figures["folds"]["each"])
     lines += ["", f"{figures['clips']} clips, {folds} folds, {figures['parameters']:,} parameters; {registered}."]
@@ -107,10 +106,7 @@ def publish_search(study: Study, folder: Path) -> None:
     ]
     for trial in study.trials:
         value = f"{trial.value:.3f}" if trial.value is not None else ""
-        cells = (_short(trial.params.get(name, "")) for name in names)
-        lines.append(f"| {trial.number} | {trial.state.name.lower()} | {value} | {' | '.join(cells)} |")
+        drawn = [trial.params.get(name, "") for name in names]
+        shown = [f"{each:.3g}" if isinstance(each, float) else str(each) for each in drawn]
+        lines.append(f"| {trial.number} | {trial.state.name.lower()} | {value} | {' | '.join(shown)} |")
     create_markdown_artifact("\n".join([*lines, "", f"Plots: {folder}"]), key="search", description=study.study_name)
-
-
-def _short(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

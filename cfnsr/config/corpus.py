@@ -12,6 +12,9 @@ from cfnsr.config.base import Section
 ACTORS = tuple(range(1, 25))
 """Actors of RAVDESS."""
 
+SAMPLE_CORPUS, RAVDESS = "synthetic sample corpus", "RAVDESS"
+"""Names of the corpora in figures, tags of MLflow and model cards."""
+
 SYNTHETIC = "synthetic sample, not RAVDESS"
 """Title and comment in every file of the synthetic corpus."""
 
@@ -46,6 +49,11 @@ class DatasetSettings(Section):
     def synthetic(self) -> bool:
         """Whether the clips are those of the synthetic sample corpus."""
         return self.source == "sample"
+
+    @property
+    def corpus(self) -> str:
+        """What the figures are measured on. Synthetic figures are called synthetic wherever they are shown."""
+        return SAMPLE_CORPUS if self.synthetic else RAVDESS
 
     @model_validator(mode="after")
     def _complete(self) -> DatasetSettings:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-
 from sqlalchemy import Connection, NullPool, create_engine, text
 
 KEEPALIVE = {"tcp_keepalives_idle": 30, "tcp_keepalives_interval": 10, "tcp_keepalives_count": 6}
@@ -35,13 +33,9 @@ class DatabaseLock:
         """
         if self._connection is None:
             connection = self._engine.connect()
-            try:
-                for setting, value in KEEPALIVE.items():
-                    connection.execute(text(f"SET {setting} = {value}"))
-                connection.execute(text("SELECT pg_advisory_lock(hashtextextended(:name, 0))"), {"name": self._name})
-            except BaseException:
-                connection.close()
-                raise
+            for setting, value in KEEPALIVE.items():
+                connection.execute(text(f"SET {setting} = {value}"))
+            connection.execute(text("SELECT pg_advisory_lock(hashtextextended(:name, 0))"), {"name": self._name})
             self._connection = connection
         self._entered += 1
 
@@ -55,7 +49,5 @@ class DatabaseLock:
     def __enter__(self) -> None:
         self.acquire()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.release()

@@ -11,10 +11,8 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import optuna
 from filelock import FileLock, Timeout
@@ -26,9 +24,6 @@ from cfnsr.config.search import TuneSettings
 from cfnsr.errors import InputError
 from components.search.database_lock import DatabaseLock
 from components.search.pruning import MedianOfStep
-
-if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
 
 HEARTBEAT = 30  # seconds; after three missed ones, a trial in a database counts as killed
 RETRIES = 3  # of a trial whose worker was killed: its parameters may be the cause
@@ -44,7 +39,7 @@ class HopelessTrialError(Exception):
     """A trial's settings can't be trained; the search continues with other trials."""
 
 
-class TrialSeededSampler(optuna.samplers.BaseSampler):
+class TrialSeededSampler(optuna.samplers.TPESampler):
     """TPE whose draws depend on the seed and the trial's number only.
 
     A sampler that is seeded once per process would repeat its first draws in every worker and after every restart.
@@ -55,37 +50,15 @@ class TrialSeededSampler(optuna.samplers.BaseSampler):
 
     def __init__(self, settings: TuneSettings) -> None:
         self._settings = settings
-        self._tpe = self._of_trial(0)
+        self._start(0)
 
-    def _of_trial(self, number: int) -> optuna.samplers.TPESampler:
+    def _start(self, number: int) -> None:
         seed = (self._settings.seed * 1_000_003 + number) % 2**32
-        return optuna.samplers.TPESampler(seed=seed, n_startup_trials=self._settings.startup_trials, multivariate=True)
+        super().__init__(seed=seed, n_startup_trials=self._settings.startup_trials, multivariate=True)
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         """See class."""
-        self._tpe = self._of_trial(trial.number)
-
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """See `TPESampler`."""
-        return self._tpe.infer_relative_search_space(study, trial)
-
-    def sample_relative(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        """See `TPESampler`."""
-        return self._tpe.sample_relative(study, trial, search_space)
-
-    def sample_independent(
-        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        """See `TPESampler`."""
-        return self._tpe.sample_independent(study, trial, param_name, param_distribution)
-
-    def after_trial(
-        self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
-    ) -> None:
-        """See `TPESampler`."""
-        self._tpe.after_trial(study, trial, state, values)
+        self._start(trial.number)
 
 
 class SharedStudy:
@@ -102,7 +75,7 @@ class SharedStudy:
     def __init__(self, folder: Path, settings: TuneSettings) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self._settings = folder, settings
-        with _database_needed():
+        try:
             # Held from the decision to start a trial until the trial's own lock is held.
             self._turn = _lock(folder, "turn")
             self.once = _lock(folder, "finish")
@@ -116,6 +89,12 @@ class SharedStudy:
                     direction="maximize",
                     load_if_exists=True,
                 )
+        except Exception as error:  # of SQLAlchemy or the driver, with many classes for one cause
+            if not os.environ.get("OPTUNA_STORAGE"):
+                raise
+            raise InputError(
+                f"OPTUNA_STORAGE can't be used ({type(error).__name__}): check the URL and that the database runs."
+            ) from error
 
     def work(self, objective: Objective) -> None:
         """Run trials until the study has enough of them and those of other workers have ended too.
@@ -221,15 +200,3 @@ def _journal(path: Path) -> JournalStorage:
     finally:
         lock.release()
     return JournalStorage(JournalFileBackend(str(path), lock))
-
-
-@contextmanager
-def _database_needed() -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:  # of SQLAlchemy or the driver, with many classes for one cause
-        if not os.environ.get("OPTUNA_STORAGE"):
-            raise
-        raise InputError(
-            f"OPTUNA_STORAGE can't be used ({type(error).__name__}): check the URL and that the database runs."
-        ) from error

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -100,27 +99,18 @@ class Outbox:
         return FileLock(self._file.with_name(".lock"))
 
     def _content(self) -> bytes:
-        if not self._file.exists():
-            return b""
-        with self._locked():  # no half-written line; meanwhile another process may have delivered the file
+        with self._locked():  # no half-written line
             return self._file.read_bytes() if self._file.exists() else b""
 
     def _append(self, entry: Mapping[str, Any]) -> None:
-        self._file.parent.mkdir(parents=True, exist_ok=True)
         with self._locked(), self._file.open("a", encoding="utf-8") as file:
-            before = file.tell()
-            try:
-                file.write(json.dumps(entry) + "\n")
-                file.flush()
-            except OSError:  # a full disk; half a line would damage the next one
-                os.truncate(self._file, before)
-                raise
+            file.write(json.dumps(entry) + "\n")
 
     def _entries(self, content: bytes) -> Iterator[dict[str, Any]]:
         for line in content.splitlines():
             try:
                 yield json.loads(line)
-            except ValueError:  # the machine crashed while it was written
+            except ValueError:  # the machine crashed or the disk was full while it was written
                 logger.warning("run %s: a damaged line is skipped: %r", self._run_id, line)
 
     def _drop(self, delivered: bytes) -> bool:

@@ -12,7 +12,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.request import url2pathname
@@ -23,7 +23,7 @@ from filelock import FileLock
 from cfnsr.config.load import Settings
 from cfnsr.errors import InputError
 from cfnsr.files import write_text
-from cfnsr.registry import ARTIFACTS, tracking_uri, unreachable
+from cfnsr.registry import ARTIFACTS, DATABASE, tracking_uri, unreachable
 from components.tracking.outbox import Outbox, outbox_folder
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 
 EXPERIMENT = "cfn-sr"
 REGISTERED_MODEL = "cfn-sr"
+COMPLETE = "registration"
+"""Tag of a version that is set last: the registration of a version without it was interrupted."""
 PARENT = "train"
 COMMIT = "mlflow.source.git.commit"
 """Tag: the commit from which a training was started."""
@@ -72,13 +74,10 @@ def open_store(root: Path) -> MlflowClient:
     The first client creates a database's tables, where MLflow fails if two do so at once, so processes take turns.
     """
     from mlflow import MlflowClient
-    from sqlalchemy import make_url
 
     server = tracking_uri(root)
-    with ExitStack() as stack:
-        if server.startswith("sqlite:") and (database := make_url(server).database):
-            with suppress(OSError):  # without write permission, no tables are created either
-                stack.enter_context(FileLock(f"{database}.lock"))
+    creates_tables = server.startswith("sqlite:") and os.access(root, os.W_OK)
+    with FileLock(root / f"{DATABASE}.lock") if creates_tables else nullcontext():
         return MlflowClient(server)
 
 
@@ -101,16 +100,16 @@ class RunTracker:
 
         While the server does not answer, the newest id is assumed to exist.
         """
+        return next((run_id for run_id in reversed(self._ids().get(name, [])) if self.has(run_id)), None)
+
+    def has(self, run_id: str) -> bool:
+        """Whether the server has a run that is not deleted; assumed while it does not answer."""
         from mlflow.exceptions import MlflowException
 
-        for run_id in reversed(self._ids().get(name, [])):
-            try:
-                if self.client.get_run(run_id).info.lifecycle_stage == "active":
-                    return run_id
-            except MlflowException as error:
-                if unreachable(error):
-                    return run_id
-        return None
+        try:
+            return bool(self.client.get_run(run_id).info.lifecycle_stage == "active")
+        except MlflowException as error:
+            return unreachable(error)
 
     def parent(self) -> str:
         """Id of the parent run, which is created if there is none."""

@@ -40,10 +40,8 @@ def check_ready(deployment: str) -> None:
         try:
             pool = client.read_deployment_by_name(deployment).work_pool_name
         except ObjectNotFound:
-            flows = {flow.id: flow.name for flow in client.read_flows()}
-            known = sorted(f"{flows[each.flow_id]}/{each.name}" for each in client.read_deployments())
             raise InputError(
-                f"there is no deployment {deployment!r}; the server has {', '.join(known) or 'none'}."
+                f"there is no deployment {deployment!r}; `prefect deployment ls` lists those of the server."
             ) from None
         workers = client.read_workers_for_work_pool(pool) if pool else []
     if not any(worker.status == "ONLINE" for worker in workers):

@@ -17,6 +17,7 @@ from typing import Any, get_args
 
 import pandas as pd
 
+from cfnsr.config.corpus import RAVDESS
 from cfnsr.config.load import Settings
 from cfnsr.config.sections import Fusion
 from cfnsr.errors import InputError, exit_with_sentence
@@ -25,7 +26,7 @@ from cfnsr.files import write_text
 from cfnsr.training.result import ENCODERS, HISTORY
 from components import evaluate, train
 from components.request import requested_settings
-from components.run import Run
+from components.run import Run, read_figures
 from pipelines.studies.experiments import paragraph
 
 REFERENCE = "cfn_sr"
@@ -96,7 +97,7 @@ def _row(name: str, network: str, runs: Sequence[Run], references: Sequence[Run]
     from cfnsr.evaluation.report import compare_runs, probabilities
     from cfnsr.model.checkpoint import load_model
 
-    figures = [run.figures() for run in runs]
+    figures = [read_figures(run.settings) for run in runs]
     predictions = _predictions(runs, network)
     correct = predictions["actual"] == predictions["predicted"]
     by_fold = correct.groupby([predictions["seed"], predictions["fold"]]).mean()
@@ -176,7 +177,7 @@ def page(rows: Sequence[Mapping[str, Any]], profile: str) -> str:
             f"{each['seconds']:.0f}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    if first["corpus"] != "RAVDESS":
+    if first["corpus"] != RAVDESS:
         lines += ["", "The corpus is synthetic: the table shows that the parts work, not how well they do on people."]
     return "\n".join(lines) + "\n"
 

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import log_softmax
 
-from cfnsr.config.load import Settings
 from cfnsr.errors import exit_with_sentence
 from cfnsr.files import atomic_path, write_text
 from cfnsr.parallel import default_workers, end_with_parent
@@ -41,25 +41,17 @@ Curve = NDArray[np.float64]
 """(E,): one value per epoch."""
 
 
-def _first_best(values: Curve) -> int:
-    return int(values.argmax())
-
-
-def _last_best(values: Curve) -> int:
-    return len(values) - 1 - int(values[::-1].argmax())
-
-
 def _smoothed(values: Curve, width: int) -> Curve:
     """Means of the last `width` epochs, or of all epochs so far if there are fewer."""
     return np.array([values[max(0, end - width) : end].mean() for end in range(1, len(values) + 1)])
 
 
 RULES: Mapping[str, Callable[[Curve, Curve], int]] = {
-    "highest accuracy, the first of them": lambda accuracy, loss: _first_best(accuracy),
-    "highest accuracy, the last of them": lambda accuracy, loss: _last_best(accuracy),
-    "lowest loss": lambda accuracy, loss: _first_best(-loss),
-    "highest mean accuracy of 5 epochs": lambda accuracy, loss: _first_best(_smoothed(accuracy, 5)),
-    "highest mean accuracy of 10 epochs": lambda accuracy, loss: _first_best(_smoothed(accuracy, 10)),
+    "highest accuracy, the first of them": lambda accuracy, loss: int(accuracy.argmax()),
+    "highest accuracy, the last of them": lambda accuracy, loss: len(accuracy) - 1 - int(accuracy[::-1].argmax()),
+    "lowest loss": lambda accuracy, loss: int(loss.argmin()),
+    "highest mean accuracy of 5 epochs": lambda accuracy, loss: int(_smoothed(accuracy, 5).argmax()),
+    "highest mean accuracy of 10 epochs": lambda accuracy, loss: int(_smoothed(accuracy, 10).argmax()),
     "the last epoch": lambda accuracy, loss: len(accuracy) - 1,
 }
 """Each maps the accuracy and the loss of the choosing actors after each epoch to an epoch."""
@@ -76,11 +68,9 @@ def measure(logits: NDArray[np.float32], labels: NDArray[np.integer], actors: ND
     Returns:
         Correct clips of all actors, by rule.
     """
-    wide = logits.astype(np.float64)
-    wide -= wide.max(axis=-1, keepdims=True)
-    log_shares = wide - np.log(np.exp(wide).sum(axis=-1, keepdims=True))
+    log_shares = log_softmax(logits.astype(np.float64), axis=-1)
     losses = -np.take_along_axis(log_shares, labels[None, :, None], axis=-1)[..., 0]  # (E, N)
-    correct = wide.argmax(axis=-1) == labels  # (E, N)
+    correct = logits.argmax(axis=-1) == labels  # (E, N)
     found = dict.fromkeys(RULES, 0.0)
     for actor in np.unique(actors):
         others = actors != actor
@@ -165,14 +155,15 @@ def study(root: Path, clips: Path) -> dict[str, Any]:
     Returns:
         The content of docs/epoch-choice.json.
     """
-    commit, commits = commit_of(root), set()
+    commit, commits, known = commit_of(root), set(), experiments(root)
+    source = {"dataset.source": "local", "dataset.path": str(clips.resolve()), "train.watch_test": False}
     shares: dict[str, dict[str, float]] = {}
     amounts: dict[str, int] = {}
     with ProcessPoolExecutor(default_workers(), get_context("spawn"), initializer=end_with_parent) as pool:
         for name in NAMES:
             totals, amount = dict.fromkeys(RULES, 0.0), 0
             for seed in SEEDS:
-                settings = _settings(root, name, clips, seed)
+                settings = settings_of(root, name, {**known[name]["overrides"], **source}, seed)
                 for step in (download.download, manifest.manifest, faces.faces, mfcc.mfcc):
                     step(settings)
                 run = Run.open(settings)
@@ -186,7 +177,7 @@ def study(root: Path, clips: Path) -> dict[str, Any]:
                     totals = {rule: totals[rule] + found[rule] for rule in RULES}
             shares[name] = {rule: total / amount for rule, total in totals.items()}
             amounts[name] = amount
-    about = {name: experiments(root)[name]["about"] for name in NAMES}
+    about = {name: known[name]["about"] for name in NAMES}
     return {"seeds": SEEDS, "commit": ", ".join(sorted(commits)), "about": about, "clips": amounts, "accuracy": shares}
 
 
@@ -211,11 +202,6 @@ def page(content: Mapping[str, Any]) -> str:
         shown = [f"{content['accuracy'][name][rule]:.1%}" for name in names]
         lines.append(f"| {rule} | {' | '.join(shown)} |")
     return "\n".join(lines) + "\n"
-
-
-def _settings(root: Path, name: str, clips: Path, seed: int) -> Settings:
-    source = {"dataset.source": "local", "dataset.path": str(clips.resolve()), "train.watch_test": False}
-    return settings_of(root, name, {**experiments(root)[name]["overrides"], **source}, seed)
 
 
 def main() -> None:

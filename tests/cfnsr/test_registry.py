@@ -1,9 +1,8 @@
 """The project's own registry, whose folder people move, rename and copy."""
 
 import re
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +11,6 @@ import pytest
 from helpers.permissions import permissions_count
 from helpers.registry_versions import registry
 from helpers.small_models import small_settings, write_model
-from sqlalchemy import Engine, event
 
 from cfnsr.config.layout import Layout
 from cfnsr.config.load import Settings
@@ -78,38 +76,6 @@ def test_who_may_only_read_the_registry_finds_its_models(project):
         load_model(find_weights(found))
 
 
-def test_reading_a_model_writes_nothing(project):
-    fetch_model(MODEL)
-    before = files_below(project)
-    for path in project.rglob("registered_model_meta"):
-        path.unlink()
-    fetch_model(MODEL)
-    assert files_below(project) == before - {path for path in before if path.name == "registered_model_meta"}
-
-
-@contextmanager
-def no_more_room() -> Iterator[None]:
-    """Inside, SQLite files don't grow: the disk is full, as they see it."""
-
-    def limit(connection, _):
-        connection.execute("PRAGMA max_page_count = 1")  # as many as it has, at least
-
-    event.listen(Engine, "connect", limit)
-    try:
-        yield
-    finally:
-        event.remove(Engine, "connect", limit)
-
-
-def test_a_full_disk_is_not_called_a_server_that_is_away(project):
-    with closing(sqlite3.connect(project / "mlflow.db")) as connection:
-        connection.execute("VACUUM")  # else there may be room inside
-    said = rf"^the disk with the MLflow database sqlite:///{project}/mlflow\.db is full: free some space and run"
-    with no_more_room(), pytest.raises(InputError, match=said) as raised, server_needed(project):
-        mlflow.MlflowClient(tracking_uri(project)).set_registered_model_tag("cfn-sr", "note", "x" * 4999)
-    assert type(raised.value) is InputError  # not one that passes
-
-
 def test_a_database_that_may_not_be_written_is_not_called_a_server(project):
     client = mlflow.MlflowClient(tracking_uri(project))
     said = (
@@ -120,19 +86,13 @@ def test_a_database_that_may_not_be_written_is_not_called_a_server(project):
 
 
 @pytest.mark.parametrize("name", ["50%25 off", "what?"])
-def test_a_folder_whose_name_means_something_else_in_a_uri_is_a_sentence(tmp_path, monkeypatch, name):
-    root = tmp_path / name
-    root.mkdir()
-    with pytest.raises(InputError, match=rf"^MLflow can't keep its database in {re.escape(str(root))}, because `"):
-        RunTracker(of(root))
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
-    assert tracking_uri(root) == "http://127.0.0.1:1"
-    assert list(tmp_path.iterdir()) == [root]
+def test_a_folder_whose_name_means_something_else_in_a_uri_is_refused(tmp_path, name):
+    with pytest.raises(InputError, match=rf"^MLflow can't keep its database in {re.escape(str(tmp_path / name))}"):
+        tracking_uri(tmp_path / name)
 
 
-@pytest.mark.parametrize("name", ["100% of it", "1 & 2 # größer", "half+half=%zz"])
-def test_other_names_of_folders_are_good(tmp_path, name):
-    root = tmp_path / name
+def test_other_special_characters_in_the_name_of_a_folder_are_accepted(tmp_path):
+    root = tmp_path / "1 & 2 # größer 100% of+it=%zz"
     root.mkdir()
     tracker = RunTracker(of(root))
     tracker.client.log_text(tracker.parent(), "said", "note.txt")

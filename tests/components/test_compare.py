@@ -8,10 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 from helpers.paths import PROJECT
 
 from cfnsr.corpus.ravdess import EMOTIONS
+from cfnsr.errors import InputError
 from cfnsr.training.result import PREDICTIONS, FoldResult
+from components import compare
 
 CLIPS = 16
 """Of an actor."""
@@ -42,14 +45,14 @@ def write_run(run: Path, tested: Sequence[tuple[int, ...]] = PAIRS, right: int =
     return run
 
 
-def compare(*runs: Path) -> subprocess.CompletedProcess[str]:
+def run_compare(*runs: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "components.compare", *map(str, runs)]
     return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_runs_on_the_same_clips_are_compared(tmp_path):
     a, b = write_run(tmp_path / "a", right=12), write_run(tmp_path / "b", right=8)
-    done = compare(a, b)
+    done = run_compare(a, b)
     assert done.returncode == 0, done.stderr
     assert f"A {a}: 75.0%" in done.stdout
     assert f"B {b}: 50.0%" in done.stdout
@@ -59,42 +62,35 @@ def test_runs_on_the_same_clips_are_compared(tmp_path):
     sure = re.search(r"Confidence that A is better: ([\d.]+)%", done.stdout)
     assert 98 < float(sure[1]) < 100
     assert "may have been trained on its test actors" not in done.stdout
-    assert "Confidence that A is better: 50.0%" in compare(a, a).stdout
+    assert "Confidence that A is better: 50.0%" in run_compare(a, a).stdout
 
 
 def test_two_finished_folds_are_too_few_actors_to_be_sure(tmp_path):
     run = write_run(tmp_path / "part", PAIRS[:2])
-    done = compare(run, run)
+    done = run_compare(run, run)
     assert done.returncode == 0, done.stderr
     assert "On 64 clips of 4 actors, 2 folds" in done.stdout
     assert "fewer than 5 actors" in done.stdout
     assert "Confidence" not in done.stdout
 
 
-def test_runs_with_other_folds_are_not_compared(tmp_path):
-    singles = [(actor,) for pair in PAIRS for actor in pair]
-    done = compare(write_run(tmp_path / "a"), write_run(tmp_path / "b", singles))
-    assert done.returncode == 2
-    assert "the same clips in different folds" in done.stderr
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"tested": [(actor,) for pair in PAIRS for actor in pair]}, "the same clips in different folds"),
+        ({"tested": PAIRS[:1]}, "the runs have tested 96 and 32 clips, 32 of them the same"),
+        ({"validation": ()}, "`published`"),
+        ({"tested": ()}, "has no trained fold"),
+    ],
+)
+def test_runs_that_were_not_tested_alike_are_not_compared(tmp_path, other, message):
+    with pytest.raises(InputError, match=message):
+        compare.compare(write_run(tmp_path / "a"), write_run(tmp_path / "b", **other))
 
 
 def test_a_run_that_may_know_its_test_is_named(tmp_path):
     a, b = write_run(tmp_path / "a"), write_run(tmp_path / "b", unknown_provenance=True)
-    done = compare(a, b)
+    done = run_compare(a, b)
     assert done.returncode == 0, done.stderr
     assert f"{b} started from weights that may have been trained on its test actors" in done.stdout
     assert f"{a} started" not in done.stdout
-
-
-def test_runs_on_other_clips_are_not_compared(tmp_path):
-    a, b = write_run(tmp_path / "a"), write_run(tmp_path / "b", PAIRS[:1])
-    done = compare(a, b)
-    assert done.returncode == 2
-    assert "the runs have tested 96 and 32 clips, 32 of them the same" in done.stderr
-    assert "has no trained fold" in compare(a, tmp_path).stderr
-
-
-def test_runs_of_different_protocols_are_not_compared(tmp_path):
-    done = compare(write_run(tmp_path / "a"), write_run(tmp_path / "b", validation=()))
-    assert done.returncode == 2
-    assert "`published`" in done.stderr

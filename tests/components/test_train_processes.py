@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import psutil
@@ -26,17 +27,30 @@ def start(settings: Settings, stderr: int = subprocess.DEVNULL, **variables: str
     )
 
 
+def endless(root: Path, **train: int) -> Settings:
+    """The settings of a training that does not end by itself, and its features."""
+    phase = {"epochs": 5000, "batch_size": 8, "lr": 0.003}
+    settings = write_params(root, model={"modality": "audio"}, train={"pretrain": {"audio": phase}, **train})
+    write_features(settings)
+    return settings
+
+
+def wait_until_trained(process: subprocess.Popen, settings: Settings, folds: int) -> None:
+    """Wait until as many folds have a checkpoint."""
+    wait_for(process, lambda: len(list(settings.layout.run.glob("fold-*/audio/last.ckpt"))) == folds)
+
+
+def workers_of(process: subprocess.Popen) -> list[psutil.Process]:
+    return [child for child in psutil.Process(process.pid).children() if "spawn_main" in " ".join(child.cmdline())]
+
+
 @pytest.mark.slow
 def test_the_processes_of_folds_end_with_the_one_that_started_them(tmp_path):
-    """Else the next start would train the same folds beside them."""
-    long = {"epochs": 500, "batch_size": 8, "lr": 0.003}
-    settings = write_params(
-        tmp_path, model={"modality": "audio"}, train={"fold_workers": 2, "pretrain": {"audio": long}}
-    )
-    write_features(settings)
+    """Otherwise the next start would train the same folds beside them."""
+    settings = endless(tmp_path, fold_workers=2)
     process = start(settings)
-    wait_for(process, lambda: len(list(settings.layout.run.glob("fold-*/audio/last.ckpt"))) == 2)
-    workers = [child for child in psutil.Process(process.pid).children() if "spawn_main" in " ".join(child.cmdline())]
+    wait_until_trained(process, settings, 2)
+    workers = workers_of(process)
     assert len(workers) == 2
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -44,14 +58,11 @@ def test_the_processes_of_folds_end_with_the_one_that_started_them(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_fold_whose_process_is_killed_gets_a_sentence(tmp_path):
-    long = {"epochs": 500, "batch_size": 8, "lr": 0.003}
-    train_settings = {"folds": 1, "fold_workers": 2, "pretrain": {"audio": long}}
-    settings = write_params(tmp_path, model={"modality": "audio"}, train=train_settings)
-    write_features(settings)
+def test_a_killed_process_of_a_fold_is_reported(tmp_path):
+    settings = endless(tmp_path, folds=1, fold_workers=2)
     process = start(settings, stderr=subprocess.PIPE)
-    wait_for(process, lambda: (settings.layout.run / "fold-0" / "audio" / "last.ckpt").exists())
-    (worker,) = [child for child in psutil.Process(process.pid).children() if "spawn_main" in " ".join(child.cmdline())]
+    wait_until_trained(process, settings, 1)
+    (worker,) = workers_of(process)
     worker.kill()
     _, said = process.communicate(timeout=60)
     assert process.returncode == 2
@@ -61,13 +72,10 @@ def test_a_fold_whose_process_is_killed_gets_a_sentence(tmp_path):
 
 @pytest.mark.slow
 def test_ctrl_c_ends_folds_side_by_side_and_their_processes(tmp_path):
-    long = {"epochs": 5000, "batch_size": 8, "optimizer": "adamw", "lr": 0.003}
-    train = {"folds": 3, "fold_workers": 2, "pretrain": {"audio": long, "video": long}, "fusion": long}
-    settings = write_params(tmp_path, train=train)
-    write_features(settings)
+    settings = endless(tmp_path, fold_workers=2)
     with interruptible():
         process = start(settings)
-    wait_for(process, lambda: len(list(settings.layout.run.glob("fold-*/audio/last.ckpt"))) == 2)
+    wait_until_trained(process, settings, 2)
     children = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=60) != 0
@@ -78,11 +86,9 @@ def test_ctrl_c_ends_folds_side_by_side_and_their_processes(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_sigterm_ends_a_training_in_order(tmp_path, workers):
-    long = {"epochs": 5000, "batch_size": 8, "lr": 0.003}
-    settings = write_params(tmp_path, train={"fold_workers": workers, "pretrain": {"audio": long}})
-    write_features(settings)
+    settings = endless(tmp_path, fold_workers=workers)
     process = start(settings, stderr=subprocess.PIPE)
-    wait_for(process, lambda: any(settings.layout.run.rglob("last.ckpt")))
+    wait_until_trained(process, settings, workers)
     children = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGTERM)
     _, output = process.communicate(timeout=60)
@@ -110,7 +116,7 @@ def test_folds_side_by_side_end_as_folds_one_after_the_other(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been_killed(tmp_path):
+def test_a_killed_run_continues_and_ends_as_if_it_had_not_been_killed(tmp_path):
     settings = {}
     for name in ("killed", "whole"):
         (tmp_path / name).mkdir()
@@ -132,14 +138,10 @@ def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been_killed(tmp_path):
     assert start(settings["killed"]).wait(timeout=300) == 0
     assert (folder / "fold-0" / "fold.json").stat().st_mtime_ns == finished  # not trained again
     for index in range(2):
-        tables = [
-            pd.read_csv(settings[name].layout.run / f"fold-{index}" / "predictions.csv") for name in ("killed", "whole")
-        ]
-        pd.testing.assert_frame_equal(*tables)
-        ours, theirs = (
-            load_file(settings[name].layout.run / f"fold-{index}" / "model.safetensors") for name in ("killed", "whole")
-        )
+        folders = [each.layout.run / f"fold-{index}" for each in settings.values()]
+        pd.testing.assert_frame_equal(*(pd.read_csv(each / "predictions.csv") for each in folders))
+        ours, theirs = (load_file(each / "model.safetensors") for each in folders)
         assert ours.keys() == theirs.keys()
         assert [name for name, weight in ours.items() if not torch.equal(weight, theirs[name])] == []
     _, children = runs(settings["killed"])
-    assert len(children) == 2  # the second start went on in the same MLflow runs
+    assert len(children) == 2  # the second start continued the same MLflow runs

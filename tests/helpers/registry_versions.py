@@ -11,11 +11,12 @@ import pandas as pd
 import yaml
 from helpers.feature_files import PROFILE
 
+from cfnsr.config.corpus import SAMPLE_CORPUS
 from cfnsr.corpus.ravdess import EMOTIONS
 from components.tracking.runs import EXPERIMENT, REGISTERED_MODEL
 
 RAVDESS = {"corpus": "RAVDESS", "profile": "small", "protocol": "honest", "dataset_digest": "one"}
-SYNTHETIC = {**RAVDESS, "corpus": "synthetic sample corpus"}
+SYNTHETIC = {**RAVDESS, "corpus": SAMPLE_CORPUS}
 ACTORS, CLIPS = 6, 40
 
 

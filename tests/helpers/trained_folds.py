@@ -1,5 +1,6 @@
 """A fold trained on a small set of features, for tests of what training leaves."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -29,6 +30,15 @@ def train_first_fold(root: Path, write: bool = True, callbacks=(), **train) -> t
     return settings, train_fold(features, fold, settings, root / "fold", loggers, callbacks)
 
 
+def write_changed_features(root: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> Settings:
+    """Write the features with a changed manifest, whose values are strings, for `train_first_fold(write=False)`."""
+    settings = write_params(root, train={"pretrain": {"audio": PHASE, "video": PHASE}, "fusion": PHASE})
+    write_features(settings)
+    manifest = pd.read_csv(settings.layout.manifest, dtype=str, keep_default_na=False)
+    change(manifest).to_csv(settings.layout.manifest, index=False)
+    return settings
+
+
 def predictions(root: Path) -> pd.DataFrame:
-    """What it said of its test actors."""
+    """The predictions for the test actors."""
     return pd.read_csv(root / "fold" / "predictions.csv")

@@ -64,13 +64,6 @@ def test_flows_that_make_the_same_data_take_turns(tmp_path):
     assert (tmp_path / "started.txt").read_text() == "started\n"
 
 
-def test_what_dvc_itself_does_not_like_is_told(tmp_path):
-    settings = project(tmp_path)
-    (tmp_path / "dvc.yaml").write_text("stages: {faces: {cmd: [}}")
-    with pytest.raises(InputError, match=r"the data stages failed: .*dvc\.yaml"):
-        update_data(settings, logger)
-
-
 def test_another_profile_than_the_files_runs_its_steps_without_dvc(tmp_path, caplog):
     settings = project(tmp_path)
     content = yaml.safe_load(settings.params_file.read_text())

@@ -115,14 +115,7 @@ def test_a_second_repro_does_nothing(project, demo):
     assert done.returncode == 0
     assert "Data and pipelines are up to date." in done.stdout
     assert "Running stage" not in done.stdout
-
-
-def test_the_working_tree_is_clean_but_for_the_lock_file(project, demo):
     assert run(project, "git status --porcelain").stdout.split("\n") == ["?? dvc.lock", ""]
-
-
-def test_no_half_file_is_left(project, demo):
-    assert not [path for path in project.rglob("*.part") if ".venv" not in path.parts]
 
 
 def test_dvc_shows_figures_and_plots(project, demo):

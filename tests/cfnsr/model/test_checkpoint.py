@@ -45,14 +45,13 @@ def test_metadata_holds_no_paths_and_is_read_without_torch(tmp_path):
     subprocess.run([sys.executable, "-c", code], input=json.dumps(entries), text=True, cwd=PROJECT, check=True)
 
 
-@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o002, 0o664)])
-def test_the_umask_says_who_may_read_weights(tmp_path, umask, mode):
-    before = os.umask(umask)
+def test_the_umask_decides_who_may_read_weights(tmp_path):
+    before = os.umask(0o027)
     try:
         path = write_model(tmp_path / "model.safetensors")
     finally:
         os.umask(before)
-    assert path.stat().st_mode & 0o777 == mode
+    assert path.stat().st_mode & 0o777 == 0o640
 
 
 @pytest.mark.parametrize("closed", ["model.safetensors", "."])
@@ -100,12 +99,9 @@ def write_damaged(path, content):
     ("write", "message"),
     [
         (lambda path: write_damaged(path, "{"), "is not JSON"),
-        (lambda path: write_damaged(path, "[]"), "format None"),
         (lambda path: write_damaged(path, {"format": 1}), "has format 1, and this version of cfnsr reads format 2"),
         (lambda path: write_damaged(path, {"network": None}), r"damaged: metadata\.network"),
-        (lambda path: write_damaged(path, {"network": {"size": 1}}), r"damaged: metadata\.network\.size"),
         (lambda path: write_damaged(path, {"faces": {"frames": -1}}), r"damaged: metadata\.faces\.frames is -1"),
-        (lambda path: write_damaged(path, {"mfcc": {"n_fft": -1}}), r"damaged: metadata\.mfcc\.n_fft is -1"),
         (lambda path: write_damaged(path, {"network": {"modality": "audio"}}), "weights do not fit"),
         (lambda path: None, "does not exist"),
         (write_pickle, "is not a safetensors file"),

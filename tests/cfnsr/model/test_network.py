@@ -62,9 +62,7 @@ def test_one_modality_needs_only_its_input(modality):
     assert logits.shape == (2, 8)
 
 
-@pytest.mark.parametrize("frames", [8, 9, 16, 31])
-@pytest.mark.parametrize("size", [32, 33, 64])
-@pytest.mark.parametrize("length", [64, 100, 212, 500])
+@pytest.mark.parametrize(("frames", "size", "length"), [(8, 32, 64), (9, 33, 100), (31, 64, 500)])
 def test_any_input_size_from_the_minimum(frames, size, length):
     model = CFNSR(**SMALL).eval()
     with torch.no_grad():

@@ -42,17 +42,6 @@ def test_a_clip_is_augmented_with_one_draw_for_all_frames():
     assert any(not torch.equal(augmented[0], clip) for clip in augmented[1:])
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_audio_augmentation_keeps_the_shape_and_hides_some(seed):
-    torch.manual_seed(seed)
-    mfcc = torch.ones(4, 13, 126)
-    masked = AudioAugment(126).masked(mfcc)
-    assert masked.shape == mfcc.shape
-    assert set(masked.unique().tolist()) == {0.0, 1.0}
-    assert 0.5 < masked.mean() <= 1
-    assert len({clip.sum().item() for clip in masked}) > 1  # each clip has masks of its own
-
-
 def test_masks_are_as_wide_as_documented():
     torch.manual_seed(0)
     masked = AudioAugment(212).masked(torch.ones(2000, 13, 212))

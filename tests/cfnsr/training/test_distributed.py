@@ -57,16 +57,10 @@ def test_a_loss_that_is_not_finite_is_reported_by_any_process(tmp_path):
         train_video_encoder(tmp_path, 2, epochs=1, batch_size=8, lr=1e30)
 
 
-@pytest.mark.parametrize(
-    ("asked", "there", "given"), [("auto", 0, 1), ("auto", 3, 3), (2, 3, 2), (2, 0, 2), (2, 1, None)]
-)
-def test_no_more_devices_than_there_are(monkeypatch, asked, there, given):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: there)
-    if given is None:
-        with pytest.raises(InputError, match=r"train\.devices is 2, but this machine has 1 GPUs"):
-            _devices(TrainSettings(devices=asked))
-    else:
-        assert _devices(TrainSettings(devices=asked)) == given
+def test_more_devices_than_gpus_are_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(InputError, match=r"train\.devices is 2, but this machine has 1 GPUs"):
+        _devices(TrainSettings(devices=2))
 
 
 def test_the_batches_of_processes_are_together_those_of_one():

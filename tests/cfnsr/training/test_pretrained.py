@@ -1,7 +1,5 @@
 """Phases that start from weights of another run or of the published code."""
 
-from pathlib import Path
-
 import pandas as pd
 import pytest
 import torch
@@ -22,14 +20,6 @@ from cfnsr.model.network import CFNSR
 from cfnsr.training.fold import train_fold
 from cfnsr.training.pretrained import load_pretrained
 from cfnsr.training.result import FoldResult
-
-
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory) -> Path:
-    """A fold trained without any option."""
-    root = tmp_path_factory.mktemp("plain")
-    train_first_fold(root)
-    return root
 
 
 def test_a_phase_starts_from_the_encoders_of_another_run(plain, tmp_path):
@@ -130,17 +120,6 @@ def test_an_encoder_of_a_fused_network_has_nothing_to_say_alone(plain, tmp_path)
     settings = write_params(tmp_path, model=alone, train={"pretrain": {"audio": begun}, "fusion": PHASE})
     fold = actor_folds(settings.params.dataset.actors, settings.params.train)[0]
     with pytest.raises(InputError, match="has no classifier for this network; train one"):
-        train_fold(
-            Features.load(settings.layout), fold, settings, tmp_path / "b", lambda name: CSVLogger(tmp_path, name)
-        )
-
-
-def test_weights_that_have_seen_the_test_actors_are_refused(plain, tmp_path):
-    settings, _ = train_first_fold(tmp_path / "a")
-    fold = actor_folds(settings.params.dataset.actors, settings.params.train)[1]
-    phase = {**PHASE, "checkpoint": str(plain / "fold" / "audio.safetensors")}
-    settings = write_params(tmp_path / "a", train={"pretrain": {"audio": phase, "video": PHASE}, "fusion": PHASE})
-    with pytest.raises(InputError, match=r"has seen the actors 3, 4, 5, 6, who validate or test fold 1"):
         train_fold(
             Features.load(settings.layout), fold, settings, tmp_path / "b", lambda name: CSVLogger(tmp_path, name)
         )

@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -109,16 +108,11 @@ def test_what_is_kept_is_delivered_once_and_in_order(tmp_path, server):
     outbox.status("FINISHED")
     assert not outbox.deliver()
     server.start()
-    (tmp_path / "copy").mkdir()
-    copy = tmp_path / "copy" / f"{run_id}.jsonl"
-    copy.write_bytes((tmp_path / "outbox" / f"{run_id}.jsonl").read_bytes())
+    shutil.copytree(tmp_path / "outbox", tmp_path / "copy")
     assert outbox.deliver()
-    assert Outbox(copy.parent, server.url, run_id).deliver()  # as after a kill between sending and dropping
-    assert [(metric.step, metric.value) for metric in client.get_metric_history(run_id, "loss")] == [
-        (0, 1.0),
-        (1, 0.9),
-        (2, 0.8),
-    ]
+    assert Outbox(tmp_path / "copy", server.url, run_id).deliver()  # as after a kill between sending and dropping
+    logged = [(metric.step, metric.value) for metric in client.get_metric_history(run_id, "loss")]
+    assert logged == [(0, 1.0), (1, 0.9), (2, 0.8)]
     assert client.get_run(run_id).info.status == "FINISHED"
     assert outbox.deliver()  # there is nothing
 
@@ -132,15 +126,9 @@ def test_what_is_measured_during_a_delivery_is_kept(tmp_path):
             outbox.metrics({"loss": float(step)}, step)
             if step % 100 == 50:
                 outbox.deliver()
+        with (tmp_path / "outbox" / f"{run_id}.jsonl").open("a") as file:
+            file.write('{"metrics"\n')  # the machine went down; the other lines are delivered
     assert len(client.get_metric_history(run_id, "loss")) == 300
-
-
-def test_a_run_that_the_server_does_not_know_keeps_its_measurements(tmp_path, server):
-    settings = write_params(tmp_path)
-    Outbox(outbox_folder(settings.layout), server.url, "f" * 32).metrics({"loss": 1.0})
-    with pytest.raises(InputError, match="1 runs could not be delivered"):
-        deliver(settings)
-    assert (outbox_folder(settings.layout) / f"{'f' * 32}.jsonl").exists()
 
 
 def test_a_server_that_is_away_at_the_start_is_a_sentence(tmp_path, monkeypatch):
@@ -149,9 +137,8 @@ def test_a_server_that_is_away_at_the_start_is_a_sentence(tmp_path, monkeypatch)
     settings = write_params(tmp_path)
     write_features(settings)
     command = [sys.executable, "-m", "components.train", "--params", str(settings.params_file)]
-    started = time.monotonic()
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 2, f"{time.monotonic() - started}: {done.stderr}"
+    assert done.returncode == 2
     assert "error: the MLflow server http://127.0.0.1:1 does not answer" in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -274,18 +261,3 @@ def test_a_database_that_may_only_be_read_can_be_read(tmp_path):
             assert RunTracker(settings).known("train") == run_id
     finally:
         tmp_path.chmod(0o700)
-
-
-def test_half_a_line_spoils_no_other(tmp_path, caplog):
-    """A machine went down while it was written."""
-    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
-    run_id = client.create_run("0").info.run_id
-    outbox = Outbox(tmp_path / "outbox", f"sqlite:///{tmp_path}/mlflow.db", run_id)
-    for step in range(3):
-        outbox.metrics({"loss": float(step)}, step)
-    file = tmp_path / "outbox" / f"{run_id}.jsonl"
-    first, second, third = file.read_bytes().splitlines()
-    file.write_bytes(b"\n".join([first, second[:9], third]) + b"\n")
-    assert outbox.deliver()
-    assert [metric.value for metric in client.get_metric_history(run_id, "loss")] == [0.0, 2.0]
-    assert "a damaged line is skipped" in caplog.text

@@ -170,7 +170,7 @@ def test_a_failing_data_stage_fails_the_run(team, trained):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ("train-cfnsr/locl", "there is no deployment 'train-cfnsr/locl'; the server has promote-cfnsr/local, "),
+        ("train-cfnsr/locl", "there is no deployment 'train-cfnsr/locl'"),
         ("train-cfnsr", "name a deployment first"),
         pytest.param(
             "train-cfnsr/gpu",

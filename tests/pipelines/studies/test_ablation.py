@@ -1,12 +1,10 @@
 """The ablation on a small set of features: every variant has the same folds and starts from the same encoders."""
 
-import json
 from collections import Counter
 
 import pandas as pd
 import pytest
 from helpers.feature_files import write_features, write_params
-from helpers.paths import PROJECT
 
 from cfnsr.corpus.folds import CLAIM
 from cfnsr.errors import InputError
@@ -44,9 +42,3 @@ def test_an_encoder_without_pretraining_is_refused(tmp_path):
     write_params(tmp_path, train={"pretrain": {"audio": {"epochs": 0}, "video": ONE_EPOCH}})
     with pytest.raises(InputError, match=r"train\.pretrain\.audio\.epochs is 0"):
         ablate(tmp_path / "params.yaml")
-
-
-def test_figures_chosen_on_test_actors_say_so():
-    rows = json.loads((PROJECT / "docs/ablation-sample.json").read_text())
-    text = page([row | {"protocol": "published", "claim": CLAIM["published"]} for row in rows], "sample")
-    assert f"Figures: {CLAIM['published']}." in text

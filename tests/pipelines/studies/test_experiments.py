@@ -26,14 +26,12 @@ def test_the_pages_are_made_from_the_figures():
     assert (PROJECT / "docs/ablation-sample.md").read_text() == ablation.page(list(ABLATION.values()), "sample")
 
 
-def test_the_readme_quotes_the_published_recipe():
-    row = ROWS["audio-published"]
-    assert f"| {row['best_test_epoch']:.1%} best test epoch, {row['last_epochs']:.1%} last ten |" in README
-
-
-@pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row["protocol"] == "honest"])
-def test_the_readme_quotes_the_honest_figures(name):
+@pytest.mark.parametrize("name", list(ROWS))
+def test_the_readme_quotes_the_figures(name):
     row = ROWS[name]
+    if row["protocol"] == "published":
+        assert f"| {row['best_test_epoch']:.1%} best test epoch, {row['last_epochs']:.1%} last ten |" in README
+        return
     low, high = row["interval"]
     assert f"| {row['accuracy']:.1%} ({low:.1%} to {high:.1%}) |" in README
     ensemble = f"{row['ensemble']:.1%} when the probabilities of {len(row['seeds'])} networks are averaged"
@@ -57,13 +55,6 @@ def test_figures_belong_to_the_present_experiments():
             assert (row["about"], row["seeds"]) == (experiment["about"], experiment["seeds"])
 
 
-def test_the_ablation_has_every_fusion_and_both_encoders():
-    assert list(ABLATION) == [
-        *("audio encoder alone", "video encoder alone"),
-        *("cfn_sr", "no_attention", "no_residual", "concat", "average"),
-    ]
-
-
 def test_the_rules_for_the_epoch():
     accuracy = np.array([0.1, 0.9, 0.2, 0.6, 0.7, 0.7, 0.9, 0.6, 0.7, 0.7, 0.8])
     loss = np.array([2.0, 1.5, 1.4, 1.0, 0.9, 0.8, 1.0, 1.1, 1.2, 1.3, 1.4])
@@ -80,13 +71,9 @@ def test_an_actor_measures_the_epoch_that_the_others_choose():
 
 
 def test_a_fold_of_the_study_is_trained_once_and_names_its_commit(tmp_path):
-    overrides = {
-        "dataset.actors": list(range(1, 7)),
-        "train.folds": 2,
-        "train.actors_per_fold": 2,
-        "mfcc.speeds": [1.0, 0.9],
-    }
-    overrides |= {"train.validation_actors": 2, "train.pretrain.audio.epochs": 2, "train.watch_test": False}
+    overrides = {"dataset.actors": list(range(1, 7)), "mfcc.speeds": [1.0, 0.9], "train.folds": 2}
+    overrides |= {"train.actors_per_fold": 2, "train.validation_actors": 2, "train.pretrain.audio.epochs": 2}
+    overrides |= {"train.watch_test": False}
     (tmp_path / "params.yaml").write_text((PROJECT / "params.yaml").read_text())
     settings = experiments.settings_of(tmp_path, "audio-honest", {"model.modality": "audio", **overrides}, seed=10)
     write_features(settings)
