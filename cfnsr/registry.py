@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cfnsr.errors import InputError, disk_is_full
+from cfnsr.errors import InputError
 
 SCHEME = "models:/"
 DATABASE = "mlflow.db"
@@ -49,40 +49,32 @@ class ServerAwayError(InputError):
 
 @contextmanager
 def server_needed(root: Path) -> Iterator[None]:
-    """Inside, an outage of the tracking server, or a full disk of it, is told in a sentence.
+    """Report an outage of the tracking server inside the block in one sentence.
 
     Raises:
         ServerAwayError: instead of what MLflow raises when it can't reach its server.
-        InputError: the server refuses the request, or its disk is full.
+        InputError: the server refuses the request.
     """
     try:
         yield
     except InputError:
         raise
     except Exception as error:
-        from mlflow.exceptions import MlflowException
-
-        refusal = _refusal(error)
-        if refusal:
+        if refusal := _refusal(error):
             raise InputError(
                 f"the MLflow server {tracking_uri(root)} refuses the request ({refusal}); check MLFLOW_TRACKING_URI, "
                 "your credentials and the names that the server allows."
-            ) from error
-        if isinstance(error, MlflowException) and disk_is_full(error):
-            raise InputError(
-                f"the disk with the MLflow database {tracking_uri(root)} is full: free some space and run the same "
-                "command again, it goes on from there."
             ) from error
         if not unreachable(error):
             raise
         if trouble := re.search(r"\(sqlite3\.\w+\) (.*)", str(error)):  # a file, which nobody can start
             raise ServerAwayError(
-                f"the MLflow database {tracking_uri(root)} can't be used ({trouble[1]}): check its permissions and who "
-                "else uses it, then run the same command again: it goes on from there."
+                f"the MLflow database {tracking_uri(root)} can't be used ({trouble[1]}): check its permissions, the "
+                "space on its disk and who else uses it, then run the same command again to continue."
             ) from error
         raise ServerAwayError(
             f"the MLflow server {tracking_uri(root)} does not answer; start it (`make up`) or set MLFLOW_TRACKING_URI, "
-            "then run the same command again: it goes on from there."
+            "then run the same command again to continue."
         ) from error
 
 
@@ -101,7 +93,7 @@ def unreachable(error: Exception) -> bool:
 
 
 def _refusal(error: Exception) -> str:
-    """What a server, or a proxy before it, says that does not want to answer; empty if it is something else."""
+    """Why a server, or a proxy in front of it, refuses a request; empty if the error is another one."""
     from mlflow.exceptions import MlflowException
 
     # Words of mlflow.utils.rest_utils for an answer that is not MLflow's own.

@@ -122,11 +122,6 @@ def _log(run: Run, content: dict[str, Any]) -> None:
             tracker.client.log_metric(tracker.fold(fold["fold"]), f"test/{name}", fold[name])
     for path in (layout.metrics, *sorted(layout.plots.iterdir())):
         tracker.client.log_artifact(run_id, str(path), "" if path == layout.metrics else "plots")
-    for name, value in _logged_figures(content).items():
-        tracker.client.log_metric(run_id, name, value)
-
-
-def _logged_figures(content: dict[str, Any]) -> dict[str, float]:
     figures = {f"test/{name}": content["pooled"][name] for name in FIGURES}
     if "accuracy" in content["interval"]:
         figures["test/accuracy_low"], figures["test/accuracy_high"] = content["interval"]["accuracy"]
@@ -138,7 +133,8 @@ def _logged_figures(content: dict[str, Any]) -> dict[str, float]:
         figures["test/ece_calibrated"] = content["ece_calibrated"]
     if content["best_test_epoch"] is not None:
         figures["best_test_epoch/accuracy"] = content["best_test_epoch"]["best"]
-    return figures
+    for name, value in figures.items():
+        tracker.client.log_metric(run_id, name, value)
 
 
 def step(settings: Settings) -> None:

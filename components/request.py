@@ -53,7 +53,8 @@ def requested_settings(
     wanted |= search
     if changed.params == plain.params:
         return plain
-    return load_settings(params_file, profile, wanted, variant(wanted))
+    digest = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
+    return load_settings(params_file, profile, wanted, digest[:8])
 
 
 def check_keys(keys: Iterable[str], modalities: Collection[Modality], where: str) -> None:
@@ -78,11 +79,6 @@ def check_keys(keys: Iterable[str], modalities: Collection[Modality], where: str
                 f"{where}: {key} has no effect on a network of model.modality {' or '.join(sorted(modalities))}; omit "
                 "it."
             )
-
-
-def variant(overrides: Mapping[str, Any]) -> str:
-    """Short name of a set of overrides, whatever their order."""
-    return hashlib.sha256(json.dumps(overrides, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def requested_folds(settings: Settings, wanted: Sequence[int] | None) -> set[int]:

@@ -6,7 +6,7 @@ Shapes: N clips, K classes, A actors.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,10 +32,6 @@ class Scores:
     """Macro F1 over the classes that occur or are predicted."""
     ece: float
     """Expected calibration error, 15 bins."""
-
-    def to_dict(self) -> dict[str, float]:
-        """Return the metrics as a flat dict."""
-        return asdict(self)
 
 
 def scores(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -> Scores:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -73,16 +74,16 @@ def report(predictions: pd.DataFrame, results: Sequence[FoldResult]) -> dict[str
         predicted).
     """
     probability, label = probabilities(predictions), predictions["label"].to_numpy()
-    matrix = confusion_matrix(probability, label)
+    matrix, right = confusion_matrix(probability, label), predictions["actual"] == predictions["predicted"]
     by_fold = []
     for result, (_, group) in zip(results, predictions.groupby("fold"), strict=True):
-        figures = scores(probabilities(group), group["label"].to_numpy()).to_dict()
+        figures = asdict(scores(probabilities(group), group["label"].to_numpy()))
         by_fold.append({"fold": result.fold, "test_actors": list(result.test), "clips": len(group), **figures})
-    names, scaled = list(scores(probability, label).to_dict()), calibrated(predictions)
-    spread = {name: np.array([fold[name] for fold in by_fold]) for name in names}
+    pooled, scaled = asdict(scores(probability, label)), calibrated(predictions)
+    spread = {name: np.array([fold[name] for fold in by_fold]) for name in pooled}
     return {
         "clips": len(predictions),
-        "pooled": scores(probability, label).to_dict(),
+        "pooled": pooled,
         "interval": {
             name: list(bounds)
             for name, bounds in bootstrap_intervals(probability, label, predictions["actor"].to_numpy()).items()
@@ -94,7 +95,7 @@ def report(predictions: pd.DataFrame, results: Sequence[FoldResult]) -> dict[str
             "each": by_fold,
         },
         "recall": dict(zip(EMOTIONS, class_recall(matrix), strict=True)),
-        "actors": _accuracy_by(predictions, "actor"),
+        "actors": {str(actor): float(share) for actor, share in right.groupby(predictions["actor"]).mean().items()},
         "sex": {str(name): _group(group) for name, group in predictions.groupby("sex")},
         "confusion": matrix.tolist(),
     }
@@ -140,12 +141,6 @@ def compare_runs(a: pd.DataFrame, b: pd.DataFrame) -> Comparison:
         )
     right = [(table["actual"] == table["predicted"]).to_numpy() for table in (a, b)]
     return compare(right[0], right[1], a["actor"].to_numpy())
-
-
-def _accuracy_by(predictions: pd.DataFrame, column: str) -> dict[str, float]:
-    right = probabilities(predictions).argmax(axis=1) == predictions["label"].to_numpy()
-    shares = pd.DataFrame({"right": right, "group": predictions[column]}).groupby("group")["right"].mean()
-    return {str(name): float(share) for name, share in shares.items()}
 
 
 def _group(predictions: pd.DataFrame) -> dict[str, Any]:

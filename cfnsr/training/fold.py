@@ -64,7 +64,7 @@ def train_fold(
         features: the cached features.
         fold: the actors to train on, to choose the epoch by and to test on.
         settings: the profile.
-        folder: for the fold's files. A finished fold is not trained again, and an interrupted one resumes.
+        folder: for the fold's files. An interrupted fold resumes there.
         logger_for: makes the logger of a phase.
         callbacks: for the last phase, such as a pruning callback.
 
@@ -72,9 +72,6 @@ def train_fold(
         InputError: a group of the fold has no clips, a checkpoint to start from can't be used, or the loss is not
             finite.
     """
-    finished = FoldResult.load(folder)
-    if finished is not None:
-        return finished
     params = settings.params
     normalization = normalization_of(features, fold, settings)
     history = [pd.DataFrame(columns=["phase", "epoch", "seconds", SCORE, CHOICE])]

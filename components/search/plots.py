@@ -25,13 +25,10 @@ def plot_study(study: optuna.Study, folder: Path) -> list[Path]:
     }
     if len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))) > 1:
         plots["importance"] = lambda: draw.plot_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
-    return [_save(draw_it, folder / f"{name}.png") for name, draw_it in plots.items()]
-
-
-def _save(draw_it: Callable[[], object], path: Path) -> Path:
-    draw_it()
-    figure = plt.gcf()
-    figure.set_size_inches(WIDTH, HEIGHT)
-    figure.savefig(path, dpi=DPI, bbox_inches="tight")
-    plt.close(figure)
-    return path
+    for name, plot in plots.items():
+        plot()
+        figure = plt.gcf()
+        figure.set_size_inches(WIDTH, HEIGHT)
+        figure.savefig(folder / f"{name}.png", dpi=DPI, bbox_inches="tight")
+        plt.close(figure)
+    return [folder / f"{name}.png" for name in plots]

@@ -12,7 +12,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.request import url2pathname
@@ -76,8 +76,10 @@ def open_store(root: Path) -> MlflowClient:
     from mlflow import MlflowClient
 
     server = tracking_uri(root)
-    creates_tables = server.startswith("sqlite:") and os.access(root, os.W_OK)
-    with FileLock(root / f"{DATABASE}.lock") if creates_tables else nullcontext():
+    with ExitStack() as stack:
+        if server.startswith("sqlite:"):
+            with suppress(OSError):  # without write permission, no tables are created either
+                stack.enter_context(FileLock(root / f"{DATABASE}.lock"))
         return MlflowClient(server)
 
 
