@@ -31,8 +31,8 @@ BLOCK = re.compile(r"```bash\n(.*?)```", flags=re.DOTALL)
 TEXT = (PROJECT / "docs/scaling.md").read_text()
 DOC = {part.split("\n", 1)[0]: BLOCK.findall(part) for part in TEXT.split("\n## ")}
 
-SETUP = DOC["Every machine that works"][0]
-FIRST, SECOND, _ = DOC["The data, made once"]
+SETUP = DOC["Worker machines"][0]
+FIRST, SECOND, _ = DOC["Making the data once"]
 POOL = DOC["Kubernetes"][1]
 PULL = yaml.safe_load((PROJECT / "prefect.yaml").read_text())["pull"]
 # Commands that nothing in this module runs, and who runs them or why nobody does.
