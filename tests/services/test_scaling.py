@@ -210,7 +210,7 @@ def pools(head: Head) -> dict[str, tuple[str, int | None]]:
 
 
 def test_the_page_says_when_a_worker_counts_as_killed():
-    assert f"after {3 * study.HEARTBEAT} s without a sign of life" in TEXT
+    assert f"after {3 * study.HEARTBEAT} s without a heartbeat" in TEXT
 
 
 def test_every_command_of_the_page_is_run_here_or_named_elsewhere():
