@@ -130,7 +130,7 @@ def speed(predictor: Predictor, clip: Path, seconds: float, rounds: int) -> None
         started = time.perf_counter()
         samples = list(prepared(predictor, clip))
         ready = time.perf_counter()
-        answered = sum(1 for _ in predictor.answer(samples))
+        answered = sum(1 for _ in predictor._moments((clip, sample) for sample in samples))
         done = time.perf_counter()
         count = sum(1 for _ in predictor.timeline(clip))
         overlapped = time.perf_counter() - done

@@ -97,11 +97,7 @@ def _detector(settings: Settings) -> Check:
         except InputError as error:
             return Check("face detector", str(error), "set faces.yunet in params.yaml to the file, or to null for Haar")
         return Check("face detector", f"{found}, YuNet {settings.layout.root / yunet}")
-    if (Path(cv2.data.haarcascades) / "haarcascade_frontalface_default.xml").exists():
-        return Check("face detector", f"{found}, Haar cascade")
-    return Check(
-        "face detector", f"{found} without cascade files", "run `make install`: opencv-python-headless below 5"
-    )
+    return Check("face detector", f"{found}, Haar cascade")
 
 
 def _disk(settings: Settings) -> Check:

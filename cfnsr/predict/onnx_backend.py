@@ -108,9 +108,7 @@ class _OnnxRuntime:
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exceptions have no common base class
-            if type(error).__module__.startswith("onnxruntime."):
-                raise _damaged(path) from None
-            raise
+            raise _damaged(path) from error
         self.metadata = ModelMetadata.from_file_metadata(self._session.get_modelmeta().custom_metadata_map, path)
         self._names = [output.name for output in self._session.get_outputs()]
 
@@ -129,9 +127,7 @@ class _OpenVino:
         try:
             model = reader.convert(reader.load(str(path)))
         except Exception as error:
-            if isinstance(error, RuntimeError) or type(error).__module__.startswith("openvino."):
-                raise _damaged(path) from None
-            raise
+            raise _damaged(path) from error
         place = ["framework", KEY]  # where OpenVINO keeps an ONNX file's metadata
         entries = {KEY: model.get_rt_info(place).astype(str)} if model.has_rt_info(place) else {}
         self.metadata = ModelMetadata.from_file_metadata(entries, path)
