@@ -130,18 +130,13 @@ def _source(settings: Settings) -> Check:
         case "sample":
             return Check("data source", "synthetic sample corpus, generated locally")
         case "local":
-            return _local(settings)
+            path = settings.layout.root / (dataset.path or "")
+            remedy = "" if path.is_dir() else "not a folder: set dataset.path in params.yaml to your RAVDESS folder"
+            return Check("data source", f"folder {path}", remedy)
         case "zenodo":
             return _reachable("data source", f"{dataset.zenodo_url}/api/records/1188976", "dataset.zenodo_url")
         case "s3":
             return _bucket(dataset)
-
-
-def _local(settings: Settings) -> Check:
-    path = settings.layout.root / (settings.params.dataset.path or "")
-    if path.is_dir():
-        return Check("data source", f"folder {path}")
-    return Check("data source", f"{path} is not a folder", "set dataset.path in params.yaml to your RAVDESS folder")
 
 
 def _reachable(name: str, url: str, key: str) -> Check:

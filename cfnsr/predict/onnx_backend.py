@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +43,7 @@ class OnnxBackend:
         if self.runtime not in get_args(Runtime):
             raise InputError(f"runtime is {runtime!r}; it must be one of {', '.join(get_args(Runtime))}.")
         session = _OpenVino if self.runtime == "openvino" else _OnnxRuntime
-        self._session: _Session = session(path, threads or default_workers())
+        self._session = session(path, threads or default_workers())
         self.metadata = self._session.metadata
         self._inputs = GraphInputs(self.metadata)
 
@@ -81,17 +81,6 @@ class GraphInputs:
         windows = len(next(iter(given.values())))
         whole = {name: given.get(name, zeros.repeat(windows, axis=0)) for name, zeros in self._zeros.items()}
         return {**whole, "present": np.tile([name in given for name in self._zeros], (windows, 1))}
-
-
-class _Session(Protocol):
-    """A loaded graph."""
-
-    metadata: ModelMetadata
-
-    def __init__(self, path: Path, threads: int) -> None: ...
-
-    def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
-        """Compute the outputs, by name."""
 
 
 class _OnnxRuntime:

@@ -97,7 +97,7 @@ def test_bad_settings_end_with_one_sentence(tmp_path):
     ("model", "sentence"),
     [
         ("models:/cfn-sr@champion", "there is no model registry here"),
-        (".", "has no model.safetensors in it"),
+        (".", "has no model.safetensors"),
     ],
 )
 def test_predict_without_a_model_says_how_to_get_one(tmp_path, model, sentence):
