@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -117,20 +117,13 @@ def _save(path: Path, network: CFNSR, faces: FacesSettings, mfcc: MfccSettings) 
     return path
 
 
-def prepared(predictor: Predictor, clip: Path) -> Iterator[Sample]:
-    """Do the work of the preparing thread in this thread."""
-    for step in prepare_clip(clip, predictor.recipe, Options()):
-        if isinstance(step, Sample):
-            yield step
-
-
 def speed(predictor: Predictor, clip: Path, seconds: float, rounds: int) -> None:
     parts: dict[str, list[float]] = {"prepare": [], "network": [], "one after the other": [], "overlapped": []}
     for number in range(rounds):
         started = time.perf_counter()
-        samples = list(prepared(predictor, clip))
+        samples = [step for step in prepare_clip(clip, predictor.recipe, Options()) if isinstance(step, Sample)]
         ready = time.perf_counter()
-        answered = sum(1 for _ in predictor.answer(samples))
+        answered = sum(1 for _ in predictor._moments((clip, sample) for sample in samples))
         done = time.perf_counter()
         count = sum(1 for _ in predictor.timeline(clip))
         overlapped = time.perf_counter() - done

@@ -2,7 +2,7 @@
 
     python -m benchmarks.real_run FOLDER --write docs/real-run.md
 
-Works in a temporary copy of the project, through `dvc repro`, so the working tree does not change.
+Works in a temporary clone of the last commit, through `dvc repro`, so the working tree does not change.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -45,17 +44,12 @@ def main() -> None:
 
 
 def copy_project(project: Path, clips: Path) -> Path:
-    """Copy the project's tracked files, with the ravdess profile set to a local folder."""
-    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
-    for name in filter(None, tracked.decode().split("\0")):
-        if (ROOT / name).exists():
-            (project / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, project / name)
+    """Clone the last commit of the project, and set its ravdess profile to a local folder."""
+    subprocess.run(["git", "clone", "-q", ROOT, project], check=True)
     params = yaml.safe_load((project / "params.yaml").read_text())
     params["profile"] = "ravdess"
     params["ravdess"]["dataset"] |= {"source": "local", "path": str(clips)}
     (project / "params.yaml").write_text(yaml.safe_dump(params))
-    subprocess.run(["git", "init", "-q"], cwd=project, check=True)
     return project
 
 

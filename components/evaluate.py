@@ -103,11 +103,11 @@ def _plot(
 
 
 def _plot_attention(run: Run, first: FoldResult, about: str) -> None:
-    from cfnsr.evaluation.attention import gazes
+    from cfnsr.evaluation.attention import attention_maps
     from cfnsr.evaluation.plots import plot_attention
 
     actor, path = first.test[0], run.settings.layout.plots / "attention.png"
-    shown = gazes(run.fold_folder(first.fold) / WEIGHTS, run.features, actor)
+    shown = attention_maps(run.fold_folder(first.fold) / WEIGHTS, run.features, actor)
     if shown:
         plot_attention(shown, path, f"Attention of fold {first.fold} on its test actor {actor}\n{about}")
     else:

@@ -97,11 +97,7 @@ def _detector(settings: Settings) -> Check:
         except InputError as error:
             return Check("face detector", str(error), "set faces.yunet in params.yaml to the file, or to null for Haar")
         return Check("face detector", f"{found}, YuNet {settings.layout.root / yunet}")
-    if (Path(cv2.data.haarcascades) / "haarcascade_frontalface_default.xml").exists():
-        return Check("face detector", f"{found}, Haar cascade")
-    return Check(
-        "face detector", f"{found} without cascade files", "run `make install`: opencv-python-headless below 5"
-    )
+    return Check("face detector", f"{found}, Haar cascade")
 
 
 def _disk(settings: Settings) -> Check:
@@ -134,18 +130,13 @@ def _source(settings: Settings) -> Check:
         case "sample":
             return Check("data source", "synthetic sample corpus, generated locally")
         case "local":
-            return _local(settings)
+            path = settings.layout.root / (dataset.path or "")
+            remedy = "" if path.is_dir() else "not a folder: set dataset.path in params.yaml to your RAVDESS folder"
+            return Check("data source", f"folder {path}", remedy)
         case "zenodo":
             return _reachable("data source", f"{dataset.zenodo_url}/api/records/1188976", "dataset.zenodo_url")
         case "s3":
             return _bucket(dataset)
-
-
-def _local(settings: Settings) -> Check:
-    path = settings.layout.root / (settings.params.dataset.path or "")
-    if path.is_dir():
-        return Check("data source", f"folder {path}")
-    return Check("data source", f"{path} is not a folder", "set dataset.path in params.yaml to your RAVDESS folder")
 
 
 def _reachable(name: str, url: str, key: str) -> Check:

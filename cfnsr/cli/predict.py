@@ -15,7 +15,7 @@ import typer
 from cfnsr.errors import ClipError, InputError
 
 if TYPE_CHECKING:
-    from cfnsr.predict import Failure, Options, Prediction, Predictor
+    from cfnsr.predict import Failure, Moment, Options, Prediction, Predictor
 
 _LONGEST = 200  # bytes of a clip's name that are kept in the name of its picture; file systems allow 255 in all
 
@@ -141,10 +141,10 @@ def _predicted(predictor: Predictor, clips: list[Path], options: Options) -> Ite
 
     with tqdm(total=len(clips), unit="clip", leave=False, disable=None) as bar:  # None: shown only on a terminal
 
-        def watch(path: Path, end: float) -> None:
-            bar.set_postfix_str(f"{path.name} {clock(end)}")
+        def watch(path: Path, moment: Moment) -> None:
+            bar.set_postfix_str(f"{path.name} {clock(moment.end)}")
 
-        for outcome in predictor.predict_many(clips, options, lambda path, moment: watch(path, moment.end)):
+        for outcome in predictor.predict_many(clips, options, watch):
             bar.update()
             bar.clear()
             yield outcome

@@ -7,14 +7,14 @@ from pathlib import Path
 import torch
 
 from cfnsr.corpus.ravdess import EMOTIONS
-from cfnsr.evaluation.plots import Gaze
+from cfnsr.evaluation.plots import AttentionMap
 from cfnsr.features.cached import Features
 from cfnsr.model.checkpoint import load_model
 from cfnsr.training.dataset import ClipDataset
 
 
 @torch.no_grad()
-def gazes(weights: Path, features: Features, actor: int) -> list[Gaze]:
+def attention_maps(weights: Path, features: Features, actor: int) -> list[AttentionMap]:
     """Compute the attention for one clip per emotion of an actor, averaged over time.
 
     Args:
@@ -43,5 +43,5 @@ def gazes(weights: Path, features: Features, actor: int) -> list[Gaze]:
         caption = EMOTIONS[label]
         if predicted[row] != label:
             caption += f"\n(predicted {EMOTIONS[predicted[row]]})"
-        result.append(Gaze(caption, frames[len(frames) // 2], weights_over_face[row]))
+        result.append(AttentionMap(caption, frames[len(frames) // 2], weights_over_face[row]))
     return result

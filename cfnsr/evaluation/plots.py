@@ -149,7 +149,7 @@ def plot_actors(predictions: pd.DataFrame, path: Path, title: str) -> None:
 
 
 @dataclass(frozen=True)
-class Gaze:
+class AttentionMap:
     """The attention of a network over the face of one clip."""
 
     caption: str
@@ -159,22 +159,22 @@ class Gaze:
     """(H', W') weights that sum to 1"""
 
 
-def plot_attention(gazes: Sequence[Gaze], path: Path, title: str) -> None:
+def plot_attention(maps: Sequence[AttentionMap], path: Path, title: str) -> None:
     """Plot faces, and below each the same face overlaid with its attention, relative to uniform attention."""
-    figure = _figure(max(7.0, 1.7 * len(gazes) + 0.9), 4.4)
-    panels = figure.subplots(2, len(gazes), squeeze=False)
-    relative = [gaze.attention * gaze.attention.size for gaze in gazes]
+    figure = _figure(max(7.0, 1.7 * len(maps) + 0.9), 4.4)
+    panels = figure.subplots(2, len(maps), squeeze=False)
+    relative = [shown.attention * shown.attention.size for shown in maps]
     highest = max(float(weights.max()) for weights in relative)
-    for column, (gaze, weights) in enumerate(zip(gazes, relative, strict=True)):
-        height, width = gaze.face.shape[:2]
+    for column, (shown, weights) in enumerate(zip(maps, relative, strict=True)):
+        height, width = shown.face.shape[:2]
         for axes in panels[:, column]:
-            axes.imshow(gaze.face, extent=(0, width, height, 0))
+            axes.imshow(shown.face, extent=(0, width, height, 0))
             axes.set(xticks=[], yticks=[])
         overlay = panels[1, column].imshow(
             weights, cmap="inferno", alpha=0.55, vmin=0, vmax=highest, extent=(0, width, height, 0),
             interpolation="bicubic",
         )  # fmt: skip
-        panels[0, column].set_title(gaze.caption, fontsize=9)
+        panels[0, column].set_title(shown.caption, fontsize=9)
     figure.colorbar(overlay, ax=panels, shrink=0.8, label="attention, 1 = uniform")
     _set_title(figure, title)
     _save(figure, path)

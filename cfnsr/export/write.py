@@ -103,12 +103,6 @@ def _write(
         return TorchBackend(*load_model(path), "cpu").logits, "torch"
     if kind == "torch-export":
         return _write_program(path, network, metadata), "torch"
-    _write_onnx(path, network, metadata, precision, clips)
-    backend = OnnxBackend(path)
-    return backend.logits, backend.runtime
-
-
-def _write_onnx(path: Path, network: CFNSR, metadata: ModelMetadata, precision: Precision, clips: Clips | None) -> None:
     if precision == "int8" and clips is None:
         raise InputError(
             "int8 is calibrated on clips of the training actors; run the data stages of the model's profile first."
@@ -122,6 +116,8 @@ def _write_onnx(path: Path, network: CFNSR, metadata: ModelMetadata, precision: 
         assert clips is not None
         model = quantize(model, clips.calibration())
     path.write_bytes(model.SerializeToString())
+    backend = OnnxBackend(path)
+    return backend.logits, backend.runtime
 
 
 def _write_program(path: Path, network: CFNSR, metadata: ModelMetadata) -> Logits:

@@ -84,7 +84,7 @@ class Ending:
 
 
 @dataclass(frozen=True)
-class Heard:
+class WindowVoice:
     """The voice in a window, or why there is none."""
 
     mfcc: NDArray[np.float32] | None = None
@@ -93,7 +93,7 @@ class Heard:
 
 
 @dataclass(frozen=True)
-class SeenFace:
+class WindowFace:
     """One face through a window."""
 
     crops: tuple[bytes, ...]
@@ -110,23 +110,25 @@ class SeenFace:
 
 
 @dataclass(frozen=True)
-class Seen:
+class WindowFaces:
     """The faces in a window, the followed one first, or why there is none."""
 
-    faces: tuple[SeenFace, ...] = ()
+    faces: tuple[WindowFace, ...] = ()
     flags: tuple[Flag, ...] = ()
     missing: tuple[str, ...] = ()
 
 
-def samples_of(start: float, end: float, seen: Seen, heard: Heard, flags: tuple[Flag, ...] = ()) -> Iterator[Sample]:
+def samples_of(
+    start: float, end: float, video: WindowFaces, voice: WindowVoice, flags: tuple[Flag, ...] = ()
+) -> Iterator[Sample]:
     """The samples of a window: one per face, or a single one without a face."""
-    flags = (*seen.flags, *heard.flags, *flags)
-    missing = seen.missing + heard.missing
-    if not seen.faces:
-        yield Sample(Moment(start, end, None, flags), None, heard.mfcc, missing)
-    for index, face in enumerate(seen.faces):
+    flags = (*video.flags, *voice.flags, *flags)
+    missing = video.missing + voice.missing
+    if not video.faces:
+        yield Sample(Moment(start, end, None, flags), None, voice.mfcc, missing)
+    for index, face in enumerate(video.faces):
         moment = Moment(start, end, None, flags, face.track, face.box, index == 0, face.portraits)
-        yield Sample(moment, face.frames, heard.mfcc, missing)
+        yield Sample(moment, face.frames, voice.mfcc, missing)
 
 
 def single_window(reader: MediaReader, extent: Extent, recipe: Recipe, faces: FaceChoice) -> Iterator[Sample | Ending]:
@@ -134,22 +136,22 @@ def single_window(reader: MediaReader, extent: Extent, recipe: Recipe, faces: Fa
 
     All packets of the clip were read and are kept by the reader.
     """
-    seen = _see(reader, recipe, faces) if recipe.looks else Seen()
-    heard = _hear(reader, recipe.mfcc) if recipe.listens else Heard()
+    video = _find_faces(reader, recipe, faces) if recipe.uses_video else WindowFaces()
+    voice = _find_voice(reader, recipe.mfcc) if recipe.uses_audio else WindowVoice()
     ending = Ending(extent.seconds, (Flag.CUT_OFF,) if extent.cut_off else ())
-    yield from samples_of(0.0, extent.seconds, seen, heard, ending.flags)
+    yield from samples_of(0.0, extent.seconds, video, voice, ending.flags)
     yield ending
 
 
-def hear(sound: NDArray[np.float32], settings: MfccSettings) -> Heard:
+def find_voice(sound: NDArray[np.float32], settings: MfccSettings) -> WindowVoice:
     """The voice in a window, given its sound (n,): from the part that the network uses in training.
 
     If that part is silent and a later one is not, a part of the same length from the start of the sound is used.
     """
     try:
-        return Heard(mfcc(_from_first_sound(sound, settings), settings))
+        return WindowVoice(mfcc(_from_first_sound(sound, settings), settings))
     except ClipError as error:
-        return Heard(flags=(Flag.SILENT,), missing=(str(error),))
+        return WindowVoice(flags=(Flag.SILENT,), missing=(str(error),))
 
 
 def _from_first_sound(sound: NDArray[np.float32], settings: MfccSettings) -> NDArray[np.float32]:
@@ -169,7 +171,7 @@ def portrait(crop: bytes) -> bytes:
     return encode_jpeg(np.asarray(image[..., ::-1], np.uint8), _PORTRAIT_QUALITY)
 
 
-def _hear(reader: MediaReader, settings: MfccSettings) -> Heard:
+def _find_voice(reader: MediaReader, settings: MfccSettings) -> WindowVoice:
     sounds: list[Sound] = []
     missing = "it has an audio track without any sound data"
     try:
@@ -178,26 +180,26 @@ def _hear(reader: MediaReader, settings: MfccSettings) -> Heard:
     except ClipError as error:
         missing = str(error) if reader.audio else "it has no audio track"
     if not sounds:
-        return Heard(flags=(Flag.NO_AUDIO,), missing=(missing,))
-    return hear(join_sound(sounds, 0, max(sound.end for sound in sounds)), settings)
+        return WindowVoice(flags=(Flag.NO_AUDIO,), missing=(missing,))
+    return find_voice(join_sound(sounds, 0, max(sound.end for sound in sounds)), settings)
 
 
-def _see(reader: MediaReader, recipe: Recipe, faces: FaceChoice) -> Seen:
+def _find_faces(reader: MediaReader, recipe: Recipe, faces: FaceChoice) -> WindowFaces:
     if reader.video is None:
-        return Seen(flags=(Flag.NO_VIDEO,), missing=("it has no video track",))
+        return WindowFaces(flags=(Flag.NO_VIDEO,), missing=("it has no video track",))
     try:
         pictures = sample_kept_pictures(reader, recipe.faces.frames)
     except ClipError as error:
-        return Seen(flags=(Flag.NO_VIDEO,), missing=(str(error),))
+        return WindowFaces(flags=(Flag.NO_VIDEO,), missing=(str(error),))
     try:
         tracks = [track_one_face(pictures, load_detector(recipe.faces.yunet), recipe.faces.detections).boxes]
     except ClipError as error:
-        return Seen(flags=(Flag.NO_FACE,), missing=(str(error),))
+        return WindowFaces(flags=(Flag.NO_FACE,), missing=(str(error),))
     others = _others(pictures, tracks[0], recipe)
     flags = (Flag.SEVERAL_FACES,) if others else ()
     if faces == "all":
         tracks += others
-    return Seen(tuple(_cut(pictures, boxes, number, recipe) for number, boxes in enumerate(tracks, 1)), flags)
+    return WindowFaces(tuple(_cut(pictures, boxes, number, recipe) for number, boxes in enumerate(tracks, 1)), flags)
 
 
 def _others(pictures: Sequence[Picture], followed: Boxes, recipe: Recipe) -> list[Boxes]:
@@ -213,10 +215,10 @@ def _others(pictures: Sequence[Picture], followed: Boxes, recipe: Recipe) -> lis
     return [interpolate(np.arange(len(pictures)), np.array([*boxes]), np.stack([*boxes.values()])) for boxes in often]
 
 
-def _cut(pictures: Sequence[Picture], boxes: Boxes, track: int, recipe: Recipe) -> SeenFace:
+def _cut(pictures: Sequence[Picture], boxes: Boxes, track: int, recipe: Recipe) -> WindowFace:
     crops = tuple(cut_face(picture.bgr(), box, recipe) for picture, box in zip(pictures, boxes, strict=True))
     shown = np.linspace(0, len(crops) - 1, min(_PORTRAITS, len(crops))).round().astype(int)
-    return SeenFace(crops, as_box(boxes[len(boxes) // 2]), track, tuple(portrait(crops[index]) for index in shown))
+    return WindowFace(crops, as_box(boxes[len(boxes) // 2]), track, tuple(portrait(crops[index]) for index in shown))
 
 
 def cut_face(image: NDArray[np.uint8], box: NDArray[np.float32], recipe: Recipe) -> bytes:

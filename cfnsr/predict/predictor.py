@@ -6,11 +6,10 @@ Shapes: N windows, T frames, H x W pixels, K classes.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,22 +59,17 @@ class Predictor:
         backend: runs the network.
         recipe: preprocessing and calibration of the network.
         batch_size: number of windows, of one clip or several, in one batch.
-
-    Raises:
-        InputError: the batch size is below 1.
     """
 
     def __init__(self, backend: Backend, recipe: Recipe, batch_size: int = 4) -> None:
-        if batch_size < 1:
-            raise InputError(f"a batch size of {batch_size} is too small; it must be at least 1.")
-        if recipe.looks and recipe.landmark_share:
+        if recipe.uses_video and recipe.landmark_share:
             logger.warning(
                 "This network was trained on faces from OpenFace landmarks (%.0f%% of its clips). For your clips a "
                 "detector finds the faces, and its boxes differ slightly: the published accuracy may not hold.",
                 100 * recipe.landmark_share,
             )
         self.recipe = recipe
-        self._backend: Backend | None = backend
+        self._backend = backend
         self._batch_size = batch_size
 
     @classmethod
@@ -137,22 +131,9 @@ class Predictor:
             options: windows and faces.
             watch: called with the clip and each of its moments as soon as it has an answer.
         """
-        moments: list[Moment] = []
-        missing: tuple[str, ...] = ()
-        with closing(overlapped(self._steps(clips, options), self._waiting)) as steps:
-            for path, step, answer in self._answered(steps):
-                match step:
-                    case Sample():
-                        moments.append(replace(step.moment, answer=answer))
-                        missing = missing or step.missing
-                        if watch:
-                            watch(path, moments[-1])
-                    case Failure():
-                        yield step
-                        moments, missing = [], ()
-                    case Ending():
-                        yield self._outcome(path, step, moments, missing)
-                        moments, missing = [], ()
+        with self._prefetched(clips, options) as steps:
+            for outcome, _ in self._outcomes(steps, watch):
+                yield outcome
 
     def timeline(self, clip: str | Path, options: Options = DEFAULT) -> Iterator[Moment]:
         """Yield the moments of a clip as soon as they have answers; memory does not grow with the length.
@@ -160,7 +141,7 @@ class Predictor:
         Raises:
             ClipError: the file can't be read.
         """
-        with closing(overlapped(self._steps([clip], options), self._waiting)) as steps:
+        with self._prefetched([clip], options) as steps:
             yield from self._moments(steps)
 
     def live(self, pictures: Iterator[Picture], options: Options = DEFAULT, *, drop: bool = True) -> Iterator[Moment]:
@@ -175,59 +156,40 @@ class Predictor:
         with closing(overlapped(steps, 1, drop=drop)) as kept:
             yield from self._moments(kept, batch_size=1)
 
-    def answer(self, samples: Iterable[Sample]) -> Iterator[Moment]:
-        """Yield the moments of prepared samples with their answers."""
-        yield from self._moments((_NO_FILE, sample) for sample in samples)
-
     def explain(
-        self, clip: str | Path, options: Options = DEFAULT, watch: Callable[[Moment], None] | None = None
+        self, clip: str | Path, options: Options = DEFAULT, watch: Callable[[Path, Moment], None] | None = None
     ) -> Explanation:
         """Predict a clip, and explain the answer at the moment with the highest confidence.
 
         Args:
             clip: a file.
             options: windows and faces.
-            watch: called with each moment as soon as it has an answer.
+            watch: see `predict_many`.
 
         Raises:
             ClipError: as for a call.
         """
-        moments: list[Moment] = []
-        best: tuple[Sample, Answer] | None = None
-        missing: tuple[str, ...] = ()
-        outcome: Prediction | Failure | None = None
-        with closing(overlapped(self._steps([clip], options), self._waiting)) as steps:
-            for path, step, answer in self._answered(steps):
-                if isinstance(step, Sample):
-                    moments.append(replace(step.moment, answer=answer))
-                    missing = missing or step.missing
-                    if watch:
-                        watch(moments[-1])
-                    if answer and step.moment.followed and (best is None or answer.confidence > best[1].confidence):
-                        best = step, answer
-                else:
-                    outcome = step if isinstance(step, Failure) else self._outcome(path, step, moments, missing)
+        with self._prefetched([clip], options) as steps:
+            ((outcome, best),) = self._outcomes(steps, watch)
         if isinstance(outcome, Failure):
             raise ClipError(outcome.reason)
-        assert outcome is not None
         assert best is not None  # a prediction has an answered moment
         return self._explanation(outcome, *best)
 
     def close(self) -> None:
         """Free the network."""
-        self._backend = None
+        del self._backend
 
     def __enter__(self) -> Predictor:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
-    @property
-    def _waiting(self) -> int:
-        return 2 * self._batch_size
+    def _prefetched(
+        self, clips: Iterable[str | Path], options: Options
+    ) -> closing[Generator[tuple[Path, Step], None, None]]:
+        return closing(overlapped(self._steps(clips, options), 2 * self._batch_size))
 
     def _steps(self, clips: Iterable[str | Path], options: Options) -> Iterator[tuple[Path, Step]]:
         for path in map(Path, clips):
@@ -241,6 +203,25 @@ class Predictor:
             except Exception as error:  # a bug with one file must not stop the others
                 logger.exception("%s can't be used", path)
                 yield path, Failure(path, f"{path.name} can't be used ({type(error).__name__}: {error})")
+
+    def _outcomes(
+        self, steps: Iterator[tuple[Path, Step]], watch: Callable[[Path, Moment], None] | None
+    ) -> Iterator[tuple[Prediction | Failure, tuple[Sample, Answer] | None]]:
+        """Each clip's outcome, and the sample and answer of the followed face with the highest confidence."""
+        moments: list[Moment] = []
+        missing: tuple[str, ...] = ()
+        best: tuple[Sample, Answer] | None = None
+        for path, step, answer in self._answered(steps):
+            if isinstance(step, Sample):
+                moments.append(replace(step.moment, answer=answer))
+                missing = missing or step.missing
+                if watch:
+                    watch(path, moments[-1])
+                if answer and step.moment.followed and (best is None or answer.confidence > best[1].confidence):
+                    best = step, answer
+            else:
+                yield step if isinstance(step, Failure) else self._outcome(path, step, moments, missing), best
+                moments, missing, best = [], (), None
 
     def _moments(self, steps: Iterator[tuple[Path, Step]], batch_size: int | None = None) -> Iterator[Moment]:
         for _, step, answer in self._answered(steps, batch_size):
@@ -274,7 +255,7 @@ class Predictor:
 
     def _probabilities(self, samples: list[Sample], inputs: Modality) -> list[dict[str, float]]:
         """Calibrated probabilities by emotion, computed from these inputs of the samples."""
-        logits = self._network.logits(*_stacked(samples, inputs))  # (N, K)
+        logits = self._backend.logits(*_stacked(samples, inputs))  # (N, K)
         shares = scaled_softmax(logits, self.recipe.temperatures[inputs])
         return [dict(zip(self.recipe.labels, row, strict=True)) for row in shares.tolist()]
 
@@ -286,7 +267,7 @@ class Predictor:
         if sample.frames is not None and sample.inputs is not None:
             frames, mfcc = _stacked([sample], sample.inputs)
             assert frames is not None
-            attention = self._network.attention(frames, mfcc)
+            attention = self._backend.attention(frames, mfcc)
         moment = replace(sample.moment, answer=answer)
         return Explanation(
             prediction, moment, sample.frames, None if attention is None else attention[0], contributions
@@ -309,12 +290,6 @@ class Predictor:
             return " and ".join(missing)
         wanted = {"both": "face and voice together", "audio": "the voice", "video": "the face"}
         return f"{' and '.join(missing)}, and this network answers from {wanted[self.recipe.inputs[0]]} only"
-
-    @property
-    def _network(self) -> Backend:
-        if self._backend is None:
-            raise InputError("this predictor is closed; create another one.")
-        return self._backend
 
 
 def _stacked(samples: list[Sample], inputs: Modality) -> tuple[NDArray[np.uint8] | None, NDArray[np.float32] | None]:

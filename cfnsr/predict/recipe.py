@@ -56,12 +56,12 @@ class Recipe:
         return tuple(self.temperatures)
 
     @property
-    def looks(self) -> bool:
+    def uses_video(self) -> bool:
         """Whether the network can use faces."""
         return self.modality != "audio"
 
     @property
-    def listens(self) -> bool:
+    def uses_audio(self) -> bool:
         """Whether the network can use voices."""
         return self.modality != "video"
 

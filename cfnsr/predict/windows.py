@@ -22,14 +22,14 @@ from cfnsr.media.video import Picture, nearest, stream_pictures
 from cfnsr.predict.answer import Flag
 from cfnsr.predict.clip import (
     Ending,
-    Heard,
     Options,
     Sample,
-    Seen,
-    SeenFace,
+    WindowFace,
+    WindowFaces,
+    WindowVoice,
     as_box,
     cut_face,
-    hear,
+    find_voice,
     portrait,
     samples_of,
     single_window,
@@ -59,9 +59,9 @@ def prepare_clip(path: Path, recipe: Recipe, options: Options) -> Iterator[Sampl
         ClipError: the file can't be read.
     """
     with open_reader(path) as reader:
-        if not recipe.looks:
+        if not recipe.uses_video:
             reader.drop(reader.video)
-        if not recipe.listens:
+        if not recipe.uses_audio:
             reader.drop(reader.audio)
         extent = read_extent(reader, recipe.longest_single(options.window))
         if extent.whole:
@@ -73,12 +73,12 @@ def prepare_clip(path: Path, recipe: Recipe, options: Options) -> Iterator[Sampl
 def _sliding_windows(
     reader: MediaReader, extent: Extent, recipe: Recipe, options: Options
 ) -> Iterator[Sample | Ending]:
-    pictures = stream_pictures(reader, picture_spacing(recipe, options)) if recipe.looks and reader.video else None
-    sounds = stream_sound(reader, recipe.mfcc.sample_rate) if recipe.listens and reader.audio else None
+    pictures = stream_pictures(reader, picture_spacing(recipe, options)) if recipe.uses_video and reader.video else None
+    sounds = stream_sound(reader, recipe.mfcc.sample_rate) if recipe.uses_audio and reader.audio else None
     slide = _SlidingWindow(pictures, sounds, recipe, options)
     yield from slide.samples(options.hop)
     # A track that the network does not use is not decoded, but the length in the header may be that of this track.
-    unread = (extent.video and not recipe.looks) or (extent.audio and not recipe.listens)
+    unread = (extent.video and not recipe.uses_video) or (extent.audio and not recipe.uses_audio)
     yield Ending(slide.until, (Flag.CUT_OFF,) if slide.is_short_of(0.0 if unread else extent.promised) else ())
 
 
@@ -144,18 +144,18 @@ class _SlidingWindow:
         self._recipe, self._length, self._faces = recipe, options.window or recipe.window, options.faces
         self._rate = recipe.mfcc.sample_rate
         frames = None if pictures is None else _frames(pictures, recipe)
-        self._seen = _Buffer(frames, lambda frame: frame.time, self._length)
-        self._heard = _Buffer(sounds, lambda sound: sound.end / self._rate, self._length)
+        self._pictures = _Buffer(frames, lambda frame: frame.time, self._length)
+        self._sounds = _Buffer(sounds, lambda sound: sound.end / self._rate, self._length)
         self._followed: int | None = None
 
     @property
     def until(self) -> float:
         """End of the part that was read, in seconds."""
-        return max(self._seen.until, self._heard.until)
+        return max(self._pictures.until, self._sounds.until)
 
     def is_short_of(self, promised: float) -> bool:
         """Whether a track could not be read to its end, or all tracks end before the length in the header (s)."""
-        buffers = (self._seen, self._heard)
+        buffers = (self._pictures, self._sounds)
         reached = max(buffer.until + buffer.last for buffer in buffers)
         return any(buffer.damage for buffer in buffers) or reached < promised - TOLERANCE
 
@@ -169,12 +169,12 @@ class _SlidingWindow:
             last = start + self._length
             yield from self._window(start, last)
             number += 1
-        if self.until > last + _TAIL * hop and (self._seen.items or self._heard.items):
+        if self.until > last + _TAIL * hop and (self._pictures.items or self._sounds.items):
             yield from self._window(max(self.until - self._length, 0.0), self.until)
 
     def _read(self, start: float) -> bool:
         """Read a window; False if the file ends before the window does."""
-        for buffer in (self._seen, self._heard):
+        for buffer in (self._pictures, self._sounds):
             buffer.read(start, start + self._length)
         return self.until >= start + self._length
 
@@ -183,36 +183,36 @@ class _SlidingWindow:
 
     def _next(self, start: float) -> float:
         """Time of the first picture or sound after `start`."""
-        times = [frame.time for frame in self._seen.items if frame.time >= start]
-        times += [sound.first / self._rate for sound in self._heard.items if self._heard.ends(sound) > start]
+        times = [frame.time for frame in self._pictures.items if frame.time >= start]
+        times += [sound.first / self._rate for sound in self._sounds.items if self._sounds.ends(sound) > start]
         return min(times, default=self.until)
 
     def _window(self, start: float, end: float) -> Iterator[Sample]:
-        seen = self._see(start, end) if self._recipe.looks else Seen()
-        heard = self._hear(start, end) if self._recipe.listens else Heard()
-        yield from samples_of(start, end, seen, heard)
+        video = self._find_faces(start, end) if self._recipe.uses_video else WindowFaces()
+        voice = self._find_voice(start, end) if self._recipe.uses_audio else WindowVoice()
+        yield from samples_of(start, end, video, voice)
 
-    def _hear(self, start: float, end: float) -> Heard:
+    def _find_voice(self, start: float, end: float) -> WindowVoice:
         first = round(start * self._rate)
         last = first + round((end - start) * self._rate)
-        if not any(sound.first < last and sound.end > first for sound in self._heard.items):
-            return Heard(flags=(Flag.NO_AUDIO,), missing=(self._heard.damage or "there is no sound",))
-        window = join_sound(self._heard.items, first, last)
-        heard = round(self._recipe.window * self._rate)
-        begin = max(len(window) - heard, 0) // 2  # a longer window is heard in its middle
-        middle = hear(window[begin : begin + heard], self._recipe.mfcc)
-        return middle if middle.mfcc is not None else hear(window, self._recipe.mfcc)
+        if not any(sound.first < last and sound.end > first for sound in self._sounds.items):
+            return WindowVoice(flags=(Flag.NO_AUDIO,), missing=(self._sounds.damage or "there is no sound",))
+        window = join_sound(self._sounds.items, first, last)
+        wanted = round(self._recipe.window * self._rate)
+        begin = max(len(window) - wanted, 0) // 2  # of a longer window, the middle
+        middle = find_voice(window[begin : begin + wanted], self._recipe.mfcc)
+        return middle if middle.mfcc is not None else find_voice(window, self._recipe.mfcc)
 
-    def _see(self, start: float, end: float) -> Seen:
-        frames = [frame for frame in self._seen.items if start <= frame.time < end]
+    def _find_faces(self, start: float, end: float) -> WindowFaces:
+        frames = [frame for frame in self._pictures.items if start <= frame.time < end]
         if not frames and (held := self._held(start, end)):
             frames = [held]
         if not frames:
-            return Seen(flags=(Flag.NO_VIDEO,), missing=(self._seen.damage or "there is no picture",))
+            return WindowFaces(flags=(Flag.NO_VIDEO,), missing=(self._pictures.damage or "there is no picture",))
         counts = Counter(track for frame in frames for track in frame.faces)
         tracks = [track for track, count in counts.items() if count >= _MOSTLY * len(frames)]
         if not tracks:
-            return Seen(flags=(Flag.NO_FACE,), missing=("no face is there for half of the time or more",))
+            return WindowFaces(flags=(Flag.NO_FACE,), missing=("no face is there for half of the time or more",))
         tracks.sort(key=lambda track: -_size(frames, track))
         if self._followed in tracks:
             tracks.remove(self._followed)
@@ -220,16 +220,16 @@ class _SlidingWindow:
         self._followed = tracks[0]
         flags = (Flag.SEVERAL_FACES,) if len(tracks) > 1 else ()
         wanted = tracks if self._faces == "all" else tracks[:1]
-        return Seen(tuple(self._face(frames, track, start) for track in wanted), flags)
+        return WindowFaces(tuple(self._face(frames, track, start) for track in wanted), flags)
 
     def _held(self, start: float, end: float) -> _Frame | None:
         """The picture that is still shown in a window without a new one; None if it is too old or none follows."""
-        known = [self._seen.before, *self._seen.items] if self._seen.before else [*self._seen.items]
+        known = [self._pictures.before, *self._pictures.items] if self._pictures.before else [*self._pictures.items]
         earlier = [frame for frame in known if frame.time < start]
-        follows = any(frame.time >= end for frame in self._seen.items)
+        follows = any(frame.time >= end for frame in self._pictures.items)
         return earlier[-1] if follows and earlier and start - earlier[-1].time <= _HELD else None
 
-    def _face(self, frames: list[_Frame], track: int, start: float) -> SeenFace:
+    def _face(self, frames: list[_Frame], track: int, start: float) -> WindowFace:
         """The crops nearest to the middles of even segments, as in `cfnsr.media.video.sample_pictures`."""
         tracked = [frame for frame in frames if track in frame.faces]
         times = np.array([frame.time for frame in tracked])
@@ -237,7 +237,7 @@ class _SlidingWindow:
         targets = start + self._length * (np.arange(count) + 0.5) / count
         chosen = [tracked[index] for index in nearest(times, targets)]
         crop, box = chosen[count // 2].faces[track]
-        return SeenFace(tuple(frame.faces[track][0] for frame in chosen), as_box(box), track, (portrait(crop),))
+        return WindowFace(tuple(frame.faces[track][0] for frame in chosen), as_box(box), track, (portrait(crop),))
 
 
 def _frames(pictures: Iterator[Picture], recipe: Recipe) -> Iterator[_Frame]:

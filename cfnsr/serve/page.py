@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import os
 import signal
@@ -32,11 +31,7 @@ _FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
 
 
 def serve(predictor: Predictor, limits: ServerLimits, uploads: Uploads, host: str, port: int) -> None:
-    """Serve the page until SIGINT or SIGTERM.
-
-    Raises:
-        InputError: another program has started to listen on the address.
-    """
+    """Serve the page until SIGINT or SIGTERM."""
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
@@ -57,10 +52,6 @@ def serve(predictor: Predictor, limits: ServerLimits, uploads: Uploads, host: st
         )
         print(f"open http://{host}:{port} in a browser; press Ctrl+C to stop", flush=True)
         stopped.wait()
-    except OSError as error:
-        if not str(error).startswith("Cannot find empty port"):  # raised by Gradio, without an errno
-            raise
-        raise _unusable(host, port, os.strerror(errno.EADDRINUSE)) from None
     finally:
         page.close(verbose=False)
 
@@ -126,7 +117,7 @@ def build_page(predictor: Predictor, limits: ServerLimits, uploads: Uploads) -> 
 def _results(predictor: Predictor, clip: Path, limits: ServerLimits, progress: gr.Progress) -> tuple[Any, ...]:
     extent = limits.check(clip)
 
-    def watch(moment: Moment) -> None:
+    def watch(_: Path, moment: Moment) -> None:
         share = min(moment.end / extent.seconds, 1.0) if extent.seconds else 0.0
         progress(share, desc=f"{clock(moment.end)} of {clock(extent.seconds)}")
 
@@ -162,11 +153,6 @@ def check_address(host: str, port: int) -> None:
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         socket.create_server(address[:2], family=family).close()
-    except (OSError, OverflowError) as error:
-        number = getattr(error, "errno", None)
-        reason = os.strerror(number) if number and number > 0 else str(error)
-        raise _unusable(host, port, reason) from None
-
-
-def _unusable(host: str, port: int, reason: str) -> InputError:
-    return InputError(f"{host}:{port} can't be used ({reason}); choose another --port or --host.")
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+        raise InputError(f"{host}:{port} can't be used ({reason}); choose another --port or --host.") from None

@@ -11,8 +11,8 @@ import numpy as np
 from cfnsr.features.faces.crop import encode_jpeg
 from cfnsr.predict.answer import Flag, Prediction
 from cfnsr.predict.predictor import Explanation
+from cfnsr.predict.show.attention import Image, faces_with_attention
 from cfnsr.predict.show.cells import Cell, cells_of, spread_portraits, stretches
-from cfnsr.predict.show.gaze import Image, faces_with_attention
 from cfnsr.predict.show.palette import INPUTS, NOTE, SYNTHETIC_NOTE, clock, colour
 
 _PORTRAITS = 8  # over a timeline
@@ -54,7 +54,7 @@ def headline(prediction: Prediction) -> str:
 
 def details(explanation: Explanation) -> str:
     """Predictions from face and voice alone, and the network's attention."""
-    return _contributions(explanation) + _gaze(explanation)
+    return _contributions(explanation) + _attention(explanation)
 
 
 def problem(reason: str) -> str:
@@ -105,7 +105,7 @@ def _bar(emotion: str, share: float, best: bool) -> str:
     )
 
 
-def _gaze(explanation: Explanation) -> str:
+def _attention(explanation: Explanation) -> str:
     faces = faces_with_attention(explanation, _FACES)
     if not faces:
         return ""
@@ -114,7 +114,9 @@ def _gaze(explanation: Explanation) -> str:
         for face, heat in faces
     )
     hint = "" if faces[0][1] is None else '<p class="hint">Brighter areas received more attention.</p>'
-    return f'<section class="card"><h2>Where the network looked</h2>{hint}<div class="gaze">{pairs}</div></section>'
+    return (
+        f'<section class="card"><h2>Where the network looked</h2>{hint}<div class="attention">{pairs}</div></section>'
+    )
 
 
 def _jpeg(image: Image, text: str) -> str:

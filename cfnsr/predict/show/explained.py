@@ -7,7 +7,7 @@ from typing import Any
 
 from cfnsr.predict.answer import Answer
 from cfnsr.predict.predictor import Explanation
-from cfnsr.predict.show.gaze import Faces, faces_with_attention
+from cfnsr.predict.show.attention import Faces, faces_with_attention
 from cfnsr.predict.show.palette import INPUTS, clock
 from cfnsr.predict.show.picture import FAINT, INK, draw_bars, finish_figure, new_figure
 
@@ -23,7 +23,7 @@ def draw_explanation(explanation: Explanation, path: Path, synthetic: bool) -> N
     figure = new_figure(11.0, 0.7 + sum(heights))
     panels = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
     if faces:
-        _gaze(panels[0], faces)
+        _attention(panels[0], faces)
     bars = panels[-1].subplots(1, len(kinds), sharey=True, squeeze=False)[0]
     for axes, kind in zip(bars, kinds, strict=True):
         draw_bars(axes, Answer.of(explanation.contributions[kind], kind))
@@ -35,7 +35,7 @@ def draw_explanation(explanation: Explanation, path: Path, synthetic: bool) -> N
     finish_figure(figure, path, title, subtitle, synthetic)
 
 
-def _gaze(panel: Any, faces: Faces) -> None:
+def _attention(panel: Any, faces: Faces) -> None:
     rows = 1 if faces[0][1] is None else 2
     grid = panel.subplots(rows, len(faces), squeeze=False)
     for column, pair in enumerate(faces):

@@ -94,7 +94,7 @@ def _people(moments: Sequence[Moment]) -> list[tuple[str, list[Moment]]]:
 def _single(figure: Any, moment: Moment, name: str) -> None:
     upper, lower = figure.subplots(2, 1, height_ratios=(1, 2))
     _faces(upper, [(index + 0.5, face) for index, face in enumerate(moment.portraits)], len(moment.portraits) or 1)
-    upper.set_title(_with_flags(name, moment.flags), loc="left", fontsize=9.5, color=FAINT)
+    upper.set_title(", ".join(filter(None, (name, *moment.flags))), loc="left", fontsize=9.5, color=FAINT)
     if moment.answer:
         draw_bars(lower, moment.answer)
 
@@ -186,10 +186,6 @@ def _faces(axes: Axes, faces: Sequence[tuple[float, bytes]], span: float) -> Non
         axes.add_artist(AnnotationBbox(box, (time, 0.5), xycoords=("data", "axes fraction"), frameon=False, pad=0))
     axes.set(xlim=(0, span), ylim=(0, 1), xticks=[], yticks=[])
     _without_frame(axes)
-
-
-def _with_flags(name: str, flags: Sequence[Flag]) -> str:
-    return ", ".join([name, *flags] if name else flags)
 
 
 def _plain(text: str) -> str:

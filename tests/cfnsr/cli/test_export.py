@@ -60,7 +60,7 @@ def test_other_formats_and_folders(export, tmp_path):
     ("arguments", "sentence"),
     [
         (["--format", "tflite"], "it must be one of onnx, torch-export, safetensors"),
-        (["--precision", "int4"], "it must be one of fp32, fp16, int8"),
+        (["--format", "torch-export", "--precision", "fp16"], "fp16 is for ONNX files"),
         (["--check", "--profile", "ravdess"], "there is no profile 'ravdess'"),
     ],
 )

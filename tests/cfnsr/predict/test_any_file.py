@@ -30,19 +30,15 @@ def centre(moment):
 @pytest.mark.parametrize(
     ("name", "video", "audio", "more"),
     [
-        ("talk.mp4", "libx264", "aac", {}),
+        ("Mein Gespräch um 12:30 über 感情.mp4", "libx264", "aac", {}),
         ("talk.mp4", "libsvtav1", "aac", {"layout": "stereo"}),
         ("talk.mov", "prores_ks", "pcm_s24le", {"pix_fmt": "yuv422p10le"}),
         ("talk.mkv", "libx265", "flac", {"pix_fmt": "yuv420p10le"}),
         ("talk.webm", "libvpx-vp9", "libopus", {}),
-        ("talk.webm", "libvpx", "libopus", {}),
         ("talk.avi", "mpeg4", "libmp3lame", {}),
-        ("talk.avi", "mjpeg", "pcm_s16le", {"pix_fmt": "yuvj420p"}),
         ("talk.mpg", "mpeg2video", "mp2", {}),
-        ("talk.ts", "libx264", "ac3", {}),
         ("talk.flv", "flv", "libmp3lame", {"rate": 44100}),
         ("talk.wmv", "wmv2", "wmav2", {}),
-        ("talk.mp4", "libx264", "aac", {"rate": 8000}),
     ],
 )
 def test_any_container_and_codec(predictor, tmp_path, name, video, audio, more):
@@ -57,10 +53,9 @@ def test_any_container_and_codec(predictor, tmp_path, name, video, audio, more):
     assert centre(moment) == pytest.approx(CENTRE, abs=15)
 
 
-@pytest.mark.parametrize("name", ["voice.wav", "voice.mp3", "voice.flac", "voice.ogg", "voice.m4a"])
-def test_a_sound_file_is_answered_from_the_voice(predictor, tmp_path, name):
-    codec = {".wav": "pcm_s16le", ".mp3": "libmp3lame", ".flac": "flac", ".ogg": "libopus", ".m4a": "aac"}
-    clip = write_talk(tmp_path / name, SECONDS, video=None, audio=codec[(tmp_path / name).suffix])
+@pytest.mark.parametrize(("name", "codec"), [("voice.wav", "pcm_s16le"), ("voice.mp3", "libmp3lame")])
+def test_a_sound_file_is_answered_from_the_voice(predictor, tmp_path, name, codec):
+    clip = write_talk(tmp_path / name, SECONDS, video=None, audio=codec)
     prediction = predictor(clip)
     assert prediction.answer.inputs == "audio"
     assert prediction.flags == (Flag.NO_VIDEO,)
@@ -71,7 +66,6 @@ def test_a_sound_file_is_answered_from_the_voice(predictor, tmp_path, name):
     ("name", "audio", "codec", "unknown", "left", "flag"),
     [
         ("talk.mp4", "aac", b"avc1", b"zzzz", "audio", Flag.NO_VIDEO),
-        ("talk.mkv", "libopus", b"V_MPEG4/ISO/AVC", b"V_MPEG4/ISO/AVX", "audio", Flag.NO_VIDEO),
         ("talk.mkv", "libopus", b"A_OPUS", b"A_ZPUS", "video", Flag.NO_AUDIO),
     ],
 )
@@ -128,11 +122,6 @@ def test_a_variable_frame_rate(predictor, tmp_path):
     assert centre(prediction.moments[0])[0] < 180  # its middle is 0.8 s
 
 
-def test_spaces_and_letters_of_any_alphabet(predictor, tmp_path):
-    clip = write_talk(tmp_path / "Mein Gespräch über 感情 №1.mp4", SECONDS)
-    assert predictor(str(clip)).answer.inputs == "both"
-
-
 def test_a_header_that_claims_two_hours(predictor, tmp_path):
     clip = promise(write_talk(tmp_path / "claim.mkv", SECONDS), 7200)
     prediction = predictor(clip)
@@ -142,10 +131,10 @@ def test_a_header_that_claims_two_hours(predictor, tmp_path):
 
 
 def test_of_a_file_that_is_cut_off_what_is_there_is_used(predictor, tmp_path):
-    clip = write_talk(tmp_path / "cut.mp4", SECONDS, options={"movflags": "faststart"}, audio=None)
-    prediction = predictor(cut(clip, 0.7))
-    assert prediction.answer.inputs == "video"
-    assert Flag.CUT_OFF in prediction.flags
+    clip = write_talk(tmp_path / "cut.mp4", SECONDS, options={"movflags": "faststart"})
+    prediction = predictor(cut(clip, 0.8))
+    assert prediction.answer.inputs == "both"
+    assert prediction.flags == (Flag.CUT_OFF,)
 
 
 def test_of_two_people_one_is_followed_or_both_are(predictor, tmp_path):
@@ -167,7 +156,6 @@ def test_of_two_people_one_is_followed_or_both_are(predictor, tmp_path):
     [
         ("text.mp4", b"this is no film\n" * 99, "text.mp4 is damaged or not a media file"),
         ("empty.mp4", b"", r"empty.mp4 is empty \(zero bytes\)"),
-        ("zeros.wav", bytes(4096), "zeros.wav is damaged or not a media file"),
     ],
 )
 def test_what_is_no_media_file_has_a_sentence(predictor, tmp_path, name, content, sentence):
@@ -176,17 +164,14 @@ def test_what_is_no_media_file_has_a_sentence(predictor, tmp_path, name, content
         predictor(tmp_path / name)
 
 
-def test_a_file_cut_before_its_index(predictor, tmp_path):
-    clip = write_talk(tmp_path / "cut.mp4", SECONDS)
-    with pytest.raises(ClipError, match=r"cut.mp4 is damaged or not a media file"):
-        predictor(cut(clip, 0.5))
-
-
-def test_a_missing_file_and_a_folder(predictor, tmp_path):
+def test_a_missing_file_a_folder_and_a_file_cut_before_its_index(predictor, tmp_path):
     with pytest.raises(ClipError, match=r"nothing.mp4 is missing"):
         predictor(tmp_path / "nothing.mp4")
     with pytest.raises(ClipError):
         predictor(tmp_path)
+    clip = write_talk(tmp_path / "cut.mp4", SECONDS)  # whose index is at its end
+    with pytest.raises(ClipError, match=r"cut.mp4 is damaged or not a media file"):
+        predictor(cut(clip, 0.5))
 
 
 def test_a_file_without_read_permission(predictor, tmp_path):
@@ -204,25 +189,6 @@ def test_bad_files_among_good_ones_stop_nothing(predictor, tmp_path):
     assert [isinstance(outcome, Failure) for outcome in outcomes] == [True, False, True, False]
     assert [outcome.clip for outcome in outcomes] == [bad, good, tmp_path / "missing.mp4", good]
     assert outcomes[1].probabilities == pytest.approx(outcomes[3].probabilities)
-
-
-def test_of_a_short_clip_that_is_cut_off_the_voice_is_used_too(predictor, tmp_path):
-    clip = write_talk(tmp_path / "cut.mp4", SECONDS, options={"movflags": "faststart"})
-    answer = predictor(cut(clip, 0.8))
-    assert answer.answer.inputs == "both"
-    assert set(answer.flags) == {Flag.CUT_OFF}
-
-
-def test_a_title_that_is_not_utf_8(predictor, tmp_path):
-    clip = write_talk(tmp_path / "voice.wav", SECONDS, video=None, audio="pcm_s16le")
-    content = clip.read_bytes()
-    title = b"INFOINAM\x04\x00\x00\x00J\xfcr\x00"
-    clip.write_bytes(content + b"LIST" + len(title).to_bytes(4, "little") + title)
-    assert predictor(clip).answer.inputs == "audio"
-
-
-def test_a_name_with_a_colon(predictor, tmp_path):
-    assert predictor(write_talk(tmp_path / "12:30.mp4", SECONDS)).answer.inputs == "both"
 
 
 def test_a_fault_with_one_file_costs_no_other_its_answer(predictor, tmp_path, monkeypatch):

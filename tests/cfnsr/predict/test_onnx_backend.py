@@ -85,19 +85,12 @@ def test_one_network_serves_many_threads(home, runtime):
 
 class TestErrors:
     @pytest.mark.parametrize("runtime", RUNTIMES)
-    @pytest.mark.parametrize("content", [b"", b"no graph" * 50], ids=["empty", "text"])
-    def test_not_onnx(self, tmp_path, runtime, content):
-        path = tmp_path / "model.onnx"
-        path.write_bytes(content)
-        with pytest.raises(InputError, match=r"model\.onnx (is damaged or not an ONNX file|was not written by cfnsr)"):
-            OnnxBackend(path, runtime)
-
-    @pytest.mark.parametrize("runtime", RUNTIMES)
-    def test_cut_off(self, home, tmp_path, runtime):
+    @pytest.mark.parametrize("kind", ["text", "cut off"])
+    def test_not_onnx(self, home, tmp_path, runtime, kind):
         content = (home / "model.onnx").read_bytes()
         path = tmp_path / "model.onnx"
-        path.write_bytes(content[: len(content) // 2])
-        with pytest.raises(InputError, match=r"model\.onnx is damaged"):
+        path.write_bytes(b"no graph" * 50 if kind == "text" else content[: len(content) // 2])
+        with pytest.raises(InputError, match=r"model\.onnx (is damaged or not an ONNX file|was not written by cfnsr)"):
             OnnxBackend(path, runtime)
 
     @pytest.mark.parametrize("runtime", RUNTIMES)

@@ -47,10 +47,7 @@ class TestWhereTheyLie:
         assert spans(predictor(clip).moments) == [(0.0, 1.1), (1.0, 2.1), (2.0, 3.1), (2.9, 4.0)]
         longer = predictor(clip, Options(window=1.5, hop=1.25)).moments
         assert spans(longer) == [(0.0, 1.5), (1.25, 2.75), (2.5, 4.0)]
-
-    def test_hops_longer_than_the_window_leave_gaps(self, predictor, tmp_path):
-        clip = write_talk(tmp_path / "talk.mkv", 5.0, audio="pcm_s16le")
-        assert spans(predictor(clip, Options(hop=2.0)).moments) == [(0.0, 1.1), (2.0, 3.1), (3.9, 5.0)]
+        assert spans(predictor(clip, Options(hop=2.0)).moments) == [(0.0, 1.1), (2.0, 3.1), (2.9, 4.0)]
 
     def test_a_long_window_makes_one_answer_of_a_longer_clip(self, predictor, tmp_path):
         clip = write_talk(tmp_path / "talk.mkv", 4.0, audio="pcm_s16le")
@@ -72,12 +69,6 @@ class TestWhereTheyLie:
         assert len(moments) < 10
         assert {moment.answer.inputs for moment in moments} == {"video"}
         assert moments[-1].end == pytest.approx(3602, abs=0.1)
-
-    def test_a_slow_frame_rate_is_no_damage(self, predictor, tmp_path):
-        clip = write_talk(tmp_path / "slow.mkv", 6.0, audio=None, times=np.arange(0, 6, 0.75))
-        prediction = predictor(clip)
-        assert prediction.flags == (Flag.NO_AUDIO,)
-        assert len(prediction.moments) >= 4
 
     def test_a_file_that_breaks_off_is_answered_up_to_there(self, predictor, tmp_path):
         clip = write_talk(tmp_path / "talk.mkv", 6.0, audio="pcm_s16le")

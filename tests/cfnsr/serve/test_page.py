@@ -42,7 +42,6 @@ def home(tmp_path_factory) -> Path:
     write_talk(home / "camera.mjpeg", 2.0, video="mjpeg", pix_fmt="yuvj420p", audio=None)
     write_talk(home / "microphone.wav", 2.0, video=None, audio="pcm_s16le")
     write_talk(home / "long.mp4", SECONDS + 2)
-    (home / "text.mp4").write_text("not a film")
     (home / "large.mp4").write_bytes(bytes(MEGABYTES * 1_000_000 + 1))
     return home
 
@@ -203,17 +202,10 @@ def test_a_recording_is_answered(visit):
     page.wait_for_function("isFinite(document.querySelector('#player video').duration)")
 
 
-@pytest.mark.parametrize(
-    ("name", "sentence"),
-    [
-        ("text.mp4", "text.mp4 is damaged or not a media file"),
-        ("long.mp4", "long.mp4 is longer than 0:06.0"),
-    ],
-)
-def test_after_an_unusable_clip_the_next_one_works(visit, home, name, sentence):
+def test_after_an_unusable_clip_the_next_one_works(visit, home):
     page = visit()
-    send(page, home / name)
-    expect(page.get_by_role("alert").locator("p")).to_contain_text(sentence, timeout=DEADLINE)
+    send(page, home / "long.mp4")
+    expect(page.get_by_role("alert").locator("p")).to_contain_text("longer than 0:06.0", timeout=DEADLINE)
     assert not page.locator("#csv").is_visible()
     page.get_by_test_id("video").get_by_label("Clear").click()  # an error has a button of that name too
     page.get_by_text("Upload or record a video").wait_for()
@@ -250,22 +242,20 @@ def test_a_waiting_visitor_keeps_a_clip_that_another_visitor_had_too(visit, home
     expect(waiting.locator("#answer .name")).to_contain_text(f"{clip.name} ·", timeout=DEADLINE)
 
 
-@pytest.mark.parametrize("name", ["sample.mp4", "renamed.mp4"])
-def test_a_clip_just_uploaded_is_kept_when_its_other_visitor_leaves(visit, home, tmp_path, name):
+def test_a_clip_just_uploaded_is_kept_when_its_other_visitor_leaves(visit, tmp_path):
     """The page reports an upload only some time after it was stored."""
     clip = write_talk(tmp_path / "sample.mp4", 1.5)
     first, second = visit(), visit()
     answered(first, clip)
-    (tmp_path / "copies").mkdir()
     held = []
     second.route(re.compile("/gradio_api/(run|queue/join)"), lambda route: held.append(route))
-    send(second, shutil.copy(clip, tmp_path / "copies" / name))
+    send(second, shutil.copy(clip, tmp_path / "renamed.mp4"))
     expect(second.locator("#player video")).to_be_visible(timeout=DEADLINE)
     first.close()
     second.wait_for_timeout(3000)
     assert held
     second.unroute_all()  # releases the held requests
-    expect(second.locator("#answer .name")).to_contain_text(f"{name} ·", timeout=DEADLINE)
+    expect(second.locator("#answer .name")).to_contain_text("renamed.mp4 ·", timeout=DEADLINE)
 
 
 def test_a_clip_is_deleted_when_its_visitor_leaves(visit, home, temporary, tmp_path):
@@ -322,22 +312,6 @@ def test_a_port_in_use_is_named(home):
         port = str(taken.getsockname()[1])
         said = refused("--model", str(home / "model.safetensors"), "--port", port)
     assert f"127.0.0.1:{port} can't be used (Address already in use); choose another --port" in said
-
-
-def test_a_port_that_is_taken_while_the_model_loads_is_named(home):
-    """As happens when two servers start at the same time."""
-    second = (
-        "import socket; from cfnsr.serve import page; check, taken = page.check_address, []\n"
-        "page.check_address = lambda *where: (check(*where), taken.append(socket.create_server(where)))\n"
-        "from cfnsr.cli import main; main()"
-    )
-    port = str(free_ports(1)[0])
-    said = refused("--model", str(home / "model.safetensors"), "--port", port, program=("-c", second))
-    assert f"127.0.0.1:{port} can't be used (Address already in use); choose another --port" in said
-
-
-def test_invalid_limits_are_refused(home):
-    assert "CFNSR_MAX_SECONDS is '0.0'" in refused("--model", str(home / "model.safetensors"), "--max-seconds", "0")
 
 
 def test_without_gradio_the_error_says_how_to_install_it():

@@ -51,8 +51,3 @@ def test_the_footer_states_the_limits_of_use(synthetic):
     page = render.footer(synthetic)
     assert NOTE[1:] in page
     assert (SYNTHETIC_NOTE in page) == synthetic
-
-
-@pytest.mark.parametrize(("seconds", "words"), [(45, "45 seconds"), (600, "10 minutes")])
-def test_the_welcome_states_the_limits(seconds, words):
-    assert f"Up to 200 MB and {words}." in render.welcome(200, seconds)
