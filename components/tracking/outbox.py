@@ -6,8 +6,10 @@ keeps one of two metrics with equal key, step, time and value), so entries are d
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -103,11 +105,13 @@ class Outbox:
             return self._file.read_bytes() if self._file.exists() else b""
 
     def _append(self, entry: Mapping[str, Any]) -> None:
-        with self._locked(), self._file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
+        line = f"\n{json.dumps(entry)}\n".encode()  # the first line break ends what a full disk left of another line
+        with self._locked(), self._file.open("ab", buffering=0) as file:
+            if file.write(line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._file))
 
     def _entries(self, content: bytes) -> Iterator[dict[str, Any]]:
-        for line in content.splitlines():
+        for line in filter(None, content.splitlines()):
             try:
                 yield json.loads(line)
             except ValueError:  # the machine crashed or the disk was full while it was written
