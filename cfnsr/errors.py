@@ -18,7 +18,7 @@ class ClipError(InputError):
 
 
 @contextmanager
-def exit_with_sentence() -> Iterator[None]:
+def exit_with_message() -> Iterator[None]:
     """Turn errors that a user can act on into one line on stderr and exit code 2; bugs keep their traceback."""
     try:
         yield

@@ -44,7 +44,7 @@ def database_uri(root: Path) -> str:
 
 
 class ServerAwayError(InputError):
-    """The tracking server or its database, or the store of its artifacts, does not answer. That can pass."""
+    """The tracking server, its database or its artifact store does not answer, which may be temporary."""
 
 
 @contextmanager
@@ -67,7 +67,7 @@ def server_needed(root: Path) -> Iterator[None]:
             ) from error
         if not unreachable(error):
             raise
-        if trouble := re.search(r"\(sqlite3\.\w+\) (.*)", str(error)):  # a file, which nobody can start
+        if trouble := re.search(r"\(sqlite3\.\w+\) (.*)", str(error)):  # a file, not a server
             raise ServerAwayError(
                 f"the MLflow database {tracking_uri(root)} can't be used ({trouble[1]}): check its permissions, the "
                 "space on its disk and who else uses it, then run the same command again to continue."
@@ -79,14 +79,14 @@ def server_needed(root: Path) -> Iterator[None]:
 
 
 def unreachable(error: Exception) -> bool:
-    """Whether it says that the tracking server, or the store of its artifacts, does not answer."""
+    """Whether an error means that the tracking server, or its artifact store, does not answer."""
     from botocore.exceptions import HTTPClientError
     from mlflow.exceptions import MlflowException, RestException
 
     if isinstance(error, RestException):
         return error.error_code == "TEMPORARILY_UNAVAILABLE"
     if isinstance(error, MlflowException):
-        # The class says nothing; these are the words of mlflow.utils.rest_utils for a server without an answer.
+        # The class does not tell; these are the messages of mlflow.utils.rest_utils when a server does not answer.
         words = "API request to .* failed with (timeout )?exception|failed with error code (502|503|504)"
         return error.error_code == "TEMPORARILY_UNAVAILABLE" or re.search(words, str(error)) is not None
     return isinstance(error, HTTPClientError)
@@ -96,7 +96,7 @@ def _refusal(error: Exception) -> str:
     """Why a server, or a proxy in front of it, refuses a request; empty if the error is another one."""
     from mlflow.exceptions import MlflowException
 
-    # Words of mlflow.utils.rest_utils for an answer that is not MLflow's own.
+    # The message of mlflow.utils.rest_utils for an answer that is not MLflow's own.
     found = re.search(r"failed with error code (4\d\d) .*?Response body: '(.*)'", str(error), re.DOTALL)
     if found is None or not isinstance(error, MlflowException):
         return ""
@@ -104,27 +104,27 @@ def _refusal(error: Exception) -> str:
 
 
 def fetch_model(uri: str) -> Path:
-    """Download a registered model of the project in whose folder this runs, or of MLFLOW_TRACKING_URI.
+    """Download a registered model of the project in the working directory, or of MLFLOW_TRACKING_URI.
 
     Args:
         uri: `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
 
     Returns:
-        The model's folder. What was downloaded is deleted when the program ends.
+        The model's folder. A download is deleted when the program ends.
 
     Raises:
         InputError: there is no registry, no such model, version or alias.
     """
     from mlflow.exceptions import MlflowException
 
-    root = Path()  # MLflow looks models up in the registry of this folder, whatever it is told
+    root = Path()  # where MLflow looks for its registry
     server = tracking_uri(root)
     if server.startswith("sqlite:///") and not Path(server.removeprefix("sqlite:///")).exists():
         raise InputError(
             f"there is no model registry here to find {uri} in: run in the project's folder after `dvc repro`, or set "
             "MLFLOW_TRACKING_URI to your MLflow server."
         )
-    # MLflow leaves what it downloads where it is; a model is needed until it is loaded, at most until the program ends.
+    # MLflow does not delete its downloads; a model is needed until it is loaded, at most until the program ends.
     folder = None
     if not server.startswith("sqlite:"):
         folder = tempfile.mkdtemp(prefix="cfnsr-model-")
@@ -135,8 +135,8 @@ def fetch_model(uri: str) -> Path:
     except MlflowException as error:
         if "No such artifact" in error.message:
             raise InputError(
-                f"{uri} is in the registry, but its files are not where it says; bring them back ({ARTIFACTS}/ of the "
-                "project, or the server's store), or train again: `dvc repro --force train`."
+                f"{uri} is in the registry, but its files are missing; restore them ({ARTIFACTS}/ here, or the "
+                "server's store), or train again: `dvc repro --force train`."
             ) from None
         raise InputError(
             f"{uri} is not in the registry ({error.message}); train a model with `dvc repro`, or set the alias in the "
@@ -145,14 +145,14 @@ def fetch_model(uri: str) -> Path:
 
 
 def _files_of(uri: str, server: str, folder: str | None) -> Path:
-    """Where a model's files are: downloaded to `folder`, or without one where the registry keeps them."""
+    """Where a model's files are: downloaded to `folder`, or, without a folder, where the registry keeps them."""
     from mlflow.store.artifact.artifact_repo import ArtifactRepository
     from mlflow.store.artifact.models_artifact_repo import ModelsArtifactRepository
 
     model, inside = ModelsArtifactRepository.split_models_uri(uri)
     repository: ArtifactRepository = ModelsArtifactRepository(model, tracking_uri=server)
-    # `mlflow.artifacts` would write the version's number among the files, and whoever reads a model need not be allowed
-    # to. The store that really has them does not.
+    # `mlflow.artifacts` would write the version's number among the files, where a reader may lack permission. The
+    # underlying store does not.
     while isinstance(repository, ModelsArtifactRepository):
         repository = repository.repo
     return Path(repository.download_artifacts(inside, folder))

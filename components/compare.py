@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 from typing import NamedTuple
 
-from cfnsr.errors import InputError, exit_with_sentence
+from cfnsr.errors import InputError, exit_with_message
 from cfnsr.evaluation.metrics import MIN_ACTORS, Comparison, interval_in_words
 from cfnsr.training.result import FoldResult
 
@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("run_a", type=Path)
     parser.add_argument("run_b", type=Path)
     arguments = parser.parse_args()
-    with exit_with_sentence():
+    with exit_with_message():
         result, folds, doubtful = compare(arguments.run_a, arguments.run_b)
         print(f"A {arguments.run_a}: {result.accuracy_a:.1%}")
         print(f"B {arguments.run_b}: {result.accuracy_b:.1%}")

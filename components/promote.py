@@ -27,7 +27,7 @@ from cfnsr.config.corpus import RAVDESS, SAMPLE_CORPUS
 from cfnsr.config.load import load_settings
 from cfnsr.config.search import PromoteSettings
 from cfnsr.corpus.folds import UNKNOWN
-from cfnsr.errors import InputError, exit_with_sentence
+from cfnsr.errors import InputError, exit_with_message
 from cfnsr.evaluation.metrics import interval_in_words
 from cfnsr.registry import server_needed, tracking_uri
 from components.tracking.runs import COMPLETE, REGISTERED_MODEL, open_store
@@ -284,7 +284,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.force != bool(arguments.reason.strip()):
         parser.error("--force and --reason TEXT go together")
-    with exit_with_sentence():
+    with exit_with_message():
         load_settings(arguments.params)  # reports a missing or invalid file
         if arguments.rollback:
             print(rollback(arguments.params))

@@ -15,7 +15,7 @@ from types import FrameType
 import yaml
 
 from cfnsr.config.load import Settings, load_settings
-from cfnsr.errors import exit_with_sentence
+from cfnsr.errors import exit_with_message
 from cfnsr.files import code_digest, locked
 from cfnsr.registry import server_needed
 
@@ -36,7 +36,7 @@ def run_step(step: Callable[[Settings], object], description: str | None) -> Non
     parser.add_argument("--profile", help="profile in the settings file (default: the one it names)")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, _exit)
-    with exit_with_sentence():
+    with exit_with_message():
         settings = load_settings(arguments.params, arguments.profile)
         started = time.monotonic()
         try:

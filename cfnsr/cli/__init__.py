@@ -13,7 +13,7 @@ from cfnsr.cli.export import export
 from cfnsr.cli.predict import predict
 from cfnsr.cli.serve import serve
 from cfnsr.config.load import load_settings
-from cfnsr.errors import exit_with_sentence
+from cfnsr.errors import exit_with_message
 
 app = typer.Typer(
     help="Audio-visual emotion recognition with CFN-SR.",
@@ -83,5 +83,5 @@ def main() -> None:
     """Run the command line; bad input ends with one sentence and exit code 2."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be valid UTF-8
-    with exit_with_sentence():
+    with exit_with_message():
         app()

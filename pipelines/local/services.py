@@ -26,7 +26,7 @@ import psutil
 import requests
 from supervisor.xmlrpc import SupervisorTransport
 
-from cfnsr.errors import InputError, exit_with_sentence
+from cfnsr.errors import InputError, exit_with_message
 from cfnsr.files import write_text
 from cfnsr.registry import ARTIFACTS, database_uri
 
@@ -211,7 +211,7 @@ def main() -> None:
     parser.add_argument("--prefect-port", type=int, default=4200)
     parser.add_argument("--mlflow-port", type=int, default=5000)
     options, root = parser.parse_args(), Path.cwd()
-    with exit_with_sentence():
+    with exit_with_message():
         match options.action:
             case "down":
                 ended = down(root)

@@ -12,7 +12,7 @@ import os
 import sys
 from pathlib import Path
 
-from cfnsr.errors import InputError, exit_with_sentence
+from cfnsr.errors import InputError, exit_with_message
 from pipelines.local import prefect_setup  # noqa: F401  before Prefect
 
 
@@ -54,7 +54,7 @@ def check_ready(deployment: str) -> None:
 def main() -> None:
     """Command line."""
     arguments = sys.argv[1:]
-    with exit_with_sentence():
+    with exit_with_message():
         if not arguments or arguments[0].count("/") != 1:
             raise InputError(
                 "name a deployment first: python -m pipelines.local.start train-cfnsr/local [--param …] [--watch]"

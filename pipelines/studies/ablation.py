@@ -20,7 +20,7 @@ import pandas as pd
 from cfnsr.config.corpus import RAVDESS
 from cfnsr.config.load import Settings
 from cfnsr.config.sections import Fusion
-from cfnsr.errors import InputError, exit_with_sentence
+from cfnsr.errors import InputError, exit_with_message
 from cfnsr.evaluation.metrics import interval_in_words
 from cfnsr.files import write_text
 from cfnsr.training.result import ENCODERS, HISTORY
@@ -188,7 +188,7 @@ def main() -> None:
     parser.add_argument("--profile", help="profile in params.yaml (default: the one it names)")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="seeds to train every variant with")
     arguments = parser.parse_args()
-    with exit_with_sentence():
+    with exit_with_message():
         profile = requested_settings(Path("params.yaml"), arguments.profile).profile
         rows = ablate(Path("params.yaml"), profile, arguments.seeds)
         text = page(rows, profile)

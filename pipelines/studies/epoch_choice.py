@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
-from cfnsr.errors import exit_with_sentence
+from cfnsr.errors import exit_with_message
 from cfnsr.files import atomic_path, write_text
 from cfnsr.parallel import default_workers, end_with_parent
 from components import download, faces, manifest, mfcc
@@ -210,7 +210,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="RAVDESS files, searched with subfolders")
     arguments = parser.parse_args()
     root = Path.cwd()
-    with exit_with_sentence():
+    with exit_with_message():
         content = study(root, arguments.folder)
         write_text(root / "docs" / "epoch-choice.json", json.dumps(content, indent=2) + "\n")
         text = page(json.loads(json.dumps(content)))

@@ -21,7 +21,7 @@ import pandas as pd
 import yaml
 
 from cfnsr.config.load import Settings, load_settings
-from cfnsr.errors import InputError, exit_with_sentence
+from cfnsr.errors import InputError, exit_with_message
 from cfnsr.evaluation.metrics import interval_in_words
 from cfnsr.files import write_text
 from cfnsr.parallel import default_workers
@@ -309,7 +309,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="experiments to run (default: all)")
     arguments = parser.parse_args()
     root = Path.cwd()
-    with exit_with_sentence():
+    with exit_with_message():
         for row in run_experiments(root, arguments.folder, arguments.only):
             print(save_row(root, row))
 

@@ -5,12 +5,12 @@ import sys
 import pytest
 from helpers.paths import PROJECT
 
-from cfnsr.errors import exit_with_sentence
+from cfnsr.errors import exit_with_message
 
 
 def outcome_of(error, capsys):
     """Exit code and stderr of a command that raises `error`."""
-    with pytest.raises(SystemExit) as end, exit_with_sentence():
+    with pytest.raises(SystemExit) as end, exit_with_message():
         raise error
     return end.value.code, capsys.readouterr().err
 
@@ -45,7 +45,7 @@ def test_ctrl_c_says_how_to_continue(capsys):
 
 @pytest.mark.parametrize("error", [ValueError("a bug"), OSError()])
 def test_bugs_keep_their_traceback(error):
-    with pytest.raises(type(error)), exit_with_sentence():
+    with pytest.raises(type(error)), exit_with_message():
         raise error
 
 

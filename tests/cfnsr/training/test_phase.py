@@ -14,7 +14,7 @@ from helpers.paths import PROJECT
 from helpers.trained_folds import train_first_fold
 from safetensors.torch import load_file
 
-from cfnsr.errors import exit_with_sentence
+from cfnsr.errors import exit_with_message
 
 TESTS = PROJECT / "tests"
 KILLED_WHILE_WRITING = """
@@ -66,7 +66,7 @@ def test_a_full_disk_is_reported_with_the_name_of_the_checkpoint(tmp_path, capsy
             if trainer.current_epoch == 1:
                 (tmp_path / "fold" / "fusion" / "last.ckpt.part").symlink_to("/dev/full")
 
-    with pytest.raises(SystemExit), exit_with_sentence():
+    with pytest.raises(SystemExit), exit_with_message():
         train_first_fold(tmp_path, callbacks=[FullDisk()])
     path = tmp_path / "fold" / "fusion" / "last.ckpt"
     assert f"error: the disk is full while writing {path}: free some space" in capsys.readouterr().err
