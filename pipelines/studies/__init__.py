@@ -1,1 +1,1 @@
-"""Studies that train many runs: ablation, experiments on real files, choice of the epoch."""
+"""Studies that train many runs: the ablation, and experiments on real files."""
