@@ -113,6 +113,7 @@ def command(settings: Settings) -> list[str]:
     return [sys.executable, "-m", "components.faces", "--params", str(settings.layout.root / "params.yaml")]
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes(tmp_path, face_clip):
     landmarks = write_landmarks(tmp_path / "landmarks.csv", [(160, 120)] * 30, [1] * 30)
     clips = {f"01-01-{emotion:02d}-01-01-01-{actor:02d}.mp4": face_clip for actor in (1, 2, 3) for emotion in (1, 2, 3)}

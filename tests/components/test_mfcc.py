@@ -155,6 +155,7 @@ def tiny_disk(settings, tmp_path):
     subprocess.run(["umount", layout.data], check=True)
 
 
+@pytest.mark.slow
 def test_after_a_full_disk_the_run_resumes(settings, tiny_disk):
     status = os.statvfs(tiny_disk)
     ballast = tiny_disk / "ballast"

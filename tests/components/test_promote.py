@@ -68,6 +68,7 @@ def project(shared) -> Project:
     return shared
 
 
+@pytest.mark.slow
 def test_a_better_version_becomes_champion_and_a_worse_one_does_not(project):
     good, better, worse = map(project.add, (0.6, 0.8, 0.5))
     assert "there was no champion" in project.promote(good)

@@ -148,6 +148,7 @@ TWO_EPOCHS = {**ONE_EPOCH, "epochs": 2}
 SHORT = {"folds": 1, "pretrain": {"audio": ONE_EPOCH, "video": ONE_EPOCH}, "fusion": ONE_EPOCH}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "train_settings", "networks"),
     [
@@ -171,6 +172,7 @@ def test_every_way_of_training_ends_with_figures(tmp_path, model, train_settings
     assert list(pd.read_csv(settings.layout.plots / "curves.csv")) == ["epoch", "audio", "video", "fusion"]
 
 
+@pytest.mark.slow
 def test_published_figures_are_called_what_they_are(tmp_path):
     settings = write_params(
         tmp_path, train={**SHORT, "fusion": TWO_EPOCHS, "protocol": "published", "smooth_epochs": 3}

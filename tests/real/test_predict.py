@@ -66,6 +66,7 @@ def test_takes_of_the_voice_alone(predictor):
         assert len(prediction.moments) == 1
 
 
+@pytest.mark.slow
 def test_a_window_slides_over_a_take_like_the_whole(predictor):
     """The same face, cut out of the stream and not of the sampled pictures, is nearly where it was."""
     for clip in CLIPS:
@@ -77,6 +78,7 @@ def test_a_window_slides_over_a_take_like_the_whole(predictor):
         assert np.abs(boxes - whole.box).max() < 60  # of 400 pixels
 
 
+@pytest.mark.slow
 def test_the_command(model, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     out = ["--json", "--picture", "--timeline", "t.csv", "--out", "r.csv"]

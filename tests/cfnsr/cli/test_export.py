@@ -33,6 +33,7 @@ def export(project, tmp_path, monkeypatch, capsys):
     return run
 
 
+@pytest.mark.slow
 def test_onnx_is_the_default_and_needs_no_features(export, tmp_path):
     code, text, _ = export("--params", "nowhere.yaml")
     assert code == 0
@@ -42,6 +43,7 @@ def test_onnx_is_the_default_and_needs_no_features(export, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
 
 
+@pytest.mark.slow
 def test_int8_reports_its_agreement_with_pytorch(export, tmp_path):
     code, text, _ = export("--precision", "int8")
     assert code == 0

@@ -99,6 +99,7 @@ def test_the_papers_network(tmp_path):
     assert export_model(network, metadata, tmp_path / "model.onnx").difference <= TOLERANCE
 
 
+@pytest.mark.slow
 def test_a_torch_export_file_needs_no_code_of_this_package(tmp_path):
     model, metadata = load_model(write_model(tmp_path / "model.safetensors"))
     done = export_model(model, metadata, tmp_path / "model.pt2", "torch-export")

@@ -230,6 +230,7 @@ def test_two_visitors_get_their_own_results(visit, home):
         expect(page.locator("#answer .name")).to_contain_text(f"{name} ·", timeout=DEADLINE)
 
 
+@pytest.mark.slow
 def test_a_waiting_visitor_keeps_a_clip_that_another_visitor_had_too(visit, home, tmp_path):
     """The server stores identical contents once."""
     clip = write_talk(tmp_path / "sample.mp4", 1.4)
@@ -242,6 +243,7 @@ def test_a_waiting_visitor_keeps_a_clip_that_another_visitor_had_too(visit, home
     expect(waiting.locator("#answer .name")).to_contain_text(f"{clip.name} ·", timeout=DEADLINE)
 
 
+@pytest.mark.slow
 def test_a_clip_just_uploaded_is_kept_when_its_other_visitor_leaves(visit, tmp_path):
     """The page reports an upload only some time after it was stored."""
     clip = write_talk(tmp_path / "sample.mp4", 1.5)
@@ -258,6 +260,7 @@ def test_a_clip_just_uploaded_is_kept_when_its_other_visitor_leaves(visit, tmp_p
     expect(second.locator("#answer .name")).to_contain_text("renamed.mp4 ·", timeout=DEADLINE)
 
 
+@pytest.mark.slow
 def test_a_clip_is_deleted_when_its_visitor_leaves(visit, home, temporary, tmp_path):
     clip = write_talk(tmp_path / "private.mp4", 1.2)
     page = visit()
@@ -272,6 +275,7 @@ def test_a_clip_is_deleted_when_its_visitor_leaves(visit, home, temporary, tmp_p
     raise AssertionError(kept(temporary, "private*"))
 
 
+@pytest.mark.slow
 def test_a_stopped_server_leaves_nothing(home, tmp_path, browser):
     (port,) = free_ports(1)
     with served(home, tmp_path, port) as program:
@@ -285,6 +289,7 @@ def test_a_stopped_server_leaves_nothing(home, tmp_path, browser):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_clips_of_a_killed_server_are_removed_at_the_next_start(home, tmp_path, browser):
     ports = free_ports(2)
     with served(home, tmp_path, ports[0]) as program:

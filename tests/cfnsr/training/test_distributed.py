@@ -37,6 +37,7 @@ def train_video_encoder(root, devices, **phase):
     train_fold(features, fold, settings, root / "fold", lambda name: CSVLogger(root, name), [FrozenBatchNorm()])
 
 
+@pytest.mark.slow
 def test_two_processes_have_the_loss_and_weights_of_one_with_twice_the_batch(tmp_path):
     """The video encoder has no dropout, so that the results are comparable."""
     histories, weights = [], []

@@ -92,6 +92,7 @@ def test_the_epoch_with_the_best_smoothed_score_is_kept(tmp_path):
     assert right.mean() == pytest.approx(history["validation/accuracy"][result.epoch])
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_in_another_folder(tmp_path):
     """The epochs after the move are worse than the best one before it, which is kept all the same."""
     phase = {**PHASE, "epochs": 12, "lr": 0.01}

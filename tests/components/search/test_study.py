@@ -142,6 +142,7 @@ def test_a_missing_database_is_reported(tmp_path, monkeypatch):
         shared(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_killed_trial_is_run_again_by_the_worker_that_is_left(tmp_path):
     folder = tmp_path / "study"
     folder.mkdir()
@@ -163,6 +164,7 @@ def test_a_killed_trial_is_run_again_by_the_worker_that_is_left(tmp_path):
     assert len(trials) == 6
 
 
+@pytest.mark.slow
 def test_a_living_workers_trial_is_left_alone(tmp_path):
     folder = tmp_path / "study"
     folder.mkdir()

@@ -131,6 +131,7 @@ def test_what_is_measured_during_a_delivery_is_kept(tmp_path):
     assert len(client.get_metric_history(run_id, "loss")) == 300
 
 
+@pytest.mark.slow
 def test_a_server_that_is_away_at_the_start_is_a_sentence(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
@@ -231,6 +232,7 @@ print(RunTracker(settings).create("first", {}))
 """
 
 
+@pytest.mark.slow
 def test_trainings_started_at_once_in_a_fresh_project_make_one_database(tmp_path):
     settings = write_params(tmp_path)
     command = [sys.executable, "-c", OPEN, settings.params_file]

@@ -45,6 +45,7 @@ def test_lips_follow_the_speech() -> None:
     assert mouth[opening > 0.5].mean() > 2 * mouth[opening == 0].mean()
 
 
+@pytest.mark.slow
 def test_the_detector_finds_the_face_of_every_actor_in_99_of_100_frames() -> None:
     found = [
         find_face(frame) is not None
