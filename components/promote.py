@@ -155,7 +155,7 @@ def judge(
         f"its accuracy is {result.accuracy_a:.1%}, version {champion.version}'s {result.accuracy_b:.1%} "
         f"({result.difference:+.1%}, 95 % interval {interval}, confidence {result.confidence:.1%}); required are more "
         f"than {limits.margin:+.1%} with at least {limits.confidence:.1%} confidence"
-        f"{_claims(candidate, champion)}{_looks(client, candidate)}",
+        f"{_claims(candidate, champion)}{_judged_before(client, candidate)}",
         compared=True,
     )
 
@@ -249,7 +249,7 @@ def _claims(candidate: ModelVersion, champion: ModelVersion) -> str:
     return "" if ours == theirs else f"; its figures: {ours}; those of version {champion.version}: {theirs}"
 
 
-def _looks(client: MlflowClient, candidate: ModelVersion) -> str:
+def _judged_before(client: MlflowClient, candidate: ModelVersion) -> str:
     """How often the gate has used these test actors before: each use makes a lucky version more likely."""
     others = [
         version
