@@ -4,7 +4,7 @@ PYTHON ?= python3.11
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help install demo test test-fast coverage test-services kubeflow results up status down lint types lock clean ablation
+.PHONY: help install demo test test-fast proofs coverage kubeflow results up status down lint types lock clean ablation
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -38,15 +38,13 @@ test: install lint types $(VENV)-kubeflow/.installed  ## everything that CI runs
 	$(PYTEST)
 
 test-fast: install  ## the tests without the slow ones
-	$(PYTEST) -m 'not slow and not services'
+	$(PYTEST) -m 'not slow and not services and not proof'
+
+proofs: install  ## the tests that take minutes each: the whole demo, several machines, the studies on real files
+	$(PYTEST) -m proof
 
 coverage: install  ## the tests, and the lines they reach; takes longer than `make test`
 	$(PYTEST) --cov --cov-report=term
-
-test-services: install  ## only the tests against real servers: PostgreSQL, S3, MLflow, Prefect
-	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || \
-		{ echo 'PostgreSQL is not installed; on Debian: apt-get install postgresql'; exit 2; }
-	pytest -m services
 
 # Its libraries can't be installed beside the rest.
 $(VENV)-kubeflow/.installed: requirements-kubeflow.txt
