@@ -235,6 +235,7 @@ print(RunTracker(settings).create("first", {}))
 @pytest.mark.slow
 def test_trainings_started_at_once_in_a_fresh_project_make_one_database(tmp_path):
     settings = write_params(tmp_path)
+    (tmp_path / "mlflow.db").unlink()
     command = [sys.executable, "-c", OPEN, settings.params_file]
     with ExitStack() as stack:
         programs = [stack.enter_context(running(command, cwd=PROJECT, stdin=subprocess.PIPE)) for _ in range(6)]
