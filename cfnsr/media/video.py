@@ -7,6 +7,7 @@ without decoding.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import av
 import cv2
 import numpy as np
+from av.sidedata.sidedata import Type
 from numpy.typing import NDArray
 
 from cfnsr.errors import ClipError
-from cfnsr.media.container import MediaReader, decoding_errors, open_reader
+from cfnsr.media.container import MediaReader, open_reader
 
 if TYPE_CHECKING:
     from av.packet import Packet
@@ -36,7 +38,7 @@ _SD_HEIGHT = 576  # pixels; players take untagged pictures above it for BT.709, 
 class Picture:
     """A decoded frame, kept as 8-bit 4:2:0 planes (12 bits per pixel) and converted on demand.
 
-    Sizes and pixels are those of the picture as it is shown, with the rotation flag of phone videos applied.
+    Sizes and pixels are those of the picture as it is shown: turned and mirrored as the file says.
     """
 
     time: float
@@ -44,6 +46,8 @@ class Picture:
     frame: av.VideoFrame
     turns: int
     """Quarter turns counter-clockwise from the stored to the shown picture."""
+    mirrored: bool = False
+    """The stored picture is upside down before it is turned."""
 
     @classmethod
     def of(cls, time: float, frame: av.VideoFrame, canvas: Canvas | None = None) -> Picture:
@@ -52,11 +56,11 @@ class Picture:
         Raises:
             ClipError: its colour format can't be converted.
         """
-        turns = round(frame.rotation / 90) % 4
+        turns, mirrored = _orientation(frame)
         if frame.format.name not in _PLANAR_420:
             to_space = "ITU601" if frame.format.is_rgb else None
             frame = _reformat(frame, format="yuv420p", dst_colorspace=to_space)
-        return cls(time, canvas.fit(frame) if canvas else frame, turns)
+        return cls(time, canvas.fit(frame) if canvas else frame, turns, mirrored)
 
     @property
     def width(self) -> int:
@@ -83,7 +87,17 @@ class Picture:
         return self._upright(stored if longest is None else _shrink(stored, longest))
 
     def _upright(self, stored: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        return np.ascontiguousarray(np.rot90(stored, self.turns))
+        return np.ascontiguousarray(np.rot90(stored[::-1] if self.mirrored else stored, self.turns))
+
+
+def _orientation(frame: av.VideoFrame) -> tuple[int, bool]:
+    """The nearest quarter turn of the frame's display matrix, and whether the matrix mirrors."""
+    side_data: Any = frame.side_data  # PyAV's annotation lacks the display matrix
+    if (matrix := side_data.get(Type.DISPLAYMATRIX)) is None:
+        return 0, False
+    # The axes of the stored picture, to the right and down, lie along (a, b) and (c, d) in the shown one.
+    a, b, _, c, d, *_ = np.frombuffer(matrix, np.int32).tolist()
+    return round(math.atan2(-b, a) / (math.pi / 2)) % 4, a * d < b * c
 
 
 class Canvas:
@@ -191,7 +205,7 @@ class Decoded(NamedTuple):
 def decode(reader: MediaReader, wanted: Collection[float] | None = None) -> Iterator[Decoded]:
     """Decode the video track as a stream, in the order of presentation.
 
-    Damaged packets are skipped.
+    Packets that the decoder refuses are skipped.
 
     Args:
         reader: of the file.
@@ -209,18 +223,16 @@ def decode(reader: MediaReader, wanted: Collection[float] | None = None) -> Iter
         decoder.thread_count = 1  # clips are processed by one process per core
         # A header may state a small size while the packets hold a huge one.
         decoder.options = {"max_pixels": str(max(_LARGEST, decoder.width * decoder.height))}
-        clock, shown, canvas = _Clock(reader), 0, Canvas(_aspect(stream))
-        with decoding_errors(reader.name):
-            for packet in reader.packets(stream):
-                if wanted is not None and packet.pts is not None:
-                    decoder.skip_frame = "DEFAULT" if clock.time(packet.pts, 0) in wanted else "NONREF"
-                try:
-                    frames = packet.decode()
-                except av.InvalidDataError:
-                    continue
-                for frame in frames:
-                    yield Decoded(clock.time(frame.pts, shown), frame, canvas)
-                    shown += 1
+        clock, canvas = _Clock(reader), Canvas(_aspect(stream))
+        for packet in reader.packets(stream):
+            if wanted is not None and packet.pts is not None:
+                decoder.skip_frame = "DEFAULT" if clock.seconds(packet.pts) in wanted else "NONREF"
+            try:
+                frames = packet.decode()
+            except av.FFmpegError:  # of several kinds: Theora's refuses the packets that repeat a picture with EPERM
+                continue
+            for frame in frames:
+                yield Decoded(clock.time(frame), frame, canvas)
     finally:
         reader.drop(stream)
 
@@ -286,9 +298,15 @@ def _pictures_at_even_times(reader: MediaReader, frame_times: list[float], count
 
 
 def _times(reader: MediaReader, packets: Iterable[Packet]) -> list[float]:
-    clock = _Clock(reader)
-    shown = (packet for packet in packets if packet.size and not packet.is_discard)
-    return sorted(clock.time(packet.pts, index) for index, packet in enumerate(shown))
+    clock, decoder = _Clock(reader), _video_of(reader).codec_context
+    times, late = [], 0
+    for packet in packets:
+        if packet.size and not packet.is_discard:
+            times.append(clock.time(packet))
+            if packet.pts is None and packet.dts is not None and decoder:
+                late = decoder.reorder_depth  # packets that the decoder reads after that of the first frame
+    times.sort()
+    return times[late:] + [times[-1] + clock.spacing * number for number in range(1, late + 1)]
 
 
 class _Clock:
@@ -296,13 +314,25 @@ class _Clock:
 
     def __init__(self, reader: MediaReader) -> None:
         stream = _video_of(reader)
+        self.spacing = 1 / float(stream.average_rate or stream.base_rate or _USUAL_RATE)
+        """Usual time from a frame to the next, s."""
         self._unit = float(stream.time_base or 0)  # s
         self._start = reader.start  # s
-        self._rate = float(stream.average_rate or stream.base_rate or _USUAL_RATE)  # frames/s
+        self._last = -self.spacing
 
-    def time(self, stamp: int | None, index: int) -> float:
-        """Seconds of a frame; one without a time stamp (some AVI files) is timed by its number."""
-        return index / self._rate if stamp is None else stamp * self._unit - self._start
+    def time(self, item: Packet | av.VideoFrame) -> float:
+        """Seconds of a packet, or of a frame in the order of presentation.
+
+        In files that store no times of presentation (AVI, WMV) the time of decoding takes their place: for a frame it
+        is that of the packet after which it was ready. Without either, it follows the one before.
+        """
+        stamp = item.dts if item.pts is None else item.pts
+        self._last = self._last + self.spacing if stamp is None else self.seconds(stamp)
+        return self._last
+
+    def seconds(self, stamp: int) -> float:
+        """Seconds of a time stamp."""
+        return stamp * self._unit - self._start
 
 
 def _video_of(reader: MediaReader) -> VideoStream:
