@@ -132,8 +132,6 @@ def _open(path: Path) -> InputContainer:
             raise ClipError(f"{path.name} is a picture or an animated picture, not a video; convert it to MP4")
         # As a URL, because a name with a colon would be taken for one.
         return av.open(f"file:{path}", mode="r", metadata_errors="replace", options=_OPTIONS)
-    except PermissionError:
-        raise ClipError(f"{path.name} may not be read; change its permissions") from None
     except (av.ArgumentError, av.InvalidDataError):  # the format is not allowed, or not recognised
         raise ClipError(
             f"{path.name} is damaged or not a media file that can be read (playlists and pictures can't); convert it "
@@ -141,6 +139,8 @@ def _open(path: Path) -> InputContainer:
         ) from None
     except av.FFmpegError as error:
         raise ClipError(_damaged(path.name, error)) from None
+    except PermissionError:
+        raise ClipError(f"{path.name} may not be read; change its permissions") from None
     except OSError as error:
         raise ClipError(f"{path.name} can't be read ({error.strerror})") from None
 
