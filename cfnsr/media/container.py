@@ -21,13 +21,15 @@ if TYPE_CHECKING:
 
 Track = TypeVar("Track", bound="Stream")
 
+MOST_PIXELS = 8192 * 4320
+"""Of a picture: 8K video. All pictures of a window are in memory at once."""
 _OPTIONS = {
     "format_whitelist": ",".join(FORMATS),
     "protocol_whitelist": "file",
     # PyAV asks FFmpeg to guess the times of presentation that a file lacks, and gets them wrong for AVI and WMV.
     "fflags": "-genpts",
     # FFmpeg decodes pictures to find their format. A file of 1 MB may hold one that takes 1 GB.
-    "max_pixels": str(8192 * 4320),
+    "max_pixels": str(MOST_PIXELS),
 }
 _PICTURES = (b"GIF8", b"\x89PNG", b"WEBP", *(b"ftyp" + brand for brand in (b"avi", b"hei", b"hev", b"mif", b"msf")))
 """What the first 12 bytes of pictures have in them: GIF, PNG, WebP, and AVIF and HEIF by their brands."""

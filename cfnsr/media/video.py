@@ -20,7 +20,7 @@ from av.sidedata.sidedata import Type
 from numpy.typing import NDArray
 
 from cfnsr.errors import ClipError
-from cfnsr.media.container import MediaReader, open_reader
+from cfnsr.media.container import MOST_PIXELS, MediaReader, open_reader
 
 if TYPE_CHECKING:
     from av.packet import Packet
@@ -221,8 +221,13 @@ def decode(reader: MediaReader, wanted: Collection[float] | None = None) -> Iter
         if decoder is None:
             raise ClipError(f"the video of {reader.name} has a codec that FFmpeg can't decode; convert it to H.264")
         decoder.thread_count = 1  # clips are processed by one process per core
+        if (pixels := decoder.width * decoder.height) > MOST_PIXELS:
+            raise ClipError(
+                f"the pictures of {reader.name} have {pixels / 1e6:.0f} megapixels; convert them to 8K "
+                f"({MOST_PIXELS / 1e6:.0f} megapixels) or less"
+            )
         # A header may state a small size while the packets hold a huge one.
-        decoder.options = {"max_pixels": str(max(_LARGEST, decoder.width * decoder.height))}
+        decoder.options = {"max_pixels": str(max(_LARGEST, pixels))}
         clock, canvas = _Clock(reader), Canvas(_aspect(stream))
         for packet in reader.packets(stream):
             if wanted is not None and packet.pts is not None:
@@ -293,7 +298,7 @@ def _pictures_at_even_times(reader: MediaReader, frame_times: list[float], count
                 return chosen
         last = decoded
     if last is None:
-        raise ClipError(f"{reader.name} has no frame that can be decoded; the file is damaged")
+        raise ClipError(f"{reader.name} has no frame that can be decoded; the file is damaged or encrypted")
     return chosen + [last.picture()] * (count - len(chosen))
 
 

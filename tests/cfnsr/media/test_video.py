@@ -291,6 +291,12 @@ def test_a_picture_that_is_larger_than_the_header_and_than_4k_is_not_decoded(tmp
     assert len(sample_pictures(clip, 8)) == 8
 
 
+def test_pictures_larger_than_8k_are_refused(tmp_path):
+    clip = write_video(tmp_path / "a.mp4", [np.zeros((4400, 8200, 3), np.uint8)])
+    with pytest.raises(ClipError, match=r"have 36 megapixels; convert them to 8K \(35 megapixels\)"):
+        sample_pictures(clip, 8)
+
+
 def test_pixels_that_are_not_square(tmp_path):
     """As on HDV and DVDs."""
     frames = list(numbered_frames(20))
