@@ -56,7 +56,7 @@ class Picture:
         Raises:
             ClipError: its colour format can't be converted.
         """
-        turns, mirrored = _orientation(frame)
+        turns, mirrored = canvas.orientation(frame) if canvas else (0, False)
         if frame.format.name not in _PLANAR_420:
             to_space = "ITU601" if frame.format.is_rgb else None
             frame = _reformat(frame, format="yuv420p", dst_colorspace=to_space)
@@ -112,6 +112,15 @@ class Canvas:
     def __init__(self, aspect: float) -> None:
         self._aspect = aspect
         self._size: tuple[int, int] | None = None
+        self._rotation: int | None = None
+        self._orientation = (0, False)
+
+    def orientation(self, frame: av.VideoFrame) -> tuple[int, bool]:
+        """Quarter turns counter-clockwise from the stored to the shown picture, and whether it is first mirrored."""
+        # Not for each frame: one whose side data were read is freed only by Python's cyclic garbage collection.
+        if frame.rotation != self._rotation:
+            self._rotation, self._orientation = frame.rotation, _orientation(frame)
+        return self._orientation
 
     def fit(self, frame: av.VideoFrame) -> av.VideoFrame:
         """Bring a 4:2:0 frame to the size of the file: scaled, and with black bars if its shape differs."""
