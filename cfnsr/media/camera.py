@@ -12,7 +12,8 @@ import numpy as np
 
 from cfnsr.errors import InputError
 from cfnsr.media.container import open_reader
-from cfnsr.media.video import Picture, stream_pictures
+from cfnsr.media.picture import Picture
+from cfnsr.media.video import stream_pictures
 
 
 def camera_pictures(source: int | Path, spacing: float) -> Iterator[Picture]:

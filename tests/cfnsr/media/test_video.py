@@ -11,8 +11,8 @@ from helpers.video_files import frame_number, numbered_frames, write_video
 
 from cfnsr.errors import ClipError
 from cfnsr.media.container import open_reader
+from cfnsr.media.picture import Picture
 from cfnsr.media.video import (
-    Picture,
     frame_times,
     read_frames,
     sample_kept_pictures,
