@@ -17,6 +17,7 @@ from cfnsr.errors import ClipError, InputError
 if TYPE_CHECKING:
     from cfnsr.predict import Failure, Moment, Options, Prediction, Predictor
 
+_LISTED = 20  # names of other files in a folder
 _LONGEST = 200  # bytes of a clip's name that are kept in the name of its picture; file systems allow 255 in all
 
 
@@ -55,7 +56,9 @@ def predict(
         raise InputError("a camera can't be combined with clips, --out, --timeline, --explain or --picture; omit them.")
     if source is None and not clips:
         raise InputError("name a video or audio file, a folder of them, or a camera: `cfnsr predict talk.mp4`.")
-    chosen = clips_of(clips or [])
+    chosen, others = clips_of(clips or [])
+    if others:
+        typer.echo(_not_examined(others), err=True)
     with Predictor.from_pretrained(model, yunet) as predictor:
         if source is not None:
             _watch(predictor, source, options, as_json)
@@ -71,6 +74,14 @@ def predict(
     if failed:
         where = f"see the column `error` of {out}" if out else "see the lines above"
         raise InputError(f"{failed} of {len(chosen)} clips could not be processed; {where}.")
+
+
+def _not_examined(files: list[Path]) -> str:
+    """One line that names the files of folders that are no clips."""
+    names = [str(file) for file in files[:_LISTED]]
+    if len(files) > _LISTED:
+        names.append(f"and {len(files) - _LISTED} more")
+    return f"not examined, because their suffixes are not those of video or audio: {', '.join(names)}"
 
 
 class _Names:

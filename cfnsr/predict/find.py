@@ -7,13 +7,9 @@ from pathlib import Path
 
 from cfnsr.errors import InputError
 from cfnsr.files import visible_files
+from cfnsr.media.formats import clip_kind
 from cfnsr.registry import SCHEME, fetch_model
 from cfnsr.training.result import WEIGHTS, FoldResult
-
-_VIDEO = "3g2 3gp asf avi flv m2ts m4v mkv mov mp4 mpeg mpg mts mxf ogv ts vob webm wmv"
-_AUDIO = "aac ac3 aif aiff amr flac m4a mka mp3 oga ogg opus wav wma"
-SUFFIXES = frozenset(f".{name}" for name in f"{_VIDEO} {_AUDIO}".split(" "))
-"""Suffixes of clips in folders. A file that is named explicitly may have any suffix."""
 
 
 def find_weights(source: str | Path) -> Path:
@@ -54,19 +50,25 @@ def _weights_in(folder: Path) -> Path:
     raise InputError(f"{folder} has no {WEIGHTS}; name a folder that training or the registry wrote.")
 
 
-def clips_of(paths: Iterable[Path]) -> list[Path]:
-    """List the given files, and all video and audio files below the given folders.
+def clips_of(paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:
+    """List the given files, and the files below the given folders.
+
+    Returns:
+        The clips: the given files, whatever their suffixes, and the video and audio files of the folders; and the other
+        files of the folders.
 
     Raises:
-        InputError: a folder has none.
+        InputError: a folder has no clip.
     """
     clips: list[Path] = []
+    others: list[Path] = []
     for path in paths:
         if not path.is_dir():
             clips.append(path)
             continue
-        found = [file for file in visible_files(path) if file.suffix.lower() in SUFFIXES]
-        if not found:
+        files = list(visible_files(path))
+        if not any(clip_kind(file) for file in files):
             raise InputError(f"there is no video or audio file below {path}; name another folder.")
-        clips += found
-    return clips
+        for file in files:
+            (clips if clip_kind(file) else others).append(file)
+    return clips, others

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cfnsr.config.sections import Modality
 from cfnsr.errors import ClipError, InputError
-from cfnsr.media.video import Picture
+from cfnsr.media.picture import Picture
 from cfnsr.model.calibration import scaled_softmax
 from cfnsr.predict.answer import Answer, Failure, Flag, Moment, Prediction, mean_answer
 from cfnsr.predict.backend import Backend, TorchBackend
