@@ -229,3 +229,24 @@ class TestFindingTheModel:
         model = write_model(tmp_path / "model.safetensors", faces={"frames": 8, "size": 32, "yunet": "face.onnx"})
         with pytest.raises(InputError, match="name the same file"):
             Predictor.from_pretrained(model)
+
+    @pytest.mark.parametrize(
+        ("description", "message"),
+        [
+            (
+                "flavors: {python_function: {artifacts: {yunet: {path: ../secret.onnx}}}}",
+                "is outside the model's folder",
+            ),
+            ("flavors: {python_function: {artifacts: {yunet: {path: /etc/passwd}}}}", "is outside the model's folder"),
+            ("flavors: {python_function: {artifacts: {yunet: {path: [1]}}}}", "is damaged"),
+            ("flavors: {python_function: []}", "is damaged"),
+            ("{" * 100_000, "is damaged"),
+            ("# " + "x" * 2_000_000, "is damaged"),
+            ("flavors: \x00", "is damaged"),
+        ],
+    )
+    def test_a_model_that_names_a_detector_elsewhere_or_is_damaged(self, tmp_path, description, message):
+        model = write_model(tmp_path / "model" / "artifacts" / "model.safetensors")
+        (tmp_path / "model" / "MLmodel").write_text(description)
+        with pytest.raises(InputError, match=message):
+            Predictor.from_pretrained(model)
