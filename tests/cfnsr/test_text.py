@@ -59,7 +59,7 @@ def test_messages_are_printable():
         ("-talk.mp4", "'-talk.mp4"),
         (" +1.mp4", "' +1.mp4"),
         ("@x", "'@x"),
-        ("＝1", "'＝1"),
+        ("\uff1d1", "'\uff1d1"),
         ("\t=1", r"\t=1"),
         ("a;=1;b", "a;'=1;b"),
         ("clips/=1-2@x.mp4", "clips/=1-2@x.mp4"),
