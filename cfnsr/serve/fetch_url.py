@@ -19,8 +19,8 @@ _REDIRECTS = 5
 _CONNECT, _READ = 5.0, 10.0  # s of silence
 _DEADLINE = 120.0  # s for the whole download, so that a server that sends a byte now and then can't block a thread
 _CHUNK = 1 << 16  # bytes
-# From IANA's registries of special-purpose addresses: the public part of IPv6, and blocks of it and of IPv4 that are not
-# public although `ipaddress` takes all or some of their addresses for public.
+# From IANA's registries of special-purpose addresses: the public part of IPv6, and blocks of it and of IPv4 of which
+# `ipaddress` takes all or some addresses for public although they are not.
 _UNICAST = ipaddress.ip_network("2000::/3")
 _SPECIAL = [
     ipaddress.ip_network(block)
