@@ -7,6 +7,7 @@ import re
 # Control characters, which a terminal may obey, and those that change the order of what is read. U+2028 and U+2029 end
 # a line. Characters that merely print as nothing, such as the joiners of emoji, stay.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_URL = re.compile(r"://\S+")
 # What stands before the host in a URL; some programs take a password with an unquoted slash, so a colon that no port
 # follows starts one, too.
 _CREDENTIALS = re.compile(r"(?<=://)(?:[^\s/?#]*|[^\s/:@]*:(?!\d*/)\S*)@")
@@ -22,7 +23,7 @@ def printable(text: object) -> str:
 
 def without_passwords(text: str) -> str:
     """Text whose URLs have no user, password or secret parameter."""
-    return _SECRET.sub(r"\1***", _CREDENTIALS.sub("", text))
+    return _URL.sub(lambda url: _SECRET.sub(r"\1***", _CREDENTIALS.sub("", url[0])), text)
 
 
 def spreadsheet_cell(text: object) -> str:

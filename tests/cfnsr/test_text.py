@@ -37,6 +37,7 @@ def test_control_characters_are_shown(text, shown):
         ("https://bucket.s3/x?X-Amz-Signature=ab12&n=1", "https://bucket.s3/x?X-Amz-Signature=***&n=1"),
         ("postgresql://db/x?user=me&password=secret", "postgresql://db/x?user=me&password=***"),
         ("azure://c?account_key=a/b==", "azure://c?account_key=***"),
+        ("talk.mp4?token=1", "talk.mp4?token=1"),  # a file
         ("models:/cfn-sr@champion", "models:/cfn-sr@champion"),
         ("me@example.org", "me@example.org"),
     ],

@@ -230,6 +230,13 @@ class TestFindingTheModel:
         with pytest.raises(InputError, match="name the same file"):
             Predictor.from_pretrained(model)
 
+    @pytest.mark.parametrize("content", ["[" * 90_000, " " * 200_000 + "{}", "{}", '{"fold": "x"}', "\x00"])
+    def test_a_run_with_a_damaged_summary(self, tmp_path, content):
+        (tmp_path / "fold-0").mkdir()
+        (tmp_path / "fold-0" / "fold.json").write_text(content)
+        with pytest.raises(InputError, match=r"fold-0/fold\.json is damaged"):
+            Predictor.from_pretrained(tmp_path)
+
     @pytest.mark.parametrize(
         ("description", "message"),
         [
