@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cfnsr.errors import ClipError, InputError
+from cfnsr.text import printable
 
 if TYPE_CHECKING:
     from cfnsr.predict import Failure, Moment, Options, Prediction, Predictor
@@ -70,7 +71,7 @@ def predict(
             failed = sum(not write(outcome) for outcome in outcomes)
     if not as_json:
         for path in filter(None, (out, timeline)):
-            typer.echo(f"written: {path}")
+            typer.echo(f"written: {printable(path)}")
     if failed:
         where = f"see the column `error` of {out}" if out else "see the lines above"
         raise InputError(f"{failed} of {len(chosen)} clips could not be processed; {where}.")
@@ -131,7 +132,7 @@ class _Outputs:
             typer.echo(json.dumps(prediction_json(outcome)))
         if isinstance(outcome, Failure):
             if not self._json and not self._results:
-                typer.echo(f"{outcome.clip}: {outcome.reason}")
+                typer.echo(printable(f"{outcome.clip}: {outcome.reason}"))
             return False
         if self._timeline:
             self._timeline(outcome)
@@ -141,7 +142,7 @@ class _Outputs:
             path = self._names(outcome.clip, "emotions.png")
             draw_prediction(outcome, path, self._synthetic)
             if not self._json:
-                typer.echo(f"picture: {path}")
+                typer.echo(f"picture: {printable(path)}")
         return True
 
 
@@ -153,7 +154,7 @@ def _predicted(predictor: Predictor, clips: list[Path], options: Options) -> Ite
     with tqdm(total=len(clips), unit="clip", leave=False, disable=None) as bar:  # None: shown only on a terminal
 
         def watch(path: Path, moment: Moment) -> None:
-            bar.set_postfix_str(f"{path.name} {clock(moment.end)}")
+            bar.set_postfix_str(f"{printable(path.name)} {clock(moment.end)}")
 
         for outcome in predictor.predict_many(clips, options, watch):
             bar.update()

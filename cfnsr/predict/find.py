@@ -11,6 +11,8 @@ from cfnsr.media.formats import clip_kind
 from cfnsr.registry import SCHEME, fetch_model
 from cfnsr.training.result import WEIGHTS, FoldResult
 
+_LONGEST = 1_000_000  # characters of a model's description, which has about 4,000
+
 
 def find_weights(source: str | Path) -> Path:
     """Find the file of a model.
@@ -26,15 +28,27 @@ def find_weights(source: str | Path) -> Path:
 
 
 def find_detector(weights: Path) -> Path | None:
-    """Find the YuNet file that the registry stores with a network trained on its faces; None if there is none."""
+    """Find the YuNet file that the registry stores with a network trained on its faces; None if there is none.
+
+    Raises:
+        InputError: the model's description is damaged, or names a file outside the model's folder.
+    """
     folder = weights.parent.parent
-    if not (folder / "MLmodel").is_file():
+    description = folder / "MLmodel"
+    if not description.is_file():
         return None
     import yaml
 
-    flavor = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))["flavors"]["python_function"]
-    artifact = flavor.get("artifacts", {}).get("yunet")
-    return folder / artifact["path"] if artifact else None
+    try:
+        with description.open(encoding="utf-8") as file:
+            content = yaml.safe_load(file.read(_LONGEST))  # cut off, it is not valid
+        artifact = content["flavors"]["python_function"].get("artifacts", {}).get("yunet")
+        detector = folder / artifact["path"] if artifact else None
+    except (yaml.YAMLError, ValueError, RecursionError, LookupError, TypeError, AttributeError):
+        raise InputError(f"{description} is damaged; register the model again.") from None
+    if detector and not detector.resolve().is_relative_to(folder.resolve()):
+        raise InputError(f"{description} names {detector}, which is outside the model's folder; register it again.")
+    return detector
 
 
 def _weights_in(folder: Path) -> Path:

@@ -26,6 +26,7 @@ from cfnsr.predict.onnx_backend import SUFFIX, OnnxBackend, Runtime
 from cfnsr.predict.prefetch import overlapped
 from cfnsr.predict.recipe import Recipe
 from cfnsr.predict.windows import live_samples, prepare_clip
+from cfnsr.text import printable
 
 DEFAULT = Options()
 Step = Sample | Ending | Failure
@@ -201,8 +202,8 @@ class Predictor:
             except InputError:  # a fault of the model or the options, not of this file
                 raise
             except Exception as error:  # a bug with one file must not stop the others
-                logger.exception("%s can't be used", path)
-                yield path, Failure(path, f"{path.name} can't be used ({type(error).__name__}: {error})")
+                logger.exception("%s can't be used", printable(path))
+                yield path, Failure(path, printable(f"{path.name} can't be used ({type(error).__name__}: {error})"))
 
     def _outcomes(
         self, steps: Iterator[tuple[Path, Step]], watch: Callable[[Path, Moment], None] | None

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -92,6 +93,17 @@ def test_a_folder_never_stops_at_a_bad_file(predict, home, tmp_path):
     assert "is empty" in table["empty.mp4"]["error"]
     assert "damaged or not a media file" in table["text.mov"]["error"]
     assert {table[name]["emotion"] in EMOTIONS for name in ("a.mp4", "b.WAV", "silent.mkv")} == {True}
+
+
+def test_control_characters_of_names_do_not_reach_the_terminal(predict, home, tmp_path):
+    for name in ("\x1b[2Ja.mp4", "b\n\x9b2J.mp4"):
+        shutil.copy(home / "clips" / "empty.mp4", tmp_path / name)
+    code, text, said = predict(tmp_path, tmp_path / "no\x1b[2J.mp4")
+    assert code == 2
+    assert r"\x1b[2Ja.mp4: " in text
+    assert r"b\n\x9b2J.mp4: " in text
+    assert r"no\x1b[2J.mp4: " in text
+    assert set("\x1b\x9b").isdisjoint(text + said)
 
 
 def test_a_target_that_is_a_folder_is_refused_before_the_work(predict, home, tmp_path):
