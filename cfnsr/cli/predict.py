@@ -59,7 +59,7 @@ def predict(
         raise InputError("name a video or audio file, a folder of them, or a camera: `cfnsr predict talk.mp4`.")
     chosen, others = clips_of(clips or [])
     if others:
-        typer.echo(_not_examined(others), err=True)
+        typer.echo(printable(_not_examined(others)), err=True)
     with Predictor.from_pretrained(model, yunet) as predictor:
         if source is not None:
             _watch(predictor, source, options, as_json)

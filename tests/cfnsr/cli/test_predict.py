@@ -96,13 +96,14 @@ def test_a_folder_never_stops_at_a_bad_file(predict, home, tmp_path):
 
 
 def test_control_characters_of_names_do_not_reach_the_terminal(predict, home, tmp_path):
-    for name in ("\x1b[2Ja.mp4", "b\n\x9b2J.mp4"):
+    for name in ("\x1b[2Ja.mp4", "b\n\x9b2J.mp4", "c\x1b[2J.txt"):
         shutil.copy(home / "clips" / "empty.mp4", tmp_path / name)
     code, text, said = predict(tmp_path, tmp_path / "no\x1b[2J.mp4")
     assert code == 2
     assert r"\x1b[2Ja.mp4: " in text
     assert r"b\n\x9b2J.mp4: " in text
     assert r"no\x1b[2J.mp4: " in text
+    assert r"c\x1b[2J.txt" in said
     assert set("\x1b\x9b").isdisjoint(text + said)
 
 
