@@ -23,6 +23,7 @@ PLUMBING = {
     "cfnsr/files.py",
     "cfnsr/parallel.py",
     "cfnsr/registry.py",
+    "cfnsr/text.py",
     "components/__init__.py",
     "components/results.py",  # prints
     "components/run.py",
