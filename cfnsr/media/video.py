@@ -214,11 +214,7 @@ def decode(reader: MediaReader, wanted: Collection[float] | None = None) -> Iter
             for packet in reader.packets(stream):
                 if wanted is not None and packet.pts is not None:
                     decoder.skip_frame = "DEFAULT" if clock.time(packet.pts, 0) in wanted else "NONREF"
-                try:
-                    frames = packet.decode()
-                except av.InvalidDataError:
-                    continue
-                for frame in frames:
+                for frame in reader.decode(packet):
                     yield Decoded(clock.time(frame.pts, shown), frame, canvas)
                     shown += 1
     finally:
