@@ -4,7 +4,7 @@ PYTHON ?= python3.11
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help install demo test test-fast coverage test-services kubeflow results up status down lint types lock clean ablation
+.PHONY: help install demo test test-fast proofs coverage kubeflow results up status down lint types lock clean ablation
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -38,15 +38,13 @@ test: install lint types $(VENV)-kubeflow/.installed  ## everything that CI runs
 	$(PYTEST)
 
 test-fast: install  ## the tests without the slow ones
-	$(PYTEST) -m 'not slow and not services'
+	$(PYTEST) -m 'not slow and not services and not proof'
+
+proofs: install  ## the tests that take minutes each: the whole demo, several machines, the studies on real files
+	$(PYTEST) -m proof
 
 coverage: install  ## the tests, and the lines they reach; takes longer than `make test`
 	$(PYTEST) --cov --cov-report=term
-
-test-services: install  ## only the tests against real servers: PostgreSQL, S3, MLflow, Prefect
-	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || \
-		{ echo 'PostgreSQL is not installed; on Debian: apt-get install postgresql'; exit 2; }
-	pytest -m services
 
 # Its libraries can't be installed beside the rest.
 $(VENV)-kubeflow/.installed: requirements-kubeflow.txt
@@ -85,13 +83,17 @@ lint: install  ## style and common mistakes
 types: install  ## static types
 	mypy
 
+# With hashes, pip installs only the very files that were resolved, and refuses whatever has no hash. Extras stay in the
+# names because some versions of pip don't find the hash of a package whose extra another one asks for.
+COMPILE := uv pip compile --universal -p 3.11 --generate-hashes --no-strip-extras --no-emit-index-url --no-annotate --no-header
+
 lock: install  ## resolve the pinned requirements again from pyproject.toml
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check uv
-	uv pip compile pyproject.toml --universal -p 3.11 --upgrade --no-emit-index-url --no-annotate --no-header -o requirements.txt
-	uv pip compile pyproject.toml --universal --extra dev --extra demo --extra onnx --extra openvino --extra postgres --extra kubernetes \
-		-c requirements.txt -p 3.11 --no-emit-index-url --no-annotate --no-header -o requirements-dev.txt
-	sed -n 's/^kubeflow = \["\(.*\)"\].*/\1/p' pyproject.toml | uv pip compile - --universal -p 3.11 --upgrade \
-		--no-emit-index-url --no-annotate --no-header -o requirements-kubeflow.txt
+	$(COMPILE) pyproject.toml --upgrade -o requirements.txt
+	$(COMPILE) pyproject.toml --extra dev --extra demo --extra onnx --extra openvino --extra postgres --extra kubernetes \
+		-c requirements.txt -o requirements-dev.txt
+	$(COMPILE) pyproject.toml --extra postgres --extra kubernetes -c requirements-dev.txt -o requirements-services.txt
+	sed -n 's/^kubeflow = \["\(.*\)"\].*/\1/p' pyproject.toml | $(COMPILE) - --upgrade -o requirements-kubeflow.txt
 
 clean:  ## remove what the runs made, not .venv and not the DVC cache
 	rm -rf data runs studies plots metrics models mlartifacts mlflow.db mlflow.db.lock

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 GRACE = 10  # s; for child processes that are about to end
-LONGEST = ("test_demo.py", "test_services.py", "test_scaling.py")
+LONGEST = ("test_demo.py", "test_whole_demo.py", "test_services.py", "test_scaling.py")
 """Files that take minutes."""
 
 

@@ -14,6 +14,7 @@ from cfnsr.cli.predict import predict
 from cfnsr.cli.serve import serve
 from cfnsr.config.load import load_settings
 from cfnsr.errors import exit_with_message
+from cfnsr.text import printable
 
 app = typer.Typer(
     help="Audio-visual emotion recognition with CFN-SR.",
@@ -67,7 +68,7 @@ def clips(params: ParamsOption = Path("params.yaml"), profile: ProfileOption = N
 
     features = Features.load(load_settings(params, profile).layout)
     for name, reason in sorted(features.excluded.items()):
-        typer.echo(f"{name}: {reason}")
+        typer.echo(printable(f"{name}: {reason}"))
     typer.echo(f"{len(features.having('both'))} takes with face and voice, {len(features.excluded)} excluded")
 
 

@@ -9,7 +9,7 @@ import typer
 
 from cfnsr.errors import InputError
 
-_INSTALL = "pip install -c requirements-dev.txt -e '.[demo]'"
+_INSTALL = "pip install -r requirements-dev.txt"
 
 
 def serve(

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from cfnsr.config.base import Section
+from cfnsr.text import without_passwords
 
 ACTORS = tuple(range(1, 25))
 """Actors of RAVDESS."""
@@ -44,6 +45,13 @@ class DatasetSettings(Section):
     s3_prefix: str = ""
     s3_endpoint: str | None = None  # None: AWS. boto3 finds the credentials
     parallel_downloads: PositiveInt = 3
+
+    @field_validator("zenodo_url", "s3_endpoint")
+    @classmethod
+    def _without_password(cls, url: str | None) -> str | None:
+        if url and url != without_passwords(url):  # the settings are kept in Git, in dvc.lock and in MLflow
+            raise ValueError("a URL here must not contain a user, a password or a token; use ~/.netrc or AWS_PROFILE")
+        return url
 
     @property
     def synthetic(self) -> bool:

@@ -35,6 +35,7 @@ from cfnsr.errors import ClipError, InputError
 from cfnsr.files import atomic_path, file_digest, visible_files
 from cfnsr.media.probe import MediaInfo, probe_media
 from cfnsr.parallel import map_clips
+from cfnsr.text import printable, spreadsheet_cell
 
 _NUMBERS = ("actor", "vocal", "label", "intensity", "statement", "repetition")
 _FLAGS = ("has_video", "has_audio")
@@ -105,7 +106,7 @@ def build_manifest(raw: Path, workers: int) -> pd.DataFrame:
         try:
             file = _File(path, *_read_name(path))
         except ValueError as error:
-            rows.append(_file_row(_printable(path), None, str(error)))
+            rows.append(_file_row(spreadsheet_cell(_printable(path)), None, spreadsheet_cell(error)))
             continue
         if file.take.is_speech:
             speech.append(file)
@@ -179,7 +180,7 @@ def faults(manifest: pd.DataFrame) -> dict[str, str]:
 def _read_name(path: str) -> tuple[FileModality, Take]:
     """Like `parse_name`, but the suffix must match the modality as well."""
     if _printable(path) != path:
-        raise ValueError("its path is not valid UTF-8; rename the file or the folder")
+        raise ValueError("its path has control characters or is not valid UTF-8; rename the file or the folder")
     modality, take = parse_name(path)
     suffix = PurePosixPath(path).suffix.lower()
     expected = AUDIO_SUFFIXES if modality is FileModality.AUDIO else VIDEO_SUFFIXES
@@ -268,7 +269,7 @@ def _row(take: Take | None, **values: Any) -> dict[str, Any]:
 
 
 def _printable(path: str) -> str:
-    return path.encode("utf-8", "backslashreplace").decode()
+    return printable(path.encode("utf-8", "backslashreplace").decode())
 
 
 def _path(row: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ from av.stream import Disposition
 
 from cfnsr.errors import ClipError, LimitError
 from cfnsr.media.ending import ends_too_early, has_open_length
+from cfnsr.media.formats import FORMATS
 from cfnsr.media.progress import RAW, TOLERANCE, Progress
 
 if TYPE_CHECKING:
@@ -25,6 +26,22 @@ _ENCODER_DELAY = 0.1  # s; AAC has 0.02 to 0.09, MP3 and WMA up to 0.05
 _MOST_KEPT = 2**30  # bytes of packets
 
 Track = TypeVar("Track", bound="Stream")
+
+MOST_PIXELS = 8192 * 4320
+"""Of a picture: 8K video. All pictures of a window are in memory at once."""
+_OPTIONS = {
+    "format_whitelist": ",".join(FORMATS),
+    "protocol_whitelist": "file",
+    # PyAV asks FFmpeg to guess the times of presentation that a file lacks, and gets them wrong for AVI and WMV.
+    "fflags": "-genpts",
+    # FFmpeg decodes pictures to find their format. A file of 1 MB may hold one that takes 1 GB.
+    "max_pixels": str(MOST_PIXELS),
+}
+_PICTURES = (b"GIF8", b"\x89PNG", b"WEBP", *(b"ftyp" + brand for brand in (b"avi", b"hei", b"hev", b"mif", b"msf")))
+"""What the first 12 bytes of pictures have in them: GIF, PNG, WebP, and AVIF and HEIF by their brands."""
+
+_ENCRYPTED = frozenset({"aavd", "drmi", "drms", "enca", "encv"})
+"""Codec tags of protected tracks in MP4 files: of Audible, iTunes and the common encryption (ISO/IEC 23001-7)."""
 
 
 class MediaReader:
@@ -70,6 +87,7 @@ class MediaReader:
 
         Raises:
             LimitError: there are more packets than their time stamps leave room for, or than memory should hold.
+            ClipError: the packet is encrypted.
         """
         try:
             packet = next(self._packets, None)
@@ -82,6 +100,8 @@ class MediaReader:
             return None
         if packet is None:
             return None
+        if packet.has_sidedata("encryption_info"):
+            raise ClipError(_encrypted(self.name))
         # Not `packet.stream_index`, which is 0 for all of the empty packets that flush the decoders at the end.
         index = packet.stream.index
         if packet.is_corrupt and not (self.container.format.name == "wav" and has_open_length(self._path)):
@@ -180,22 +200,50 @@ def _start(container: InputContainer, video: VideoStream | None) -> float:
 
 @contextmanager
 def open_media(path: Path) -> Iterator[InputContainer]:
-    """Open a media file for reading.
+    """Open a media file for reading; nothing else is opened, whatever other files it names.
 
     Raises:
-        ClipError: the file is missing, empty, unreadable, or FFmpeg can't read it; also for decoding errors raised
-            inside the block.
+        ClipError: the file is missing, empty, unreadable, in a format that is not read (see `cfnsr.media.formats`), or
+            FFmpeg can't read it; also for decoding errors raised inside the block.
     """
-    if not path.exists():
-        raise ClipError(f"{path.name} is missing")
-    if path.stat().st_size == 0:
-        raise ClipError(f"{path.name} is empty (zero bytes)")
+    with _open(path) as container, decoding_errors(path.name):
+        if any(_tag(track) in _ENCRYPTED for track in container.streams):
+            raise ClipError(_encrypted(path.name))
+        yield container
+
+
+def _open(path: Path) -> InputContainer:
     try:
+        if not path.exists():
+            raise ClipError(f"{path.name} is missing")
+        if not path.is_file():
+            raise ClipError(f"{path.name} is a folder or a device, not a file")
+        with path.open("rb") as file:
+            head = file.read(12)
+        if not head:
+            raise ClipError(f"{path.name} is empty (zero bytes)")
+        if any(signature in head for signature in _PICTURES):
+            raise ClipError(f"{path.name} is a picture or an animated picture, not a video; convert it to MP4")
         # As a URL, because a name with a colon would be taken for one.
-        with decoding_errors(path.name), av.open(f"file:{path}", mode="r", metadata_errors="replace") as container:
-            yield container
+        return av.open(f"file:{path}", mode="r", metadata_errors="replace", options=_OPTIONS)
+    except (av.ArgumentError, av.InvalidDataError):  # the format is not allowed, or not recognised
+        raise ClipError(
+            f"{path.name} is damaged or not a media file that can be read (playlists and pictures can't); convert it "
+            "to MP4 or WAV"
+        ) from None
+    except av.FFmpegError as error:
+        raise ClipError(_damaged(path.name, error)) from None
     except PermissionError:
         raise ClipError(f"{path.name} may not be read; change its permissions") from None
+    except OSError as error:
+        raise ClipError(f"{path.name} can't be read ({error.strerror})") from None
+
+
+def _tag(track: Stream) -> str:
+    try:
+        return str(track.codec_context.codec_tag) if track.codec_context else ""
+    except UnicodeDecodeError:
+        return ""
 
 
 @contextmanager
@@ -214,10 +262,12 @@ def decoding_errors(name: str) -> Iterator[None]:
     """Turn FFmpeg's errors inside the block into a `ClipError` that names the file."""
     try:
         yield
-    except PermissionError:  # FFmpeg's own one is an FFmpegError too
-        raise
     except av.FFmpegError as error:
         raise ClipError(_damaged(name, error)) from None
+
+
+def _encrypted(name: str) -> str:
+    return f"{name} is encrypted; name a copy without copy protection"
 
 
 def _damaged(name: str, error: av.FFmpegError) -> str:

@@ -23,7 +23,8 @@ from cfnsr.features.mfcc import LEAD, SILENCE, mfcc
 from cfnsr.media.audio import Sound, join_sound, stream_sound
 from cfnsr.media.container import MediaReader
 from cfnsr.media.extent import SHORTEST, Extent
-from cfnsr.media.video import Picture, sample_kept_pictures
+from cfnsr.media.picture import Picture
+from cfnsr.media.video import sample_kept_pictures
 from cfnsr.predict.answer import Flag, Moment
 from cfnsr.predict.recipe import Recipe
 

@@ -17,7 +17,8 @@ from cfnsr.features.faces.follow import Box, track_faces
 from cfnsr.media.audio import Sound, join_sound, stream_sound
 from cfnsr.media.container import MediaReader, open_reader
 from cfnsr.media.extent import read_extent
-from cfnsr.media.video import Picture, nearest, stream_pictures
+from cfnsr.media.picture import Picture
+from cfnsr.media.video import nearest, stream_pictures
 from cfnsr.predict.answer import Flag
 from cfnsr.predict.clip import (
     Ending,

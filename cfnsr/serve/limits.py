@@ -15,18 +15,6 @@ from cfnsr.predict.show.palette import clock
 
 PREFIX = "CFNSR_"
 _MEGABYTE = _MEGAPIXEL = 1_000_000
-_PLAYLISTS = frozenset({".m3u", ".m3u8", ".mpd", ".ffconcat"})
-"""FFmpeg would open the files that a playlist names, wherever they are."""
-_PLAYLIST_STARTS = (b"ffconcat", b"#extm3u", b"<?xml", b"<mpd", b"v=0")
-"""First bytes of playlists, which FFmpeg recognises by their content too."""
-
-
-def _is_playlist(clip: Path) -> bool:
-    if not clip.is_file():
-        return False  # opening it reports what is wrong
-    with clip.open("rb") as file:
-        head = file.read(64)
-    return head.removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith(_PLAYLIST_STARTS)
 
 
 def _split(value: object) -> object:
@@ -101,8 +89,6 @@ class ServerLimits(BaseModel):
         """
         if clip.exists():
             self.check_size(clip.stat().st_size)
-        if clip.suffix.lower() in _PLAYLISTS or _is_playlist(clip):
-            raise ClipError(f"{clip.name} is a playlist, not a clip")
         extent = find_extent(clip, self.max_seconds)
         if extent.pixels > self.max_megapixels * _MEGAPIXEL:
             raise ClipError(

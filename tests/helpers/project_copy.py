@@ -13,6 +13,9 @@ import yaml
 from helpers.feature_files import PROFILE
 from helpers.paths import PROJECT
 
+AUTHOR = "-c user.name=newcomer -c user.email=newcomer@example.org"
+"""Options of git, for a machine on which nobody has set them."""
+
 
 def copy_project(folder: Path) -> Path:
     """The tracked files, committed again, with this environment as .venv."""
@@ -22,8 +25,7 @@ def copy_project(folder: Path) -> Path:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(PROJECT / name, folder / name)
     (folder / ".venv").symlink_to(sys.prefix)
-    author = "git -c user.name=newcomer -c user.email=newcomer@example.org"
-    assert run(folder, f"git init -q && git add -A && {author} commit -qm start").returncode == 0
+    assert run(folder, f"git init -q && git add -A && git {AUTHOR} commit -qm start").returncode == 0
     return folder
 
 

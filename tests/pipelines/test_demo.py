@@ -1,6 +1,6 @@
 """What the README promises, done as a newcomer does it: a fresh copy of the project, its commands, the sample corpus.
 
-One run serves all of this module; it is also the proof that fusion works, on actors that were never seen in training.
+One run serves all of this module. It trains one fold of the demo's three; `test_whole_demo.py` trains all.
 """
 
 import base64
@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 import requests
 from helpers.paths import PROJECT
-from helpers.project_copy import copy_project, environment, run
+from helpers.project_copy import AUTHOR, copy_project, environment, run
 from helpers.running_programs import free_ports, wait_for_page
 
 from cfnsr.corpus.ravdess import EMOTIONS
@@ -43,7 +43,11 @@ def start(project: Path, command: str) -> subprocess.Popen[bytes]:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
     """A copy of the project's files as git knows them, with this environment as its .venv."""
-    return copy_project(tmp_path_factory.mktemp("newcomer") / "cfnsr")
+    folder = copy_project(tmp_path_factory.mktemp("newcomer") / "cfnsr")
+    params = folder / "params.yaml"
+    params.write_text(params.read_text().replace("folds: 3", "folds: 1"))
+    assert run(folder, f"git {AUTHOR} commit --all --quiet --message 'one fold'").returncode == 0
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -81,33 +85,18 @@ def kill_all(process: subprocess.Popen[bytes]) -> None:
     raise AssertionError("processes survived SIGKILL")
 
 
-@pytest.fixture(scope="module")
-def figures(project, demo) -> dict:
-    return json.loads((project / "metrics/sample.json").read_text())
-
-
 def test_the_demo_says_what_it_made_and_where(demo):
     for part in ("synthetic sample corpus", "cfn-sr version 1", "challenger", "metrics/sample.json", "mlflow ui"):
         assert part in demo.stdout
 
 
-def test_fusion_tells_apart_what_neither_face_nor_voice_can(figures):
+def test_fusion_tells_apart_what_neither_face_nor_voice_can(project, demo):
     """The corpus gives each modality half of the emotion: 16 of 30 takes, 53 %, is the most that one of them allows."""
-    assert figures["clips"] == 12 * 30
-    assert figures["pooled"]["accuracy"] >= 0.85
+    figures = json.loads((project / "metrics/sample.json").read_text())
+    assert figures["clips"] == 4 * 30
+    assert figures["pooled"]["accuracy"] >= 0.8
     for encoder in ("audio", "video"):
-        assert 0.3 < figures["encoders"][encoder]["pooled"]["accuracy"] <= 0.6
-
-
-def test_the_readme_shows_figures_of_such_a_run(figures):
-    """Training is not equal to the last bit from one kind of processor to another."""
-    readme = (PROJECT / "README.md").read_text()
-    shown = {"face and voice": figures} | {f"given {name} only": each for name, each in figures["inputs"].items()}
-    assert len(shown) == 3
-    for name, each in shown.items():
-        row = re.search(rf"\| {name} \| ([\d.]+) \|", readme)
-        assert row is not None, name
-        assert each["pooled"]["accuracy"] == pytest.approx(float(row[1]), abs=0.1)
+        assert 0.3 < figures["encoders"][encoder]["pooled"]["accuracy"] <= 0.65
 
 
 def test_a_second_repro_does_nothing(project, demo):
@@ -182,7 +171,7 @@ ELSEWHERE = {
     "make test": "what runs this test",
     "source .venv/bin/activate": "run() does it",
     "mlflow ui --backend-store-uri sqlite:///mlflow.db": "test_the_mlflow_ui_opens",
-    "pip install -c requirements-dev.txt -e '.[demo]'": "the development requirements have it",
+    "pip install -r requirements-dev.txt": "this environment has them",
     "cfnsr serve": "tests/cfnsr/serve/test_page.py",
     "make up": "test_services.py, on free ports",
     "make status": "test_services.py",

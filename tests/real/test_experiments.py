@@ -12,7 +12,7 @@ from cfnsr.errors import InputError
 from components.tracking.runs import git
 from pipelines.studies.experiments import commit_of, run_experiments, save_row
 
-pytestmark = [needs_ravdess, pytest.mark.slow]
+pytestmark = [needs_ravdess, pytest.mark.proof]
 
 
 @pytest.fixture(scope="module")

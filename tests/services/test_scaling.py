@@ -25,7 +25,7 @@ from optuna.trial import TrialState
 from cfnsr.corpus.ravdess import EMOTIONS
 from components.search import study
 
-pytestmark = [pytest.mark.slow, pytest.mark.services, needs_postgres]
+pytestmark = [pytest.mark.proof, pytest.mark.services, needs_postgres]
 
 BLOCK = re.compile(r"```bash\n(.*?)```", flags=re.DOTALL)
 TEXT = (PROJECT / "docs/scaling.md").read_text()

@@ -97,6 +97,7 @@ def test_the_flow_run_has_artifacts_with_progress_and_results(team, trained):
         assert picture.content.startswith(b"\x89PNG")
 
 
+@pytest.mark.proof
 def test_started_again_it_reuses_the_finished_folds_and_the_version(team, trained):
     finished = {path: path.stat().st_mtime_ns for path in (team.root / "runs").rglob("fold.json")}
     assert len(finished) == 3
@@ -126,6 +127,7 @@ def test_a_promoted_version_is_loaded_by_the_alias_champion(team, trained):
     assert (again.returncode, "it is the champion already" in again.stderr) == (2, True)
 
 
+@pytest.mark.proof
 def test_overrides_give_a_run_and_a_version_of_their_own(team, trained):
     overrides = """--param 'overrides={"train.fusion.lr": 0.002, "train.folds": 2}' --param seed=1"""
     done = run(team.root, f"{TRAIN} {overrides} --param folds=[1] --watch")
@@ -154,6 +156,7 @@ def test_bad_parameters_leave_nothing_behind(team, trained, parameter, sentence)
     assert sorted((team.root / "runs").rglob("*")) == before
 
 
+@pytest.mark.proof
 def test_a_failing_data_stage_fails_the_run(team, trained):
     params = team.root / "params.yaml"
     kept = params.read_text()
