@@ -28,6 +28,10 @@ class ClipError(InputError):
     """One clip is unusable. The message is its reason in the manifest; the other clips are processed."""
 
 
+class LimitError(ClipError):
+    """A clip holds more than may be decoded. No part of it is used."""
+
+
 @contextmanager
 def exit_with_message() -> Iterator[None]:
     """Turn errors that a user can act on into one line on stderr and exit code 2.

@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 from cfnsr.config.sections import MfccSettings
 from cfnsr.errors import ClipError, InputError
 from cfnsr.media.audio import read_audio
+from cfnsr.media.extent import SHORTEST
 
 SILENCE = 1e-3
-"""Peak (of full scale 1) below which a clip counts as silent: -60 dB. The quietest of RAVDESS's 1440 speech takes peaks
-at 6.1e-3 in the published window; the dither of 16-bit files stays below 1e-4."""
+"""Half of the range of the samples (of full scale 1) below which a clip counts as silent: -60 dB, at any offset. The
+quietest of RAVDESS's 1440 speech takes has 6.1e-3 in the published window; the dither of 16-bit files stays below
+1e-4."""
 
 SPEECH_DB = 30.0
 """Speech starts with the first frame whose power is this close to that of the loudest (kind `rich`)."""
@@ -59,13 +61,15 @@ def mfcc(audio: NDArray[np.float32], settings: MfccSettings) -> NDArray[np.float
         DCT).
 
     Raises:
-        ClipError: there is no sound or it is silent.
+        ClipError: the sound is shorter than `SHORTEST`, or silent.
     """
+    if audio.size < SHORTEST * settings.sample_rate:
+        raise ClipError(f"the sound is too short ({audio.size / settings.sample_rate:.2f} s)")
     offset = round(settings.offset * settings.sample_rate)
     length = round(settings.duration * settings.sample_rate)
     begin = offset if audio.size >= 2 * offset else 0
     window = audio[begin : begin + length] if settings.kind == "published" else audio
-    peak = float(np.abs(window).max(initial=0))
+    peak = float(np.ptp(window)) / 2
     if peak < SILENCE:
         raise ClipError(f"the sound is silent (peak {peak:.1g} of full scale)")
     if settings.kind == "rich":
@@ -126,7 +130,7 @@ def mfcc_of_file(path: Path, settings: MfccSettings) -> NDArray[np.float32]:
     """The MFCC (C, F) of a media file; only the part that they depend on is decoded.
 
     Raises:
-        ClipError: the file can't be read, has no sound, or is silent.
+        ClipError: the file can't be read, has no sound, or too little, or is silent.
     """
     return mfcc(read_audio(path, settings.sample_rate, duration=seconds_needed(settings)), settings)
 
@@ -135,7 +139,7 @@ def features_of_file(path: Path, settings: MfccSettings) -> tuple[NDArray[np.flo
     """The features that the stage `mfcc` stores: `mfcc`, and `views` or None without `settings.speeds`.
 
     Raises:
-        ClipError: the file can't be read, has no sound, or is silent.
+        ClipError: the file can't be read, has no sound, or too little, or is silent.
     """
     audio = read_audio(path, settings.sample_rate, duration=seconds_needed(settings))
     return mfcc(audio, settings), views(audio, settings) if settings.speeds else None

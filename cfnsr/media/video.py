@@ -95,11 +95,7 @@ def decode(reader: MediaReader, wanted: Collection[float] | None = None) -> Iter
         for packet in reader.packets(stream):
             if wanted is not None and packet.pts is not None:
                 decoder.skip_frame = "DEFAULT" if clock.seconds(packet.pts) in wanted else "NONREF"
-            try:
-                frames = packet.decode()
-            except av.FFmpegError:  # of several kinds: Theora's refuses the packets that repeat a picture with EPERM
-                continue
-            for frame in frames:
+            for frame in reader.decode(packet):
                 yield Decoded(clock.time(frame), frame, canvas)
     finally:
         reader.drop(stream)

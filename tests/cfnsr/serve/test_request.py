@@ -269,6 +269,6 @@ def test_frames_that_are_too_large_are_refused(tmp_path):
 
 def test_the_frame_size_is_the_displayed_one(tmp_path):
     """320 x 240 pixels, each four times as wide as high."""
-    clip = write_video(tmp_path / "squeezed.mp4", face_frames([(160, 120)] * 5), options={"x264-params": "sar=4/1"})
+    clip = write_video(tmp_path / "squeezed.mp4", face_frames([(160, 120)] * 15), options={"x264-params": "sar=4/1"})
     limits = ServerLimits(max_megapixels=0.1, paths_below=tmp_path)
     assert "0.3 megapixels" in refusal({"path": str(clip)}, limits)
