@@ -30,14 +30,14 @@ def serve(
     import os
 
     from cfnsr.predict import Predictor
+    from cfnsr.scratch import scratch_folder
     from cfnsr.serve.limits import ServerLimits
-    from cfnsr.serve.scratch import server_folder
     from cfnsr.serve.uploads import Uploads
 
     options = {"CFNSR_MAX_MEGABYTES": max_megabytes, "CFNSR_MAX_SECONDS": max_seconds}
     chosen = {name: str(value) for name, value in options.items() if value is not None}
     limits = ServerLimits.from_environment({**os.environ, **chosen})
-    with server_folder() as folder:
+    with scratch_folder() as folder:
         # Gradio reads these when it is imported.
         os.environ.update(GRADIO_TEMP_DIR=str(folder), GRADIO_ANALYTICS_ENABLED="False")
         try:

@@ -7,12 +7,18 @@ by sending requests to it, or by letting a name of its own lead to the server's 
 from __future__ import annotations
 
 import ipaddress
+import os
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+
+def own_names() -> frozenset[str]:
+    """Names of this server, from CFNSR_ALLOWED_HOSTS (separated by commas or spaces)."""
+    return frozenset(os.environ.get("CFNSR_ALLOWED_HOSTS", "").lower().replace(",", " ").split())
 
 
 class OwnNamesOnly:
@@ -22,8 +28,8 @@ class OwnNamesOnly:
 
     Args:
         app: the server.
-        hosts: other names of this server, without ports. They are allowed as origins too, because a proxy in front of
-            the server may replace the host.
+        hosts: other names of this server, in lower case and without ports. They are allowed as origins too, because a
+            proxy in front of the server may replace the host.
     """
 
     def __init__(self, app: ASGIApp, hosts: Collection[str] = ()) -> None:

@@ -56,8 +56,6 @@ class ServerLimits(BaseModel):
     """Requests to the REST server that are answered at the same time; the page answers one visitor at a time."""
     max_waiting: int = Field(100, gt=0)
     """Visitors or requests that wait for their turn."""
-    allowed_hosts: Annotated[frozenset[str], BeforeValidator(_split)] = frozenset()
-    """Names of this server, in addition to `localhost` and IP addresses."""
     url_schemes: Annotated[frozenset[str], BeforeValidator(_split), AfterValidator(_known_schemes)] = frozenset()
     """Schemes of URLs that are fetched; none by default, so that clients can't make the server send requests."""
     private_urls: bool = False
@@ -68,7 +66,7 @@ class ServerLimits(BaseModel):
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> ServerLimits:
         """Read CFNSR_MAX_MEGABYTES, CFNSR_MAX_SECONDS, CFNSR_MAX_MEGAPIXELS, CFNSR_MAX_ROWS, CFNSR_MAX_AT_ONCE,
-        CFNSR_MAX_WAITING, CFNSR_ALLOWED_HOSTS, CFNSR_URL_SCHEMES, CFNSR_PRIVATE_URLS and CFNSR_PATHS_BELOW.
+        CFNSR_MAX_WAITING, CFNSR_URL_SCHEMES, CFNSR_PRIVATE_URLS and CFNSR_PATHS_BELOW.
 
         Raises:
             InputError: a value is invalid.

@@ -23,7 +23,7 @@ from cfnsr.predict import Moment, Predictor
 from cfnsr.predict.show.palette import clock
 from cfnsr.predict.show.tables import timeline_csv
 from cfnsr.serve import render
-from cfnsr.serve.gate import OwnNamesOnly
+from cfnsr.serve.gate import OwnNamesOnly, own_names
 from cfnsr.serve.limits import ServerLimits
 from cfnsr.serve.uploads import Uploads
 
@@ -51,7 +51,7 @@ def serve(predictor: Predictor, limits: ServerLimits, uploads: Uploads, host: st
             max_file_size=limits.max_bytes,
             app_kwargs={
                 "lifespan": uploads.swept,
-                "middleware": [Middleware(OwnNamesOnly, {*limits.allowed_hosts, host}), Middleware(_OwnPathsOnly)],
+                "middleware": [Middleware(OwnNamesOnly, {*own_names(), host.lower()}), Middleware(_OwnPathsOnly)],
             },
             css_paths=_FOLDER / "page.css",
             theme=_theme(),

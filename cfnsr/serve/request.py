@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import atexit
 import base64
 import binascii
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from functools import cache
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from cfnsr.errors import ClipError
+from cfnsr.scratch import process_folder
 from cfnsr.serve.fetch_url import download
 from cfnsr.serve.limits import ServerLimits
-from cfnsr.serve.scratch import server_folder
 
 COLUMNS = ("path", "url", "content")
 """Columns of a request; each row has its clip in one of them."""
@@ -40,7 +38,7 @@ def local_clip(row: Mapping[Any, Any], limits: ServerLimits) -> Iterator[Path]:
             "a row needs one of `path` (a file on the server), `url` and `content` (the file, base64), "
             f"and this one has {' and '.join(f'`{name}`' for name in given) or 'none'}"
         )
-    with tempfile.TemporaryDirectory(dir=_scratch()) as folder:
+    with tempfile.TemporaryDirectory(dir=process_folder()) as folder:
         # Names without a suffix, so that FFmpeg looks at the content.
         if "path" in given:
             clip = _allowed_path(Path(given["path"]), limits)
@@ -52,13 +50,6 @@ def local_clip(row: Mapping[Any, Any], limits: ServerLimits) -> Iterator[Path]:
             clip.write_bytes(_decoded(given["content"], limits))
         limits.check(clip)
         yield clip
-
-
-@cache
-def _scratch() -> Path:
-    stack = ExitStack()
-    atexit.register(stack.close)
-    return stack.enter_context(server_folder())
 
 
 def _allowed_path(path: Path, limits: ServerLimits) -> Path:

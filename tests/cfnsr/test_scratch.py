@@ -12,12 +12,12 @@ import pytest
 from helpers.paths import PROJECT
 from helpers.running_programs import kill, running
 
-from cfnsr.serve.scratch import server_folder
+from cfnsr.scratch import scratch_folder
 
 SERVER = """
 import time
-from cfnsr.serve.scratch import server_folder
-with server_folder() as folder:
+from cfnsr.scratch import scratch_folder
+with scratch_folder() as folder:
     (folder / "clip.mp4").touch()
     print(folder, flush=True)
     time.sleep(600)
@@ -42,7 +42,7 @@ def temporary(tmp_path, monkeypatch) -> Path:
 
 
 def test_the_folder_is_removed_at_the_end(temporary):
-    with server_folder() as folder:
+    with scratch_folder() as folder:
         (folder / "content").mkdir()
         (folder / "content" / "clip.mp4").touch()
         assert [folder] == list(temporary.iterdir())
@@ -53,7 +53,7 @@ def test_the_next_server_removes_the_folder_of_a_killed_one_but_not_of_a_running
     with server(temporary) as (killed, left), server(temporary) as (_, living):
         kill(killed)
         assert (left / "clip.mp4").exists()
-        with server_folder() as folder:
+        with scratch_folder() as folder:
             assert sorted(temporary.iterdir()) == sorted([folder, living])
             assert (living / "clip.mp4").exists()
         assert list(temporary.iterdir()) == [living]
