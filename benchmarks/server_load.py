@@ -241,20 +241,19 @@ def main() -> None:
     parser.add_argument("--slow", type=int, default=20)
     parser.add_argument("--json", type=Path, help="file for the counts")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="cfnsr-load-") as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory(prefix="cfnsr-load-") as temporary:
+        folder = Path(temporary)
         clip = registered(folder)
-        loads = {
-            name: load(server, folder, clip, options.requests, options.visitors, options.slow)
-            for name, server in SERVERS.items()
-        }
-    counts: dict[str, float] = {}
-    for name, each in loads.items():
-        counts |= each.counts(name)
-    print("\n".join(f"{name}: {count:g}" for name, count in counts.items()))
-    if options.json:
-        options.json.write_text(json.dumps(counts, indent=2) + "\n")
-    sys.exit(0 if all(each.passed for each in loads.values()) else 1)
+        counts: dict[str, float] = {}
+        passed = True
+        for name, server in SERVERS.items():
+            done = load(server, folder, clip, options.requests, options.visitors, options.slow)
+            print("\n".join(f"{key}: {count:g}" for key, count in done.counts(name).items()), flush=True)
+            counts |= done.counts(name)
+            passed &= done.passed
+            if options.json:
+                options.json.write_text(json.dumps(counts, indent=2) + "\n")
+    sys.exit(not passed)
 
 
 if __name__ == "__main__":

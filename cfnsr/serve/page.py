@@ -111,7 +111,7 @@ def build_page(predictor: Predictor, limits: ServerLimits, uploads: Uploads) -> 
                     webcam_options=gr.WebcamOptions(mirror=False),
                     elem_id="player",
                 )
-                player.async_move_resource_to_block_cache = _uploaded  # type: ignore[assignment,method-assign]
+                player.async_move_resource_to_block_cache = _as_it_is  # type: ignore[assignment,method-assign]
                 over_time = gr.HTML(js_on_load=(_FOLDER / "page.js").read_text(), elem_id="over-time")
                 csv = gr.DownloadButton("Download timeline (CSV)", visible=False, elem_id="csv")
             with gr.Column(min_width=340):
@@ -129,10 +129,8 @@ def build_page(predictor: Predictor, limits: ServerLimits, uploads: Uploads) -> 
     return page
 
 
-async def _uploaded(path: str | Path | None) -> str | None:
-    """In place of Gradio's method, which fetches http addresses."""
-    if str(path).startswith(("http:", "https:")):
-        raise gr.Error("upload the clip itself, not its address", print_exception=False)
+async def _as_it_is(path: str | Path | None) -> str | None:
+    """In place of Gradio's method, which fetches http addresses. `Uploads` checks the path."""
     return None if path is None else str(path)
 
 

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,16 +72,13 @@ class Uploads:
             raise ClipError("this clip was not uploaded, or has been deleted; upload it again")
         clip = Clip(path, Path(tempfile.mkdtemp(prefix=_VISITOR_PREFIX, dir=self.folder)), time.monotonic())
         os.link(path, clip.path)
-        self.close(visitor)
         self._open[visitor] = clip
+        self._release(present)
         return clip
 
     def close(self, visitor: object) -> None:
         """Stop keeping the visitor's clip, if there is one."""
-        clip = self._open.pop(visitor, None)
-        if clip is not None and clip not in self._open.values():
-            shutil.rmtree(clip.folder, ignore_errors=True)
-            self.sweep()
+        self._release(self._open.pop(visitor, None))
 
     @contextmanager
     def keep(self, clip: Clip) -> Iterator[None]:
@@ -98,15 +95,8 @@ class Uploads:
         opened = {clip.upload.parent for clip in self._open.values()}
         with os.scandir(self.folder) as entries:
             for entry in entries:
-                path = Path(entry.path)
-                if path in opened or entry.name.startswith((_VISITOR_PREFIX, ".")):
-                    continue
-                # A folder is modified when an upload is moved into it, and not when one is linked.
-                if time.time() - entry.stat(follow_symlinks=False).st_mtime > self._grace:
-                    if entry.is_dir(follow_symlinks=False):
-                        shutil.rmtree(path, ignore_errors=True)
-                    else:
-                        path.unlink()
+                if Path(entry.path) not in opened and not entry.name.startswith((_VISITOR_PREFIX, ".")):
+                    self._delete_old(entry)
 
     @asynccontextmanager
     async def swept(self, _: object = None) -> AsyncIterator[None]:
@@ -116,6 +106,21 @@ class Uploads:
             yield
         finally:
             task.cancel()
+
+    def _release(self, clip: Clip | None) -> None:
+        if clip is not None and clip not in self._open.values():
+            shutil.rmtree(clip.folder, ignore_errors=True)
+            self.sweep()
+
+    def _delete_old(self, entry: os.DirEntry[str]) -> None:
+        with suppress(FileNotFoundError):
+            # A folder is modified when an upload is moved into it, and not when one is linked.
+            if time.time() - entry.stat(follow_symlinks=False).st_mtime <= self._grace:
+                return
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, ignore_errors=True)
+            else:
+                Path(entry.path).unlink()
 
     async def _sweep_regularly(self) -> None:
         while True:

@@ -23,6 +23,7 @@ from cfnsr.serve.turns import Turns
 
 _BASE64 = 4 / 3  # characters per byte
 _ROOM = 1_000_000  # bytes of a request besides its clips
+_SHUTDOWN = 30  # s for requests in progress when the server is told to end
 
 
 def create(model: str, limits: ServerLimits, host: str) -> ASGIApp:
@@ -50,7 +51,7 @@ def main() -> None:
     options = parser.parse_args()
     with exit_with_message():
         server = create(options.model, ServerLimits.from_environment(), options.host)
-        uvicorn.run(server, host=options.host, port=options.port, access_log=False)
+        uvicorn.run(server, host=options.host, port=options.port, access_log=False, timeout_graceful_shutdown=_SHUTDOWN)
 
 
 if __name__ == "__main__":

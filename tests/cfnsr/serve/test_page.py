@@ -256,12 +256,9 @@ def test_clips_can_only_be_uploaded_and_nothing_else_is_deleted(url, temporary):
             processed(url, "arrive", payload)
             assert "not a media file" not in processed(url, "show", payload)
             processed(url, "clear")
-    for payload in (
-        {"path": "http://127.0.0.1:9/talk.mp4", **FILE},
-        {"url": upload, **FILE},
-        {"path": upload},
-        [upload],
-    ):
+    # Not fetched.
+    assert "was not uploaded" in processed(url, "show", {"path": "http://127.0.0.1:9/talk.mp4", **FILE})
+    for payload in ({"url": upload, **FILE}, {"path": upload}, [upload]):
         assert '"success":false' in processed(url, "show", payload).replace(" ", "")
     for path in ("gradio_api/file=http://example.org", "gradio_api/proxy=http://example.org", "openapi.json"):
         assert requests.get(f"{url}/{path}", timeout=60).status_code == 404
