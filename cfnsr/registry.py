@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import re
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from cfnsr.errors import InputError
+from cfnsr.scratch import process_folder
 
 SCHEME = "models:/"
 DATABASE = "mlflow.db"
@@ -127,8 +126,7 @@ def fetch_model(uri: str) -> Path:
     # MLflow does not delete its downloads; a model is needed until it is loaded, at most until the program ends.
     folder = None
     if not server.startswith("sqlite:"):
-        folder = tempfile.mkdtemp(prefix="cfnsr-model-")
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        folder = tempfile.mkdtemp(dir=process_folder())
     try:
         with server_needed(root):
             return _files_of(uri, server, folder)

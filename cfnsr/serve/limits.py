@@ -40,6 +40,10 @@ class ServerLimits(BaseModel):
     """Size of a frame; 4K has 8.3. All frames of a window are in memory at once."""
     max_rows: int = Field(1000, gt=0)
     """Rows of a request, with one clip each."""
+    max_at_once: int = Field(2, gt=0)
+    """Requests to the REST server that are answered at the same time; the page answers one visitor at a time."""
+    max_waiting: int = Field(100, gt=0)
+    """Visitors or requests that wait for their turn."""
     url_schemes: Annotated[frozenset[str], BeforeValidator(_split), AfterValidator(_known_schemes)] = frozenset()
     """Schemes of URLs that are fetched; none by default, so that clients can't make the server send requests."""
     private_urls: bool = False
@@ -49,8 +53,8 @@ class ServerLimits(BaseModel):
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> ServerLimits:
-        """Read CFNSR_MAX_MEGABYTES, CFNSR_MAX_SECONDS, CFNSR_MAX_MEGAPIXELS, CFNSR_MAX_ROWS, CFNSR_URL_SCHEMES,
-        CFNSR_PRIVATE_URLS and CFNSR_PATHS_BELOW.
+        """Read CFNSR_MAX_MEGABYTES, CFNSR_MAX_SECONDS, CFNSR_MAX_MEGAPIXELS, CFNSR_MAX_ROWS, CFNSR_MAX_AT_ONCE,
+        CFNSR_MAX_WAITING, CFNSR_URL_SCHEMES, CFNSR_PRIVATE_URLS and CFNSR_PATHS_BELOW.
 
         Raises:
             InputError: a value is invalid.
