@@ -16,11 +16,21 @@ from cfnsr.errors import InputError
 SCHEME = "models:/"
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
-"""Folder in the project's root, unless a server keeps them."""
+"""Folder in the project's `home`, unless a server keeps them."""
+
+
+def home(root: Path) -> Path:
+    """The folder that keeps what is logged and registered from a project's root.
+
+    It is the root itself, unless that is a copy that `dvc exp run --temp` or `--queue` makes below `.dvc/tmp` of the
+    project and deletes afterwards: then it is the project, which DVC names in DVC_ROOT.
+    """
+    project = Path(os.environ.get("DVC_ROOT", root))
+    return project if root.resolve().is_relative_to((project / ".dvc/tmp").resolve()) else root
 
 
 def tracking_uri(root: Path) -> str:
-    """Where runs are logged and models registered: MLFLOW_TRACKING_URI, or else `mlflow.db` in the project's root.
+    """Where runs are logged and models registered: MLFLOW_TRACKING_URI, or else `mlflow.db` in the project's `home`.
 
     Raises:
         InputError: see `database_uri`.
@@ -34,13 +44,14 @@ def database_uri(root: Path) -> str:
     Raises:
         InputError: SQLAlchemy would look for it elsewhere, because of how the project's folder is called.
     """
+    folder = home(root).resolve()
     # Nor would quoting help: not every version of SQLAlchemy undoes it, and MLflow makes a folder of the quoted name.
-    if misread := re.search(r"\?|%[0-9A-Fa-f]{2}", str(root.resolve())):
+    if misread := re.search(r"\?|%[0-9A-Fa-f]{2}", str(folder)):
         raise InputError(
-            f"MLflow can't keep its database in {root.resolve()}, because `{misread[0]}` means something else in its "
+            f"MLflow can't keep its database in {folder}, because `{misread[0]}` means something else in its "
             "address; rename the folder, or set MLFLOW_TRACKING_URI to an MLflow server."
         )
-    return f"sqlite:///{root.resolve() / DATABASE}"
+    return f"sqlite:///{folder / DATABASE}"
 
 
 class ServerAwayError(InputError):
