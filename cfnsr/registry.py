@@ -156,14 +156,22 @@ def fetch_model(uri: str) -> Path:
 
 
 def _files_of(uri: str, server: str, folder: str | None) -> Path:
-    """Where a model's files are: downloaded to `folder`, or, without a folder, where the registry keeps them."""
-    from mlflow.store.artifact.artifact_repo import ArtifactRepository
-    from mlflow.store.artifact.models_artifact_repo import ModelsArtifactRepository
+    """Where a model's files are: downloaded to `folder`, or, without a folder, where the registry keeps them.
 
-    model, inside = ModelsArtifactRepository.split_models_uri(uri)
-    repository: ArtifactRepository = ModelsArtifactRepository(model, tracking_uri=server)
-    # `mlflow.artifacts` would write the version's number among the files, where a reader may lack permission. The
-    # underlying store does not.
-    while isinstance(repository, ModelsArtifactRepository):
-        repository = repository.repo
-    return Path(repository.download_artifacts(inside, folder))
+    MLflow's own functions for this would write the version's number among the files, where a reader may lack
+    permission, and open the database of the working directory under a quoted name, for which they make a folder.
+    """
+    from mlflow import MlflowClient
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+    from mlflow.store.artifact.models_artifact_repo import ModelsArtifactRepository
+    from mlflow.store.artifact.utils.models import get_model_name_and_version
+
+    client = MlflowClient(server)
+    place, inside = ModelsArtifactRepository.split_models_uri(uri)
+    while place.startswith(SCHEME):  # a version's place is that of the logged model that it was made from
+        name = get_model_name_and_version(client, place)
+        if len(name) == 1:
+            place = client.get_logged_model(*name).artifact_location
+        else:
+            place = client.get_model_version_download_uri(*name)
+    return Path(get_artifact_repository(place, tracking_uri=server).download_artifacts(inside, folder))

@@ -69,6 +69,7 @@ def read_only(folder: Path) -> Iterator[None]:
 def test_who_may_only_read_the_registry_finds_its_models(project):
     """Also where MLflow itself, which notes a version's number among its files, has read the model before."""
     before = fetch_model(MODEL)
+    assert list(project.parent.iterdir()) == [project]  # no folder `a%20project`
     assert Path(mlflow.artifacts.download_artifacts(artifact_uri=MODEL)) == before
     with read_only(project):
         found = fetch_model(MODEL)
