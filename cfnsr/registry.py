@@ -14,6 +14,7 @@ from pathlib import Path
 from cfnsr.errors import InputError
 
 SCHEME = "models:/"
+SQLITE = "sqlite:///"
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
 """Folder in the project's `home`, unless a server keeps them."""
@@ -32,10 +33,17 @@ def home(root: Path) -> Path:
 def tracking_uri(root: Path) -> str:
     """Where runs are logged and models registered: MLFLOW_TRACKING_URI, or else `mlflow.db` in the project's `home`.
 
+    The path of a SQLite database in MLFLOW_TRACKING_URI may be relative to the project's `home`.
+
     Raises:
         InputError: see `database_uri`.
     """
-    return os.environ.get("MLFLOW_TRACKING_URI") or database_uri(root)
+    server = os.environ.get("MLFLOW_TRACKING_URI")
+    if not server:
+        return database_uri(root)
+    if server.startswith(SQLITE):
+        return f"{SQLITE}{home(root).resolve() / server.removeprefix(SQLITE)}"
+    return server
 
 
 def database_uri(root: Path) -> str:
@@ -51,7 +59,7 @@ def database_uri(root: Path) -> str:
             f"MLflow can't keep its database in {folder}, because `{misread[0]}` means something else in its "
             "address; rename the folder, or set MLFLOW_TRACKING_URI to an MLflow server."
         )
-    return f"sqlite:///{folder / DATABASE}"
+    return f"{SQLITE}{folder / DATABASE}"
 
 
 class ServerAwayError(InputError):
@@ -130,7 +138,7 @@ def fetch_model(uri: str) -> Path:
 
     root = Path()  # where MLflow looks for its registry
     server = tracking_uri(root)
-    if server.startswith("sqlite:///") and not Path(server.removeprefix("sqlite:///")).exists():
+    if server.startswith(SQLITE) and not Path(server.removeprefix(SQLITE)).exists():
         raise InputError(
             f"there is no model registry here to find {uri} in: run in the project's folder after `dvc repro`, or set "
             "MLFLOW_TRACKING_URI to your MLflow server."
