@@ -202,6 +202,7 @@ def _librosa() -> Any:
     try:
         librosa.feature.mfcc  # noqa: B018 - imports what contains it
     except RuntimeError:  # neither librosa's folder nor the home directory can be written to
-        numba.config.CACHE_DIR = tempfile.mkdtemp(prefix="cfnsr-numba-")
-        Finalize(None, shutil.rmtree, (numba.config.CACHE_DIR, True), exitpriority=0)  # in worker processes too
+        folder = tempfile.mkdtemp(prefix="cfnsr-numba-")
+        Finalize(None, shutil.rmtree, (folder, True), exitpriority=0)  # in worker processes too
+        numba.config.CACHE_DIR = folder  # type: ignore[attr-defined]  # it sets its attributes at run time
     return librosa
