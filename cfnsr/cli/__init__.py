@@ -14,6 +14,7 @@ from cfnsr.cli.predict import predict
 from cfnsr.cli.serve import serve
 from cfnsr.config.load import load_settings
 from cfnsr.errors import exit_with_message
+from cfnsr.files import ensure_utf8
 from cfnsr.text import printable
 
 app = typer.Typer(
@@ -82,6 +83,7 @@ def version() -> None:
 
 def main() -> None:
     """Run the command line; bad input ends with one sentence and exit code 2."""
+    ensure_utf8()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be valid UTF-8
     with exit_with_message():

@@ -5,8 +5,13 @@ Shapes: C coefficients, F frames, n samples; V speeds, J frames of shift.
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Sequence
+from functools import cache
+from multiprocessing.util import Finalize
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -89,13 +94,11 @@ def views(audio: NDArray[np.float32], settings: MfccSettings) -> NDArray[np.floa
     Returns:
         (V, C, F + 2 J). Half precision is finer than the noise that training adds.
     """
-    from librosa import resample
-
     length = (settings.frames - 1 + 2 * settings.shift_frames) * settings.hop
     result = []
     for speed in settings.speeds:
         rate = round(settings.sample_rate / speed)  # played at the usual rate, it is faster by that factor
-        sound = audio if speed == 1 else resample(audio, orig_sr=settings.sample_rate, target_sr=rate)
+        sound = audio if speed == 1 else _librosa().resample(audio, orig_sr=settings.sample_rate, target_sr=rate)
         if settings.kind == "rich":
             result.append(_from_onset(sound, settings, settings.shift_frames, speed))
             continue
@@ -111,14 +114,12 @@ def _from_onset(
     sound: NDArray[np.float32], settings: MfccSettings, shift: int, speed: float = 1.0
 ) -> NDArray[np.float32]:
     """`(C, F + 2 shift)` around the window that starts with the speech."""
-    from librosa.effects import trim
-
     from cfnsr.features.pitch import pitch
 
     hop, frames = settings.hop, settings.frames
     before, after = (LEAD + shift) * hop, (frames + shift) * hop  # so that the window fits wherever the speech starts
     padded = np.pad(sound, (before, after))
-    _, (onset, _) = trim(padded, top_db=SPEECH_DB, frame_length=settings.n_fft, hop_length=hop)
+    _, (onset, _) = _librosa().effects.trim(padded, top_db=SPEECH_DB, frame_length=settings.n_fft, hop_length=hop)
     begin = int(onset) // hop - LEAD - shift
     tracks = pitch(padded, settings.sample_rate, settings.n_fft, hop, speed)
     rows = np.concatenate([_coefficients(padded, settings), tracks])
@@ -154,9 +155,7 @@ def seconds_needed(settings: MfccSettings) -> float:
 
 
 def _coefficients(window: NDArray[np.float32], settings: MfccSettings) -> NDArray[np.float32]:
-    from librosa.feature import mfcc as librosa_mfcc  # slow to import
-
-    coefficients = librosa_mfcc(
+    coefficients = _librosa().feature.mfcc(
         y=window,
         sr=settings.sample_rate,
         n_mfcc=settings.coefficients,
@@ -193,3 +192,21 @@ def read_views(path: Path, clips: Sequence[str], settings: MfccSettings) -> NDAr
     content = dict(zip(table["clip_id"].to_pylist(), table["views"].to_pylist(), strict=True))
     shape = (len(settings.speeds), settings.channels, settings.frames + 2 * settings.shift_frames)
     return np.stack([np.frombuffer(content[clip], np.float16).reshape(shape) for clip in clips])
+
+
+@cache
+def _librosa() -> Any:
+    """Librosa, imported when it is needed because that takes seconds.
+
+    Numba compiles parts of it, and needs a folder for them that it can write to.
+    """
+    import librosa
+    import numba
+
+    try:
+        librosa.feature.mfcc  # noqa: B018 - imports what contains it
+    except RuntimeError:  # neither librosa's folder nor the home directory can be written to
+        folder = tempfile.mkdtemp(prefix="cfnsr-numba-")
+        Finalize(None, shutil.rmtree, (folder, True), exitpriority=0)  # in worker processes too
+        numba.config.CACHE_DIR = folder  # type: ignore[attr-defined]  # it sets its attributes at run time
+    return librosa

@@ -1,3 +1,8 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import librosa
 import numpy as np
 import pytest
@@ -179,3 +184,14 @@ class TestViews:
         assert np.array_equal(kept[0], training)
         assert np.array_equal(kept[0, 0], kept[1, 0])
         assert not np.array_equal(kept[0, 1], kept[1, 1])
+
+
+def test_librosa_is_imported_where_neither_its_folder_nor_the_home_directory_can_be_written_to(tmp_path):
+    """Numba gets a folder of its own, and the program takes it away when it ends."""
+    code = "from cfnsr.features.mfcc import _librosa; import numba; _librosa(); print(numba.config.CACHE_DIR)"
+    nowhere = {"HOME": "/dev/null", "XDG_CACHE_HOME": "/dev/null/cache", "TMPDIR": str(tmp_path)}
+    locators = {"NUMBA_CACHE_LOCATOR_CLASSES": "UserProvidedCacheLocator,UserWideCacheLocator"}  # not librosa's folder
+    environment = {**os.environ, **nowhere, **locators}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert Path(done.stdout.strip()).parent == tmp_path
+    assert list(tmp_path.iterdir()) == []
