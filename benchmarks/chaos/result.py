@@ -33,7 +33,8 @@ IGNORED = (
     "time stamps and durations, MLflow's random ids, lock files, and the numbers of trials (one that was killed is "
     "queued again under a new number)"
 )
-TIMES = ("seconds", "promoted_at", "run_id")
+TIMES = ("seconds", "promoted_at", "run_id", "token")
+"""Names of values that differ between any two runs."""
 
 Result = dict[str, Any]
 

@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.request import url2pathname
+from uuid import uuid4
 
 import yaml
 from filelock import FileLock
@@ -45,6 +46,8 @@ COMMIT = "mlflow.source.git.commit"
 """Tag: the commit from which a training was started."""
 ENVIRONMENT = "environment.txt"
 """Artifact: the packages with which a training was started."""
+TOKEN = "token"
+"""Tag of a run, see `RunTracker.create`."""
 RUN_FILE = "mlflow.json"
 DATA_STAGES = ("download", "manifest", "faces", "mfcc")
 
@@ -179,10 +182,23 @@ class RunTracker:
             if run_id is not None and self.client.get_run(run_id).info.status in ("RUNNING", "SCHEDULED"):
                 self.client.set_terminated(run_id, "KILLED")
 
-    def create(self, title: str, tags: Mapping[str, str]) -> str:
-        """Create a run that does not belong to a training. Returns its id."""
-        tags = {"mlflow.runName": title, "profile": self._settings.profile, **tags}
-        return str(self.client.create_run(self._experiment(), tags=tags).info.run_id)
+    def create(self, title: str, tags: Mapping[str, str], token: str) -> str:
+        """Create a run, unless an earlier call with this token did so and was killed before it could note the id.
+
+        Args:
+            title: the run's name.
+            tags: of the run.
+            token: unique; noted by the caller before.
+
+        Returns:
+            The run's id.
+        """
+        experiment = self._experiment()
+        created = self.client.search_runs([experiment], f"tags.{TOKEN} = '{token}'")
+        if created:
+            return str(created[0].info.run_id)
+        tags = {"mlflow.runName": title, "profile": self._settings.profile, TOKEN: token, **tags}
+        return str(self.client.create_run(experiment, tags=tags).info.run_id)
 
     def version(self, run_id: str) -> ModelVersion | None:
         """The model version that a run registered, with its aliases; None if there is none."""
@@ -192,17 +208,25 @@ class RunTracker:
         return None
 
     def _ids(self) -> dict[str, list[str]]:
-        """Ids of the runs by their name here, on any server: ids are unique, so each is known to one server only."""
+        """Ids of the runs by their name here, on any server: ids are unique, so each is known to one server only.
+
+        The first one of each name is no run's but a token, see `create`.
+        """
         return json.loads(self._file.read_text()) if self._file.exists() else {}
 
     def _create(self, name: str, title: str, tags: Mapping[str, str]) -> str:
-        run_id = self.create(title, tags)
         run = self._settings.layout.run
         with FileLock(run.with_name(f"{run.name}.ids.lock")):  # folds side by side are separate processes
             ids = self._ids()
-            ids.setdefault(name, []).append(run_id)
-            write_text(self._file, json.dumps(ids, indent=2) + "\n")
-        return run_id
+            if name not in ids:
+                ids[name] = [uuid4().hex]
+                self._write(ids)
+            ids[name].append(self.create(title, tags, token=ids[name][-1]))
+            self._write(ids)
+        return ids[name][-1]
+
+    def _write(self, ids: Mapping[str, list[str]]) -> None:
+        write_text(self._file, json.dumps(ids, indent=2) + "\n")
 
     def _experiment(self) -> str:
         """Id of the experiment, which is created if there is none.
