@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -40,6 +41,7 @@ def main() -> None:
     given = parser.parse_args()
     work, steps = given.work.resolve(), given.step or ()
     work.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends what runs, and unmounts
     parts: dict[str, Callable[[], dict[str, Any]]] = {
         "kills": lambda: kills(work, given.number or 100, given.seed, steps),
         "disks": lambda: disks(work, given.number or 3, given.seed, steps),

@@ -17,10 +17,10 @@ from benchmarks.chaos.result import COMPARED, IGNORED
 IN_A_ROW = (1, 2, 1, 3)
 """Kills before the command may end, in turn."""
 ABOUT = f"""Each step runs as `python -m components.<step>` with tiny settings on one project, in the order of the
-table. SIGKILL ends the whole process group: half of the times at a random moment of the step's usual time, half of
-the times within 40 ms after a change of its files. Then the same command is started again, and killed again where
-kills come in a row, until it ends by itself with code 0. Its result is compared with that of a run without kills.
-Compared are {COMPARED}. Not compared are {IGNORED}."""
+table; the clips are those of the sample corpus. SIGKILL ends the whole process group: half of the times at a random
+moment of the step's usual time, half of the times within 40 ms after a change of its files. Then the same command is
+started again, and killed again where kills come in a row, until it ends by itself with code 0. Its result is compared
+with that of a run without kills. Compared are {COMPARED}. Not compared are {IGNORED}."""
 
 
 def kills(work: Path, number: int, seed: int, steps: Sequence[str] = ()) -> dict[str, Any]:

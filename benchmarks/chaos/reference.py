@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +47,9 @@ def make_reference(work: Path) -> Reference:
         RuntimeError: a step fails without being disturbed, or leaves another result when it is run again.
     """
     project, record = work / "project", work / "reference.json"
+    for mounted in [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]:
+        if Path(mounted).is_relative_to(work):  # left by a call that was killed
+            subprocess.run(["umount", mounted], check=True)
     shutil.rmtree(project, ignore_errors=True)
     copy_code(project)
     key = _digest(project)

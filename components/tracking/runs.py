@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import logging
 import os
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -78,6 +79,8 @@ def open_store(root: Path) -> MlflowClient:
     """
     from mlflow import MlflowClient
 
+    # It prints the traceback of every error of the database, which is raised as well and becomes one sentence.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     server = tracking_uri(root)
     with ExitStack() as stack:
         if server.startswith("sqlite:"):
