@@ -3,9 +3,10 @@
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
@@ -217,6 +218,26 @@ def test_a_run_whose_id_was_not_noted_before_a_kill_is_found_again(tmp_path, mon
     run_id = tracker.parent()
     (run,) = tracker.client.search_runs([tracker.client.get_run(run_id).info.experiment_id])
     assert run.info.run_id == run_id == RunTracker(settings).parent()
+
+
+def test_what_an_interrupted_registration_has_logged_is_dropped(tmp_path):
+    tracker = RunTracker(write_params(tmp_path))
+    run_id = tracker.parent()
+    experiment = tracker.client.get_run(run_id).info.experiment_id
+    _, finished = (tracker.client.create_logged_model(experiment, source_run_id=run_id) for _ in range(2))
+    tracker.client.finalize_logged_model(finished.model_id, "READY")
+    tracker.drop_unfinished_models(run_id)
+    assert [each.model_id for each in tracker.client.search_logged_models([experiment])] == [finished.model_id]
+
+
+def test_a_fault_of_the_database_is_raised_and_not_printed_too(tmp_path, caplog, capfd):
+    tracker = RunTracker(write_params(tmp_path))
+    run_id = tracker.parent()
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
+        database.execute("ALTER TABLE tags RENAME TO lost")
+    with pytest.raises(ServerAwayError, match="no such table: tags"), server_needed(tmp_path):
+        tracker.client.set_tag(run_id, "note", "text")
+    assert capfd.readouterr().err == caplog.text == ""
 
 
 def test_a_copied_project_does_not_write_into_the_folder_of_the_original(tmp_path):
