@@ -4,7 +4,7 @@ PYTHON ?= python3.11
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help install demo test test-fast proofs coverage kubeflow results up status down lint types lock clean ablation
+.PHONY: help install demo test test-fast proofs coverage kubeflow results up status down lint types lock clean ablation chaos
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -63,6 +63,9 @@ results: $(VENV)/.installed  ## docs/results.* from real files: make results RAV
 ablation: $(VENV)/.installed  ## docs/ablation-<profile>.*: every fusion and both encoders of the profile, side by side
 	dvc repro mfcc faces
 	python -m pipelines.studies.ablation
+
+chaos: install  ## docs/reliability.*: kills, full disks, damaged media, load; about an hour, full disks only as root
+	OMP_NUM_THREADS=1 python -m benchmarks.chaos
 
 PREFECT_PORT ?= 4200
 MLFLOW_PORT ?= 5000
