@@ -16,10 +16,10 @@ SCHEME = "models:/"
 SQLITE = "sqlite:///"
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
-"""Folder in the project's `home`, unless a server keeps them."""
+"""Folder in `store_root`, unless a server keeps them."""
 
 
-def home(root: Path) -> Path:
+def store_root(root: Path) -> Path:
     """The folder that keeps what is logged and registered from a project's root.
 
     It is the root itself, unless that is a copy that `dvc exp run --temp` or `--queue` makes below `.dvc/tmp` of the
@@ -30,9 +30,9 @@ def home(root: Path) -> Path:
 
 
 def tracking_uri(root: Path) -> str:
-    """Where runs are logged and models registered: MLFLOW_TRACKING_URI, or else `mlflow.db` in the project's `home`.
+    """Where runs are logged and models registered: MLFLOW_TRACKING_URI, or else `mlflow.db` in `store_root`.
 
-    The path of a SQLite database in MLFLOW_TRACKING_URI may be relative to the project's `home`.
+    The path of a SQLite database in MLFLOW_TRACKING_URI may be relative to `store_root`.
 
     Raises:
         InputError: see `database_uri`.
@@ -41,7 +41,7 @@ def tracking_uri(root: Path) -> str:
     if not server:
         return database_uri(root)
     if server.startswith(SQLITE):
-        return f"{SQLITE}{home(root).resolve() / server.removeprefix(SQLITE)}"
+        return f"{SQLITE}{store_root(root).resolve() / server.removeprefix(SQLITE)}"
     return server
 
 
@@ -51,7 +51,7 @@ def database_uri(root: Path) -> str:
     Raises:
         InputError: SQLAlchemy would look for it elsewhere, because of how the project's folder is called.
     """
-    folder = home(root).resolve()
+    folder = store_root(root).resolve()
     # Nor would quoting help: not every version of SQLAlchemy undoes it, and MLflow makes a folder of the quoted name.
     if misread := re.search(r"\?|%[0-9A-Fa-f]{2}", str(folder)):
         raise InputError(

@@ -21,7 +21,7 @@ from filelock import FileLock
 
 from cfnsr.config.layout import Layout
 from cfnsr.files import write_text
-from cfnsr.registry import home
+from cfnsr.registry import store_root
 from cfnsr.text import printable
 
 INTERVAL = 5.0
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 def outbox_folder(layout: Layout) -> Path:
     """Where the runs of a project keep what is not delivered yet."""
-    return home(layout.root) / "runs" / ".outbox"
+    return store_root(layout.root) / "runs" / ".outbox"
 
 
 class Outbox:

@@ -25,7 +25,7 @@ from filelock import FileLock
 from cfnsr.config.load import Settings
 from cfnsr.errors import InputError
 from cfnsr.files import write_text
-from cfnsr.registry import ARTIFACTS, DATABASE, home, tracking_uri, unreachable
+from cfnsr.registry import ARTIFACTS, DATABASE, store_root, tracking_uri, unreachable
 from components.tracking.outbox import Outbox, outbox_folder
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def open_store(root: Path) -> MlflowClient:
     with ExitStack() as stack:
         if server.startswith("sqlite:"):
             with suppress(OSError):  # without write permission, no tables are created either
-                stack.enter_context(FileLock(home(root) / f"{DATABASE}.lock"))
+                stack.enter_context(FileLock(store_root(root) / f"{DATABASE}.lock"))
         return MlflowClient(server)
 
 
@@ -248,7 +248,7 @@ class RunTracker:
         from mlflow.exceptions import MlflowException
 
         # A server knows where its artifacts go; a database would put them in ./mlruns of the current folder.
-        artifacts = home(self._root).resolve() / ARTIFACTS if self.server.startswith("sqlite:") else None
+        artifacts = store_root(self._root).resolve() / ARTIFACTS if self.server.startswith("sqlite:") else None
         experiment = self.client.get_experiment_by_name(EXPERIMENT)
         if experiment is None:
             try:
