@@ -33,7 +33,7 @@ IGNORED = (
     "time stamps and durations, MLflow's random ids, lock files, and the numbers of trials (one that was killed is "
     "queued again under a new number)"
 )
-TIMES = ("seconds", "promoted_at", "run_id", "token")
+RANDOM = ("seconds", "promoted_at", "run_id", "token")
 """Names of values that differ between any two runs."""
 
 Result = dict[str, Any]
@@ -78,13 +78,13 @@ def _content(path: Path) -> Any:
         content = json.dumps(_without_times(json.loads(content))).encode()
     elif path.suffix == ".csv" and content:
         table = pd.read_csv(io.BytesIO(content), dtype=str)
-        content = table.drop(columns=[name for name in TIMES if name in table]).to_csv().encode()
+        content = table.drop(columns=[name for name in RANDOM if name in table]).to_csv().encode()
     return hashlib.md5(content).hexdigest()
 
 
 def _without_times(content: Any) -> Any:
     if isinstance(content, dict):
-        return {name: _without_times(value) for name, value in content.items() if name not in TIMES}
+        return {name: _without_times(value) for name, value in content.items() if name not in RANDOM}
     return [_without_times(each) for each in content] if isinstance(content, list) else content
 
 
@@ -96,7 +96,7 @@ def _runs(database: sqlite3.Connection, project: Path) -> Result:
     for run, key, value in database.execute("SELECT run_uuid, key, value FROM params"):
         params[run][key] = value
     for run, key, value, step in database.execute("SELECT run_uuid, key, value, step FROM metrics"):
-        if key not in TIMES:
+        if key not in RANDOM:
             metrics[run].add((key, step, value))
     states = dict(database.execute("SELECT run_uuid, status FROM runs WHERE lifecycle_stage = 'active'"))
     names = {run: tags[run].get("mlflow.runName", "").rstrip("0123456789") for run in states}
@@ -108,7 +108,9 @@ def _runs(database: sqlite3.Connection, project: Path) -> Result:
             {
                 "state": state,
                 "params": params[run],
-                "tags": {key: value for key, value in tags[run].items() if not key.startswith("mlflow.")},
+                "tags": {
+                    key: tag for key, tag in tags[run].items() if not key.startswith("mlflow.") and key not in RANDOM
+                },
                 "metrics": sorted(metrics[run]),
                 "artifacts": sorted(str(path.relative_to(artifacts)) for path in artifacts.rglob("*")),
             }
@@ -125,7 +127,7 @@ def _versions(database: sqlite3.Connection) -> Result:
         weights = [hashlib.md5(path.read_bytes()).hexdigest() for path in sorted(folder.rglob("*.safetensors"))]
         found[f"version {number}"] = {
             "status": status,
-            "tags": {key: value for key, value in sorted(tags) if key not in TIMES},
+            "tags": {key: value for key, value in sorted(tags) if key not in RANDOM},
             "aliases": sorted(alias for (alias,) in aliases),
             "files": sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.suffix != ".pyc"),
             "weights": weights,
