@@ -46,7 +46,7 @@ def print_table(content: dict[str, Any]) -> None:
     from rich.table import Table
 
     table = Table(title=f"{content['corpus']} - {content['protocol']} protocol\n{content['claim']}")
-    for column in ("figure", "all test clips", "95 % interval (actors)", "mean ± std over folds"):
+    for column in ("figure", "all test clips", "95 % interval (speakers)", "mean ± std over folds"):
         table.add_column(column, justify="left" if column == "figure" else "right")
     for name, label in LABELS.items():
         table.add_row(label, *cells(content, name))

@@ -76,7 +76,7 @@ def result_table(figures: Mapping[str, Any], version: int | None) -> str:
         f"# {figures['corpus']}, {figures['protocol']} protocol",
         f"{figures['claim']}.",
         "",
-        "| figure | all test clips | 95 % interval (actors) | mean ± std over folds |",
+        "| figure | all test clips | 95 % interval (speakers) | mean ± std over folds |",
         "| --- | --- | --- | --- |",
         *(f"| {label} | {' | '.join(cells(figures, name))} |" for name, label in LABELS.items()),
         *(

@@ -62,13 +62,13 @@ def mirror(params: ParamsOption = Path("params.yaml"), profile: ProfileOption = 
 
 @app.command()
 def clips(params: ParamsOption = Path("params.yaml"), profile: ProfileOption = None) -> None:
-    """List the excluded takes and files with the reason for each."""
+    """List the excluded clips and files with the reason for each."""
     from cfnsr.features.cached import Features
 
-    features = Features.load(load_settings(params, profile).layout)
+    features = Features.load(load_settings(params, profile))
     for name, reason in sorted(features.excluded.items()):
         typer.echo(f"{name}: {reason}")
-    typer.echo(f"{len(features.having('both'))} takes with face and voice, {len(features.excluded)} excluded")
+    typer.echo(f"{len(features.having('both'))} clips with face and voice, {len(features.excluded)} excluded")
 
 
 @app.command()

@@ -11,7 +11,6 @@ from torch.utils.data import DataLoader, Sampler
 from cfnsr.config.load import Settings
 from cfnsr.config.sections import Modality, PhaseSettings
 from cfnsr.corpus.folds import Fold
-from cfnsr.corpus.ravdess import EMOTIONS
 from cfnsr.errors import InputError
 from cfnsr.features.cached import Features
 from cfnsr.model.normalize import Normalization
@@ -56,7 +55,7 @@ class FoldData(lightning.LightningDataModule):
 
     Args:
         features: the cached features.
-        fold: the actors of each group.
+        fold: the speakers of each group.
         settings: the profile.
         modality: of the network.
         phase: settings of the phase.
@@ -68,7 +67,7 @@ class FoldData(lightning.LightningDataModule):
         description: for the progress bar.
 
     Raises:
-        InputError: there are no training or selection clips, or an emotion is missing from the training clips.
+        InputError: there are no training or selection clips, or a label is missing from the training clips.
     """
 
     def __init__(
@@ -83,13 +82,13 @@ class FoldData(lightning.LightningDataModule):
         super().__init__()
         train = settings.params.train
         self.phase, self.seed = phase, fold.seed(train.seed)
-        # If the test actors choose the epoch, as published, their best single epoch is reported.
+        # If the test speakers choose the epoch, as published, their best single epoch is reported.
         self.smooth_epochs = train.smooth_epochs if fold.validation else 1
         self.description = f"fold {fold.index} {PHASE_OF[modality]}"
         self._workers = train.loader_workers
         self.train = ClipDataset(features, fold.train, modality, normalization, phase, settings.params.mfcc)
         self.selection = ClipDataset(features, fold.selection, modality, normalization)
-        # If the test actors choose the epoch, as published, they are scored already.
+        # If the test speakers choose the epoch, as published, they are scored already.
         watched = fold.test if train.watch_test and fold.validation else ()
         self.watched = ClipDataset(features, watched, modality, normalization)
         for name, dataset in (("training", self.train), ("selection", self.selection)):
@@ -101,8 +100,8 @@ class FoldData(lightning.LightningDataModule):
         missing = sorted(set(features.having(modality)["label"]) - set(self.train.clips["label"]))
         if missing:
             raise InputError(
-                f"fold {fold.index} has no training clip of {', '.join(EMOTIONS[label] for label in missing)}; "
-                "add actors or clips, or change train.folds in params.yaml."
+                f"fold {fold.index} has no training clip of {', '.join(missing)}; "
+                "add speakers or clips, or change train.folds in params.yaml."
             )
 
     def train_dataloader(self) -> DataLoader[Batch]:

@@ -81,7 +81,7 @@ class EmotionTask(lightning.LightningModule):
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Score the actors that choose the epoch; for the test actors (second loader), log the accuracy only."""
+        """Score the speakers that choose the epoch; for the test speakers (second loader), log the accuracy only."""
         logits, label = self.network(batch.get("frames"), batch.get("mfcc")), batch["label"]
         clips, loss = len(label), F.cross_entropy(logits, label)
         if dataloader_idx == 1:

@@ -54,7 +54,7 @@ def identity(path: Path) -> tuple[int, int]:
     return path.stat().st_mtime_ns, path.stat().st_ino
 
 
-def test_one_row_per_clip_and_one_file_per_actor(tmp_path, face_clip, capsys):
+def test_one_row_per_clip_and_one_file_per_speaker(tmp_path, face_clip, capsys):
     wall = write_video(tmp_path / "wall.mp4", [background(320, 240)] * 20)
     landmarks = write_landmarks(tmp_path / "landmarks.csv", [(160, 120)] * 30, [1] * 30)
     settings = make_project(
@@ -116,7 +116,9 @@ def command(settings: Settings) -> list[str]:
 @pytest.mark.slow
 def test_a_killed_run_resumes(tmp_path, face_clip):
     landmarks = write_landmarks(tmp_path / "landmarks.csv", [(160, 120)] * 30, [1] * 30)
-    clips = {f"01-01-{emotion:02d}-01-01-01-{actor:02d}.mp4": face_clip for actor in (1, 2, 3) for emotion in (1, 2, 3)}
+    clips = {
+        f"01-01-{emotion:02d}-01-01-01-{speaker:02d}.mp4": face_clip for speaker in (1, 2, 3) for emotion in (1, 2, 3)
+    }
     clips["01-01-02-01-01-01-03.csv"] = landmarks
     killed = make_project(tmp_path / "killed", clips)
     undisturbed = make_project(tmp_path / "undisturbed", clips)

@@ -26,7 +26,7 @@ def settings(tmp_path):
 
 
 def add_takes(raw, amount):
-    """Sound takes of actor 1, one per emotion."""
+    """Sound takes of speaker 1, one per emotion."""
     return [write_media(raw / f"03-01-{number:02d}-01-01-01-01.wav", chirp(0.5)) for number in range(1, amount + 1)]
 
 
@@ -42,7 +42,7 @@ def test_counts_and_reasons_are_reported(settings, capsys, caplog):
     (settings.layout.raw / "holiday.mp4").touch()
     manifest(settings)
     assert capsys.readouterr().out == (
-        "manifest: 5 takes of 2 actors: 1 with video, 5 with audio, 1 with both\n"
+        "manifest: 5 takes of 2 speakers: 1 with video, 5 with audio, 1 with both\n"
         "manifest: 1 song files excluded; only speech is used\n"
     )
     (message,) = caplog.messages

@@ -31,13 +31,13 @@ def trained(tmp_path_factory) -> Settings:
     return settings
 
 
-def test_every_test_clip_is_predicted_once_by_a_network_that_never_saw_its_actor(trained):
+def test_every_test_clip_is_predicted_once_by_a_network_that_never_saw_its_speaker(trained):
     seen = []
     for index in range(3):
         folder = trained.layout.run / f"fold-{index}"
         fold = json.loads((folder / "fold.json").read_text())
         predictions = pd.read_csv(folder / "predictions.csv")
-        assert set(predictions["actor"]) == set(fold["test"])
+        assert set(predictions["speaker"]) == set(fold["test"])
         assert not set(fold["test"]) & {*fold["train"], *fold["validation"]}
         assert predictions[list(EMOTIONS)].sum(axis=1).between(0.999, 1.001).all()
         seen += zip(predictions["clip_id"], predictions["network"], strict=True)
@@ -67,7 +67,7 @@ def test_the_metrics_file_says_what_it_measured(trained):
     low, high = content["interval"]["accuracy"]
     assert low <= content["pooled"]["accuracy"] <= high
     assert set(content["sex"]) == {"female", "male"}
-    assert len(content["actors"]) == 6
+    assert len(content["speakers"]) == 6
     assert content["network"] == "fusion"
     assert {name: figures["clips"] for name, figures in content["encoders"].items()} == {"audio": 96, "video": 96}
 
@@ -165,7 +165,7 @@ def test_every_way_of_training_ends_with_figures(tmp_path, model, train_settings
     content = evaluate(Run.open(settings))
     assert {content["network"], *content["encoders"]} == networks
     assert content["clips"] == 2 * 16
-    assert ("settings searched on validation actors" in content["claim"]) == settings.params.train.tuned
+    assert ("settings searched on validation speakers" in content["claim"]) == settings.params.train.tuned
     predictions = pd.read_csv(settings.layout.run / "fold-0" / "predictions.csv")
     assert set(predictions["network"]) == networks
     # dvc.yaml names the columns of all phases, and DVC draws nothing where one is missing.
@@ -190,7 +190,7 @@ def test_published_figures_are_called_what_they_are(tmp_path):
     history = pd.read_csv(settings.layout.run / "fold-0" / "history.csv")
     assert history["validation/smoothed"].tolist() == pytest.approx(history["validation/accuracy"].tolist())
     assert content["claim"].startswith("best test epoch")
-    # The epoch was chosen on the test actors, so its selection accuracy is the test accuracy.
+    # The epoch was chosen on the test speakers, so its selection accuracy is the test accuracy.
     assert content["pooled"]["accuracy"] == pytest.approx(fold["selection_accuracy"])
     register(Run.open(settings))
     version = client(settings).get_model_version_by_alias("cfn-sr", "challenger")

@@ -9,7 +9,7 @@ from helpers.feature_files import write_features, write_params
 from lightning.pytorch.loggers import CSVLogger
 
 from cfnsr.config.load import Settings
-from cfnsr.corpus.folds import actor_folds
+from cfnsr.corpus.folds import make_folds
 from cfnsr.features.cached import Features
 from cfnsr.training.fold import train_fold
 from cfnsr.training.result import FoldResult
@@ -24,8 +24,8 @@ def train_first_fold(root: Path, write: bool = True, callbacks=(), **train) -> t
     settings = write_params(root, train=sections)
     if write:
         write_features(settings)
-    features = Features.load(settings.layout)
-    fold = actor_folds(settings.params.dataset.actors, settings.params.train)[0]
+    features = Features.load(settings)
+    fold = make_folds(features.clips, settings.params.train)[0]
     loggers = partial(CSVLogger, root / "log")
     return settings, train_fold(features, fold, settings, root / "fold", loggers, callbacks)
 
@@ -40,5 +40,5 @@ def write_changed_features(root: Path, change: Callable[[pd.DataFrame], pd.DataF
 
 
 def predictions(root: Path) -> pd.DataFrame:
-    """The predictions for the test actors."""
+    """The predictions for the test speakers."""
     return pd.read_csv(root / "fold" / "predictions.csv")

@@ -25,11 +25,11 @@ VIDEOS = {"01-01-01-01-01-01", "01-01-01-02-01-01", "01-04-01-02-01-01", "01-08-
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory):
-    """The ravdess profile with a local folder, actors 1 and 2."""
+    """The ravdess profile with a local folder, speakers 1 and 2."""
     root = tmp_path_factory.mktemp("project")
     content = yaml.safe_load((PROJECT / "params.yaml").read_text())
     content["profile"] = "ravdess"
-    content["ravdess"]["dataset"] |= {"source": "local", "path": str(RAVDESS), "actors": [1, 2]}
+    content["ravdess"]["dataset"] |= {"source": "local", "path": str(RAVDESS), "speakers": [1, 2]}
     (root / "params.yaml").write_text(yaml.safe_dump(content))
     settings = load_settings(root / "params.yaml")
     for step in (download, manifest, faces, mfcc):
@@ -45,7 +45,7 @@ def test_every_take_is_in_the_manifest_and_usable(settings):
 
 
 def test_features_are_those_of_the_paper(settings):
-    features = Features.load(settings.layout)
+    features = Features.load(settings)
     assert {mfcc.shape for mfcc in features.mfcc.values()} == {(13, 212)}
     assert len(features.mfcc) == 120
     assert set(features.having("both")["clip_id"]) == VIDEOS

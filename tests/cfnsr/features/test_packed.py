@@ -9,7 +9,7 @@ from cfnsr.features.packed import (
     ClipTask,
     check_bad_share,
     excluded,
-    extract_by_actor,
+    extract_by_speaker,
     merge_packed,
     read_key,
     write_packed,
@@ -40,12 +40,12 @@ def log(tmp_path):
     return path
 
 
-def clips(log, actors=(1, 2), digest="d"):
-    return [Clip(f"{actor}-{number}", actor, digest, str(log)) for actor in actors for number in range(3)]
+def clips(log, speakers=(1, 2), digest="d"):
+    return [Clip(f"{speaker}-{number}", speaker, digest, str(log)) for speaker in speakers for number in range(3)]
 
 
 def extract(folder, tasks, **settings):
-    return extract_by_actor(
+    return extract_by_speaker(
         length, tasks, folder=folder, schema=SCHEMA, settings=settings, workers=1, description="test"
     )
 
@@ -57,7 +57,7 @@ def taken(log):
     return lines
 
 
-def test_one_file_per_actor_and_one_row_group_per_clip(tmp_path, log):
+def test_one_file_per_speaker_and_one_row_group_per_clip(tmp_path, log):
     parts = extract(tmp_path / "out", clips(log))
     assert [path.name for path in parts] == ["Actor_01.parquet", "Actor_02.parquet"]
     assert pq.ParquetFile(parts[1]).num_row_groups == 3
@@ -68,8 +68,8 @@ def test_one_file_per_actor_and_one_row_group_per_clip(tmp_path, log):
 
 
 class TestResuming:
-    def test_finished_actors_are_not_redone(self, tmp_path, log):
-        extract(tmp_path / "out", clips(log, actors=[1]))
+    def test_finished_speakers_are_not_redone(self, tmp_path, log):
+        extract(tmp_path / "out", clips(log, speakers=[1]))
         assert taken(log) == ["1-0", "1-1", "1-2"]
         extract(tmp_path / "out", clips(log))
         assert taken(log) == ["2-0", "2-1", "2-2"]
@@ -78,7 +78,7 @@ class TestResuming:
         extract(tmp_path / "out", clips(log), size=2)
         assert len(taken(log)) == 6
 
-    def test_another_source_file_redoes_its_actor(self, tmp_path, log):
+    def test_another_source_file_redoes_its_speaker(self, tmp_path, log):
         extract(tmp_path / "out", clips(log))
         taken(log)
         extract(tmp_path / "out", clips(log, [1]) + clips(log, [2], digest="new"))
@@ -91,10 +91,10 @@ class TestResuming:
         extract(tmp_path / "out", clips(log))
         assert taken(log) == ["1-0", "1-1", "1-2"]
 
-    def test_other_actors_are_removed(self, tmp_path, log):
+    def test_other_speakers_are_removed(self, tmp_path, log):
         extract(tmp_path / "out", clips(log))
         (tmp_path / "out" / "Actor_03.parquet.part").touch()
-        extract(tmp_path / "out", clips(log, actors=[2]))
+        extract(tmp_path / "out", clips(log, speakers=[2]))
         assert [path.name for path in (tmp_path / "out").iterdir()] == ["Actor_02.parquet"]
 
 

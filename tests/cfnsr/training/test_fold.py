@@ -55,14 +55,14 @@ def test_the_share_of_faces_from_landmarks_is_recorded(plain, tmp_path):
         return manifest.assign(landmarks_path=["landmarks.csv" if row % 2 else "" for row in manifest.index])
 
     settings = write_changed_features(tmp_path, every_other)
-    assert Features.load(settings.layout).landmark_share == pytest.approx(0.5, abs=0.01)
+    assert Features.load(settings).landmark_share == pytest.approx(0.5, abs=0.01)
 
 
-def test_the_test_actors_choose_nothing(plain, tmp_path):
+def test_the_test_speakers_choose_nothing(plain, tmp_path):
     """They are watched in every epoch: with other labels, epoch, weights and temperatures are the same."""
 
     def relabelled(manifest: pd.DataFrame) -> pd.DataFrame:
-        manifest.loc[manifest["actor"].isin(["1", "2"]), ["label", "emotion"]] = ["0", "neutral"]
+        manifest.loc[manifest["speaker"].isin(["1", "2"]), ["label", "emotion"]] = ["0", "neutral"]
         return manifest
 
     write_changed_features(tmp_path, relabelled)
@@ -87,7 +87,7 @@ def test_the_epoch_with_the_best_smoothed_score_is_kept(tmp_path):
     assert result.epoch == smoothed.argmax() != history["validation/accuracy"].argmax()
     assert result.selection_accuracy == pytest.approx(smoothed.max())
     network, metadata = load_model(tmp_path / "fold" / "model.safetensors")
-    dataset = ClipDataset(Features.load(settings.layout), result.validation, "both", metadata.normalization)
+    dataset = ClipDataset(Features.load(settings), result.validation, "both", metadata.normalization)
     right = predict(network, dataset, 8, "both").argmax(axis=1) == dataset.clips["label"].to_numpy()
     assert right.mean() == pytest.approx(history["validation/accuracy"][result.epoch])
 
@@ -115,7 +115,7 @@ def test_a_training_goes_on_in_another_folder(tmp_path):
     assert [name for name, weight in ours.items() if not torch.equal(weight, theirs[name])] == []
 
 
-def test_unwatched_test_actors_change_no_weight_either(plain, tmp_path):
+def test_unwatched_test_speakers_change_no_weight_either(plain, tmp_path):
     train_first_fold(tmp_path, watch_test=False)
     assert "test/accuracy" not in pd.read_csv(tmp_path / "fold" / "history.csv")
     pd.testing.assert_frame_equal(predictions(tmp_path), predictions(plain))
@@ -124,7 +124,7 @@ def test_unwatched_test_actors_change_no_weight_either(plain, tmp_path):
 def test_drawing_a_batch_leaves_the_generators_of_gpus_alone(plain, monkeypatch):
     """Else the dropout of a GPU would depend on whether batches are made in this process or in others."""
     settings = write_params(plain, train={"pretrain": {"audio": PHASE, "video": PHASE}, "fusion": PHASE})
-    features, seeded = Features.load(settings.layout), []
+    features, seeded = Features.load(settings), []
     phase = PhaseSettings(augment_audio=True, augment_video=True)
     scaled = Normalization.fit(features.mfcc.values(), settings.params.mfcc.channels, standardize=True)
     dataset = ClipDataset(features, (1, 2), "both", scaled, phase, settings.params.mfcc)
@@ -202,15 +202,15 @@ def test_the_rate_rises_and_falls_to_zero():
 
 
 def test_a_fold_whose_training_lacks_an_emotion_gets_a_sentence(tmp_path):
-    write_changed_features(tmp_path, lambda manifest: manifest.query("actor not in ['5', '6'] or emotion != 'calm'"))
-    with pytest.raises(InputError, match="fold 0 has no training clip of calm; add actors or clips"):
+    write_changed_features(tmp_path, lambda manifest: manifest.query("speaker not in ['5', '6'] or emotion != 'calm'"))
+    with pytest.raises(InputError, match="fold 0 has no training clip of calm; add speakers or clips"):
         train_first_fold(tmp_path, write=False)
 
 
 def test_a_dataset_gives_the_same_clip_whatever_else_is_in_the_batch(tmp_path):
     settings = write_params(tmp_path)
     write_features(settings)
-    features = Features.load(settings.layout)
+    features = Features.load(settings)
     dataset = ClipDataset(features, [1, 2], "both", Normalization.fit([], 13, False))
     batch, single = dataset.batch([3, 5]), dataset.batch([5])
     torch.testing.assert_close(batch["frames"][1:], single["frames"])
