@@ -1,7 +1,8 @@
 """Stage `download`: fill `data/<profile>/raw` with the files of the corpus, as published.
 
 RAVDESS comes from Zenodo, an S3 mirror or a folder, any other corpus from a table of clips, and the synthetic sample
-corpus is generated, as `dataset.source` in params.yaml says. The stage can be killed at any moment and continues from there.
+corpus is generated, as `dataset.source` in params.yaml says. The stage can be killed at any moment and continues from
+there.
 """
 
 from __future__ import annotations

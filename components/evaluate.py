@@ -84,7 +84,7 @@ def _write_tables(settings: Settings, history: pd.DataFrame, predictions: pd.Dat
 def _plot(
     run: Run, results: Sequence[FoldResult], content: dict[str, Any], history: pd.DataFrame, predictions: pd.DataFrame
 ) -> None:
-    from cfnsr.evaluation.plots import plot_speakers, plot_confusion, plot_curves, plot_reliability
+    from cfnsr.evaluation.plots import plot_confusion, plot_curves, plot_reliability, plot_speakers
     from cfnsr.evaluation.report import calibrated, probabilities, targets
 
     labels, plots, protocol = run.features.labels, run.settings.layout.plots, content["protocol"]

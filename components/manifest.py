@@ -39,8 +39,8 @@ def _report(table: pd.DataFrame) -> None:
     clips = table[table["reason"] == ""]
     both = clips["has_video"] & clips["has_audio"]
     print(
-        f"manifest: {len(clips)} clips of {clips['speaker'].nunique()} speakers: {clips['has_video'].sum()} with video, "
-        f"{clips['has_audio'].sum()} with audio, {both.sum()} with both"
+        f"manifest: {len(clips)} clips of {clips['speaker'].nunique()} speakers: "
+        f"{clips['has_video'].sum()} with video, {clips['has_audio'].sum()} with audio, {both.sum()} with both"
     )
     others = len(table) - len(selected(table))
     if others:

@@ -6,8 +6,8 @@
 
 The gate compares test predictions of the same clips in the same folds by a paired bootstrap over speakers; `promote` in
 params.yaml sets the required margin and confidence. Every version that it judges is one more look at the test speakers,
-and it reports how many there were. A version of the synthetic corpus never replaces one of a real corpus. Promotions on one
-machine take turns.
+and it reports how many there were. A version of the synthetic corpus never replaces one of a real corpus. Promotions on
+one machine take turns.
 """
 
 from __future__ import annotations
@@ -140,8 +140,8 @@ def judge(
     if _may_know_its_test(candidate) and not _may_know_its_test(champion):
         return Verdict(
             False,
-            "it was started from weights that may have been trained on its own test speakers, so its figures may be too "
-            "high; use --force and give a reason",
+            "it was started from weights that may have been trained on its own test speakers, so its figures may be "
+            "too high; use --force and give a reason",
         )
     result = _compare(client, candidate, champion)
     if result.confidence is None:

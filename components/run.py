@@ -39,8 +39,8 @@ class Run:
         """Read the features of a profile and divide its speakers into folds.
 
         Raises:
-            InputError: a data stage has not run, its output is out of date, there are too few speakers for the folds, or
-                a checkpoint to start from is missing.
+            InputError: a data stage has not run, its output is out of date, there are too few speakers for the folds,
+                or a checkpoint to start from is missing.
         """
         features = Features.load(settings)
         keys = _feature_keys(settings)

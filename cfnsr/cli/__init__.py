@@ -12,6 +12,7 @@ import typer
 from cfnsr.cli.export import export
 from cfnsr.cli.predict import predict
 from cfnsr.cli.serve import serve
+from cfnsr.cli.table import table
 from cfnsr.config.load import load_settings
 from cfnsr.errors import exit_with_message
 
@@ -24,6 +25,7 @@ app = typer.Typer(
 app.command()(predict)
 app.command()(export)
 app.command()(serve)
+app.command()(table)
 
 ParamsOption = Annotated[Path, typer.Option("--params", help="Settings file.")]
 ProfileOption = Annotated[str | None, typer.Option(help="Profile in the settings file; default: the one it names.")]

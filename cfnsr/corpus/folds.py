@@ -47,9 +47,9 @@ class Fold:
 def make_folds(clips: pd.DataFrame, settings: TrainSettings) -> list[Fold]:
     """Divide the speakers of a corpus into folds.
 
-    The test speakers of each fold are consecutive ones (`folds: 6`), those of a list (`folds: [[01, 02], [03, 04]]`), or
-    those that the column `split` of the manifest gives (`folds: split`): `train`, `validation` and `test` for one fold,
-    or else one name for the test speakers of each fold.
+    The test speakers of each fold are consecutive ones (`folds: 6`), those of a list (`folds: [[01, 02], [03, 04]]`),
+    or those that the column `split` of the manifest gives (`folds: split`): `train`, `validation` and `test` for one
+    fold, or else one name for the test speakers of each fold.
 
     Under protocol `honest`, the speakers that follow the test speakers (cyclically, in the order of the folds) are the
     validation set. Under protocol `published` there is none, and the epoch is selected on the test speakers.
@@ -108,8 +108,8 @@ def _groups(clips: pd.DataFrame) -> dict[str, list[str]]:
     for speaker, values in clips.groupby("speaker")["split"].unique().items():
         if len(values) > 1:
             raise InputError(
-                f"the speaker {speaker} is in the splits {' and '.join(sorted(values))}; a network would be tested on a "
-                "voice or face that it knows: correct the column `split` of the table."
+                f"the speaker {speaker} is in the splits {' and '.join(sorted(values))}; a network would be tested on "
+                "a voice or face that it knows: correct the column `split` of the table."
             )
     return groups
 

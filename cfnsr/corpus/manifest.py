@@ -2,8 +2,8 @@
 
 Columns of `clips.csv`:
 
-- `clip_id` (empty if a file's name is invalid), `speaker`, `sex`, `group` (anything that figures should be split by; the
-  intensity in RAVDESS), `language`, `split` (of a table: where its folds come from), `label` (word);
+- `clip_id` (empty if a file's name is invalid), `speaker`, `sex`, `group` (anything that figures should be split by;
+  the intensity in RAVDESS), `language`, `split` (of a table: where its folds come from), `label` (word);
 - `start`, `end`: part of the files that is the clip, in seconds; empty for the whole;
 - `has_video`, `has_audio`: what the clip offers; `video_path`, `audio_path`, `landmarks_path`: its files, relative to
   the raw folder; `video_digest`, `audio_digest`, `landmarks_digest`: their md5; `duration` in seconds;
@@ -90,7 +90,7 @@ def read_manifest(path: Path) -> pd.DataFrame:
 
 
 def dataset_digest(manifest: pd.DataFrame) -> str:
-    """Digest (sha256) of the usable clips: speakers, labels and the content of files, independent of order and paths."""
+    """Digest (sha256) of the usable clips: speakers, labels and content of files, independent of order and paths."""
     usable = manifest[manifest["reason"] == ""]
     columns = [
         name for name in COLUMNS if name not in ("duration", "reason") and not name.endswith(("_path", "_reason"))

@@ -52,7 +52,9 @@ def read_rows(path: Path) -> list[Row]:
     """
     try:
         table = (
-            pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, dtype=str, encoding="utf-8-sig")
+            pd.read_parquet(path)
+            if path.suffix == ".parquet"
+            else pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
         )
     except FileNotFoundError:
         raise InputError(f"{path} is missing; set dataset.path to the table of your clips.") from None

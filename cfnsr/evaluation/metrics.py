@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 BOOTSTRAP_DRAWS = 10_000
 MIN_SPEAKERS = 5
-"""Smallest number of speakers for an interval. All of four speakers favour one of two equal networks once in 16 times, too
-often for 95 % confidence, and resampling the same four speakers does not show it."""
+"""Smallest number of speakers for an interval. All of four speakers favour one of two equal networks once in 16 times,
+too often for 95 % confidence, and resampling the same four speakers does not show it."""
 COVERAGE = 0.95
 """Coverage of the intervals."""
 ECE_BINS = 15  # Guo et al., ICML 2017
@@ -102,8 +102,8 @@ def bootstrap_intervals(
 def _interval(resampled: NDArray[np.floating], speakers: int) -> tuple[float, float]:
     """The expanded percentile interval of Hesterberg (The American Statistician 69(4), 2015).
 
-    With few speakers, the plain percentile interval is too narrow, by the factor sqrt((n - 1) / n) and because it follows
-    the normal instead of Student's distribution; more extreme quantiles correct for both.
+    With few speakers, the plain percentile interval is too narrow, by the factor sqrt((n - 1) / n) and because it
+    follows the normal instead of Student's distribution; more extreme quantiles correct for both.
     """
     from scipy.stats import norm, t
 

@@ -37,7 +37,7 @@ def read_predictions(folders: Sequence[Path]) -> pd.DataFrame:
 
 def read_table(path: Path) -> pd.DataFrame:
     """Read a table of predictions: speakers, labels and groups are text, whatever they look like."""
-    text = {name: "str" for name in ("clip_id", "speaker", *GROUPS, "label", "predicted", "network", "inputs")}
+    text = dict.fromkeys(("clip_id", "speaker", *GROUPS, "label", "predicted", "network", "inputs"), "str")
     return pd.read_csv(path, dtype=text, keep_default_na=False, na_values={"temperature": [""]})
 
 
@@ -85,9 +85,9 @@ def report(predictions: pd.DataFrame, results: Sequence[FoldResult]) -> dict[str
 
     Returns:
         `pooled` (all clips as one set), `interval` (95 %, resampling speakers; empty with fewer than
-        `cfnsr.evaluation.metrics.MIN_SPEAKERS`), `ece_calibrated` (ECE after temperature scaling; None without validation
-        speakers), `folds` (mean and standard deviation over folds, and each fold), `recall` by class, `speakers` (accuracy
-        of each), `groups` (by `sex`, `group` and `language` where
+        `cfnsr.evaluation.metrics.MIN_SPEAKERS`), `ece_calibrated` (ECE after temperature scaling; None without
+        validation speakers), `folds` (mean and standard deviation over folds, and each fold), `recall` by class,
+        `speakers` (accuracy of each), `groups` (by `sex`, `group` and `language` where
         they differ: accuracy, its interval, clips and speakers), `confusion` (rows true, columns
         predicted).
     """

@@ -92,8 +92,8 @@ def extract_by_speaker(
 ) -> list[Path]:
     """Run a feature extractor over clips and write one packed file per speaker to `folder`.
 
-    Files of an earlier run with the same settings and sources are kept; files of other speakers are removed. A clip whose
-    extractor raises `ClipError` becomes a row with the reason and nulls.
+    Files of an earlier run with the same settings and sources are kept; files of other speakers are removed. A clip
+    whose extractor raises `ClipError` becomes a row with the reason and nulls.
 
     Args:
         function: importable; returns a row of `schema` without `clip_id` and `reason`.

@@ -13,8 +13,9 @@ from cfnsr.files import write_text
 
 WEIGHTS = "model.safetensors"
 HISTORY = "history.csv"
-"""One row per epoch: `phase`, `epoch`, `seconds`, `train/loss`; on the speakers that choose the epoch `validation/loss`,
-`validation/accuracy`, `validation/uar` and `validation/smoothed`; and `test/accuracy`, which is only reported."""
+"""One row per epoch: `phase`, `epoch`, `seconds`, `train/loss`; on the speakers that choose the epoch
+`validation/loss`, `validation/accuracy`, `validation/uar` and `validation/smoothed`; and `test/accuracy`, which is only
+reported."""
 SCORE = "validation/accuracy"
 """The score of an epoch."""
 CHOICE = "validation/smoothed"

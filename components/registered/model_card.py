@@ -47,7 +47,8 @@ def _about(settings: Settings, content: Mapping[str, Any], fold: FoldResult) -> 
     takes = {"both": "face crops and the voice's MFCC", "audio": "the voice's MFCC", "video": "face crops"}
     alone = " It was also trained to answer from either of them alone." if content["inputs"] else ""
     return (
-        f"Recognises which of {len(content['recall'])} emotions a person shows ({', '.join(content['recall'])}) from {takes[model.modality]}.{alone} "
+        f"Recognises which of {len(content['recall'])} emotions a person shows ({', '.join(content['recall'])}) from "
+        f"{takes[model.modality]}.{alone} "
         f"{content['parameters']:,} parameters, fusion `{model.fusion}`, after arXiv 2111.02172. These are the weights "
         f"of fold {fold.fold}, the best on its own {SELECTION[content['protocol']]}; the figures are of all folds' "
         "networks, each on its own test speakers."
@@ -132,8 +133,8 @@ def _data(settings: Settings, content: Mapping[str, Any], fold: FoldResult) -> s
     faces, mfcc = settings.params.faces, settings.params.mfcc
     lines = [
         f"- Data: {_licence(settings.params.dataset)}",
-        f"- Trained on the speakers {_listed(fold.train)}; the epoch was chosen by the {SELECTION[content['protocol']]} "
-        f"{_listed(fold.validation or fold.test)}{_rule(settings, fold)}.",
+        f"- Trained on the speakers {_listed(fold.train)}; the epoch was chosen by the "
+        f"{SELECTION[content['protocol']]} {_listed(fold.validation or fold.test)}{_rule(settings, fold)}.",
         f"- Test speakers of the {len(content['folds']['each'])} folds: "
         f"{'; '.join(_listed(each['test_speakers']) for each in content['folds']['each'])}. "
         f"Seed {settings.params.train.seed}.",

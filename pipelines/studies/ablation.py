@@ -152,7 +152,8 @@ def page(rows: Sequence[Mapping[str, Any]], profile: str) -> str:
         "",
         f"Figures: {claims}.",
         *paragraph(
-            f"{first['protocol'].capitalize()} protocol, {first['folds']} folds by speaker, {first['clips']} test clips,",
+            f"{first['protocol'].capitalize()} protocol, {first['folds']} folds by speaker,",
+            f"{first['clips']} test clips,",
             f"seeds {', '.join(map(str, first['seeds']))}. All fused networks of a seed start from the same",
             "pretrained encoders. Accuracy is the mean over seeds, with the standard deviation over folds and seeds.",
             "Intervals are 95 % and resample speakers; they do not cover the variation between seeds, which the column",

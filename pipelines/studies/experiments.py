@@ -207,9 +207,9 @@ def page(rows: Sequence[Mapping[str, Any]]) -> str:
         *paragraph(
             f"In each fold {_sizes(honest, 'train')} speakers are for training, {_sizes(honest, 'validation')} others",
             f"choose the epoch and fit the temperature, and the {_sizes(honest, 'test')} test speakers are used once.",
-            "Intervals are 95 % and resample speakers. The columns in parentheses are *not* honest: the best test epoch",
-            "of the same training, and the mean of its last ten epochs. The ensemble averages the probabilities of",
-            "the seeds' networks.",
+            "Intervals are 95 % and resample speakers. The columns in parentheses are *not* honest: the best test",
+            "epoch of the same training, and the mean of its last ten epochs. The ensemble averages the probabilities",
+            "of the seeds' networks.",
         ),
         "",
         "| experiment | accuracy | 95 % | by seed | unseen | UAR | ensemble | ECE, scaled | (best test epoch) "
@@ -219,8 +219,8 @@ def page(rows: Sequence[Mapping[str, Any]]) -> str:
         *paragraph(
             "How choices were made: about seventy recipes, features and encoders were compared by the accuracy and",
             "loss of the last epoch on the *validation* speakers of folds 0, 2 and 4, with code that never loaded a",
-            "fold's test speakers. Those validation speakers are the test speakers of folds 1, 3 and 5, so the choice may",
-            "have adapted to them slightly, though to no test result. The test speakers of folds 0, 2 and 4 were",
+            "fold's test speakers. Those validation speakers are the test speakers of folds 1, 3 and 5, so the choice",
+            "may have adapted to them slightly, though to no test result. The test speakers of folds 0, 2 and 4 were",
             "scored in none of these comparisons, though each was trained on in two of the three folds: *unseen* is",
             "the accuracy on them alone. Earlier results on test speakers were known when the search continued; they",
             "influenced only the decision to continue.",

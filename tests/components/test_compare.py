@@ -18,10 +18,10 @@ from components import compare
 
 CLIPS = 16
 """Of a speaker."""
-PAIRS = ((1, 2), (3, 4), (5, 6))
+PAIRS = (("01", "02"), ("03", "04"), ("05", "06"))
 
 
-def write_run(run: Path, tested: Sequence[tuple[int, ...]] = PAIRS, right: int = 8, **content) -> Path:
+def write_run(run: Path, tested: Sequence[tuple[str, ...]] = PAIRS, right: int = 8, **content) -> Path:
     """A run that has tested these groups of speakers, and was right in the first `right` clips of each."""
     labels = np.arange(CLIPS) % len(EMOTIONS)
     said = np.eye(len(EMOTIONS))[np.where(np.arange(CLIPS) < right, labels, (labels + 1) % len(EMOTIONS))]
@@ -30,9 +30,9 @@ def write_run(run: Path, tested: Sequence[tuple[int, ...]] = PAIRS, right: int =
         folder.mkdir(parents=True)
         tables = [
             pd.DataFrame(said, columns=list(EMOTIONS)).assign(
-                clip_id=[f"{speaker:02d}-{clip}" for clip in range(CLIPS)],
+                clip_id=[f"{speaker}-{clip}" for clip in range(CLIPS)],
                 speaker=speaker,
-                label=labels,
+                label=[EMOTIONS[label] for label in labels],
                 network="fusion",
                 inputs="both",
                 temperature=1.0,
@@ -40,7 +40,7 @@ def write_run(run: Path, tested: Sequence[tuple[int, ...]] = PAIRS, right: int =
             for speaker in test
         ]
         pd.concat(tables).to_csv(folder / PREDICTIONS, index=False)
-        result = {"train": (7, 8), "validation": (9,), "epoch": 3, "selection_accuracy": 0.5, "parameters": 10}
+        result = {"train": ("07", "08"), "validation": ("09",), "epoch": 3, "selection_accuracy": 0.5, "parameters": 10}
         FoldResult(**{**result, "fold": index, "test": test, "seconds": 1.0, **content}).save(folder)
     return run
 

@@ -162,7 +162,7 @@ def test_a_synthetic_version_never_replaces_a_real_one(project):
     for reason in ("", "I want to"):
         with pytest.raises(InputError, match="not even --force helps"):
             project.promote(synthetic, reason)
-    with pytest.raises(InputError, match="can't replace one of RAVDESS"):
+    with pytest.raises(InputError, match="can't replace one of a real corpus"):
         rollback(project.params)
     assert project.champion == real
 

@@ -47,7 +47,7 @@ def add_version(
             "fold": speaker % folds,
             "network": "fusion",
             "inputs": "both",
-            "actual": EMOTIONS[clip % 8],
+            "label": EMOTIONS[clip % 8],
             "predicted": EMOTIONS[(clip if clip < share * CLIPS else clip + 1) % 8],
         }
         for speaker in range(speakers)

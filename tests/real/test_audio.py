@@ -46,7 +46,7 @@ def test_all_1440_names_are_read():
 def test_the_manifest_joins_the_files_of_a_take(settings):
     table = read_manifest(settings.layout.manifest)
     assert (table["reason"] == "").all()
-    one = table[table["speaker"] == 1].set_index("clip_id")
+    one = table[table["speaker"] == "01"].set_index("clip_id")
     assert len(one) == 60
     assert one["has_audio"].all()
     assert one[one["has_video"]]["video_path"].to_dict() == {
@@ -58,7 +58,7 @@ def test_the_manifest_joins_the_files_of_a_take(settings):
     assert one["audio_path"]["01-01-01-01-01-01"].endswith("01-01-01-01-01-01-01.mp4")
     assert one["audio_path"]["01-04-01-02-01-01"].endswith("03-01-04-01-02-01-01.flac")  # the 02 file is silent
     assert one["duration"].between(2.9, 5.3).all()
-    assert (table["speaker"] == 2).sum() == 3
+    assert (table["speaker"] == "02").sum() == 3
 
 
 def test_every_take_has_its_mfcc(settings):

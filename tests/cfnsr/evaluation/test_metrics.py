@@ -140,7 +140,7 @@ def test_interval_and_confidence_are_those_of_students_t(count):
 
 @pytest.mark.parametrize("count", [5, 12])
 def test_intervals_cover_the_truth_and_equal_networks_rarely_pass(count):
-    """Synthetic: gains of speakers drawn around nothing. A plain bootstrap covers 85 % with five and 91 % with twelve."""
+    """Synthetic: gains of speakers drawn around nothing. A plain bootstrap covers 85 % with five, 91 % with 12."""
     rng, trials, clips = np.random.default_rng(1), 500, 200
     speakers = np.repeat(np.arange(count), clips)
     covered = passed = 0

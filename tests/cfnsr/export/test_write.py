@@ -160,7 +160,7 @@ class TestSmaller:
     def test_scales_of_int8_come_from_training_speakers(self, home):
         _, settings, _, metadata = home
         clips = Clips(settings, metadata)
-        assert set(clips.training["speaker"]) == {1}
+        assert set(clips.training["speaker"]) == {"01"}
         assert len(list(clips.calibration())) == 16
 
     def test_other_features_than_in_training_are_refused(self, home, tmp_path):

@@ -10,6 +10,7 @@ from helpers.trained_folds import PHASE, predictions, train_first_fold
 from lightning.pytorch.loggers import CSVLogger
 from safetensors.torch import load_file
 
+from cfnsr.config.corpus import SAMPLE_CORPUS
 from cfnsr.config.sections import MfccSettings
 from cfnsr.corpus.folds import make_folds
 from cfnsr.errors import InputError
@@ -88,7 +89,10 @@ def test_published_weights(tmp_path):
     assert metadata.provenance.unknown
     # Networks that start from these weights inherit their provenance.
     inherited, _ = load_pretrained(network, tmp_path / "fold" / "model.safetensors", fold, settings)
-    assert (inherited.unknown, inherited.trained_on) == (True, fold.train)
+    assert (inherited.unknown, inherited.trained_on) == (
+        True,
+        tuple(f"{SAMPLE_CORPUS}/{speaker}" for speaker in fold.train),
+    )
 
 
 @pytest.mark.parametrize(
@@ -103,7 +107,7 @@ def test_other_inputs_than_theirs_need_training(plain, tmp_path, sections, key, 
     plain_phases = {"pretrain": {"audio": PHASE, "video": PHASE}, "fusion": PHASE}
     settings = write_params(tmp_path, **sections | {"train": plain_phases | sections.get("train", {})})
     fold = make_folds(Features.load(settings).clips, settings.params.train)[0]
-    network = CFNSR.from_settings(settings.params.model, settings.params.mfcc, "both")
+    network = CFNSR.from_settings(settings.params.model, settings.params.mfcc, 8, "both")
     path = plain / "fold" / "model.safetensors"
     with pytest.raises(InputError, match=f"was trained with {key}"):
         load_pretrained(network, path, fold, settings, trained_further=False)
