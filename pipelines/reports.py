@@ -17,7 +17,8 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
-from components.results import LABELS, cells
+from cfnsr.evaluation.metrics import NAMES
+from components.results import cells
 from components.run import Run
 from components.tracking.runs import REGISTERED_MODEL
 
@@ -78,7 +79,7 @@ def result_table(figures: Mapping[str, Any], version: int | None) -> str:
         "",
         "| figure | all test clips | 95 % interval (speakers) | mean ± std over folds |",
         "| --- | --- | --- | --- |",
-        *(f"| {label} | {' | '.join(cells(figures, name))} |" for name, label in LABELS.items()),
+        *(f"| {label} | {' | '.join(cells(figures, name))} |" for name, label in NAMES.items()),
         *(
             f"| accuracy, {name} alone | {' | '.join(cells(encoder, 'accuracy'))} |"
             for name, encoder in figures["encoders"].items()

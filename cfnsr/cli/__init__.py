@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from cfnsr.cli.evaluate import evaluate
 from cfnsr.cli.export import export
 from cfnsr.cli.predict import predict
 from cfnsr.cli.serve import serve
@@ -23,6 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(predict)
+app.command()(evaluate)
 app.command()(export)
 app.command()(serve)
 app.command()(table)

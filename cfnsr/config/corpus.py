@@ -111,8 +111,8 @@ class DatasetSettings(Section):
             classes = tuple(sorted(set(present))) if self.source == "table" else EMOTIONS
         if len(classes) < 2:
             raise InputError(
-                f"the corpus has {len(classes)} label{'s' * (len(classes) != 1)} ({', '.join(classes)}), and at least two "
-                "are needed; check the column `label` of the table, and dataset.labels."
+                f"the corpus has {len(classes)} label{'s' * (len(classes) != 1)} ({', '.join(classes)}), and two or "
+                "more are needed; check the column `label` of the table, and dataset.labels."
             )
         if taken := sorted(RESERVED & set(classes)):
             raise InputError(f"a label can't be called {taken[0]!r}; rename it by dataset.labels in params.yaml.")

@@ -20,6 +20,10 @@ COVERAGE = 0.95
 ECE_BINS = 15  # Guo et al., ICML 2017
 
 
+NAMES = {"accuracy": "accuracy (WAR)", "uar": "UAR", "f1": "macro F1", "ece": "ECE"}
+"""Names of the metrics in tables."""
+
+
 @dataclass(frozen=True)
 class Scores:
     """Metrics of one set of predictions, from 0 to 1."""

@@ -84,33 +84,43 @@ def report(predictions: pd.DataFrame, results: Sequence[FoldResult]) -> dict[str
         results: one per fold.
 
     Returns:
-        `pooled` (all clips as one set), `interval` (95 %, resampling speakers; empty with fewer than
-        `cfnsr.evaluation.metrics.MIN_SPEAKERS`), `ece_calibrated` (ECE after temperature scaling; None without
-        validation speakers), `folds` (mean and standard deviation over folds, and each fold), `recall` by class,
-        `speakers` (accuracy of each), `groups` (by `sex`, `group` and `language` where
-        they differ: accuracy, its interval, clips and speakers), `confusion` (rows true, columns
-        predicted).
+        `figures`, and `ece_calibrated` (ECE after temperature scaling; None without validation speakers) and `folds`
+        (mean and standard deviation over folds, and each fold).
     """
-    probability, label = probabilities(predictions), targets(predictions)
-    matrix, right = confusion_matrix(probability, label), predictions["label"] == predictions["predicted"]
     by_fold = []
     for result, (_, group) in zip(results, predictions.groupby("fold"), strict=True):
-        figures = asdict(scores(probabilities(group), targets(group)))
-        by_fold.append({"fold": result.fold, "test_speakers": list(result.test), "clips": len(group), **figures})
-    pooled, scaled = asdict(scores(probability, label)), calibrated(predictions)
-    spread = {name: np.array([fold[name] for fold in by_fold]) for name in pooled}
+        of_fold = asdict(scores(probabilities(group), targets(group)))
+        by_fold.append({"fold": result.fold, "test_speakers": list(result.test), "clips": len(group), **of_fold})
+    pooled, scaled = figures(predictions), calibrated(predictions)
+    spread = {name: np.array([fold[name] for fold in by_fold]) for name in pooled["pooled"]}
     return {
-        "clips": len(predictions),
-        "pooled": pooled,
-        "interval": {
-            name: list(bounds)
-            for name, bounds in bootstrap_intervals(probability, label, predictions["speaker"].to_numpy()).items()
-        },
-        "ece_calibrated": None if scaled is None else scores(scaled, label).ece,
+        **pooled,
+        "ece_calibrated": None if scaled is None else scores(scaled, targets(predictions)).ece,
         "folds": {
             "mean": {name: float(values.mean()) for name, values in spread.items()},
             "std": {name: float(values.std(ddof=1)) if len(values) > 1 else None for name, values in spread.items()},
             "each": by_fold,
+        },
+    }
+
+
+def figures(predictions: pd.DataFrame) -> dict[str, Any]:
+    """Compute the figures of predictions as one set, as JSON-compatible values.
+
+    Returns:
+        `clips`, `pooled` (the metrics), `interval` (95 %, resampling speakers; empty with fewer than
+        `cfnsr.evaluation.metrics.MIN_SPEAKERS`), `recall` by class, `speakers` (accuracy of each), `groups` (by `sex`,
+        `group` and `language` where they differ: accuracy, its interval, clips and speakers) and `confusion` (rows
+        true, columns predicted).
+    """
+    probability, label = probabilities(predictions), targets(predictions)
+    matrix, right = confusion_matrix(probability, label), predictions["label"] == predictions["predicted"]
+    return {
+        "clips": len(predictions),
+        "pooled": asdict(scores(probability, label)),
+        "interval": {
+            name: list(bounds)
+            for name, bounds in bootstrap_intervals(probability, label, predictions["speaker"].to_numpy()).items()
         },
         "recall": dict(zip(labels_of(predictions), class_recall(matrix), strict=True)),
         "speakers": {
