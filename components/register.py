@@ -48,7 +48,7 @@ def register(run: Run) -> int:
         InputError: a fold is not trained, the run has not been evaluated, or its settings, data or code have changed.
     """
     results, content = run.results(), read_figures(run.settings)
-    best = max(results, key=lambda result: result.selection_accuracy)
+    best = max(results, key=lambda result: result.selection_score)
     tracker = run.tracker
     run_id = tracker.parent()
     with tracker.running(run_id):
@@ -131,7 +131,7 @@ def _tags(content: dict[str, Any], best: FoldResult, tracker: RunTracker, run_id
         "claim": content["claim"],
         "parameters": str(content["parameters"]),
         "fold": str(best.fold),
-        "selection_accuracy": f"{best.selection_accuracy:.4f}",
+        "selection_score": f"{best.selection_score:.4f}",
         "test_accuracy": f"{content['pooled']['accuracy']:.4f}",
         "test_accuracy_interval": interval_in_words(content["interval"].get("accuracy"), ".4f"),
     }

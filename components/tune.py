@@ -196,7 +196,7 @@ def run_trial(settings: Settings, trial: optuna.Trial, study_run: str) -> float 
             with tracker.running(run_id):
                 for fold in run.folds:
                     pruning = PruningCallback(trial, scores, longest, settings.params.tune.warmup_epochs)
-                    scores.append(train.train_fold(run, fold, (pruning,)).selection_accuracy)
+                    scores.append(train.train_fold(run, fold, (pruning,)).selection_score)
                 mean = sum(scores) / len(scores)
                 tracker.outbox(run_id).metrics({"validation_accuracy": mean})
         except optuna.TrialPruned:

@@ -159,7 +159,11 @@ class TrainSettings(Section):
     speakers_per_fold: PositiveInt = 4  # test speakers, where `folds` is a number
     validation_speakers: PositiveInt = 4  # protocol honest only; they select the epoch
     seed: int = Field(0, ge=0, lt=2**26)  # the seeds of the epochs are derived from it and have 64 bits
-    # Length of the moving average of the validation accuracy that selects the epoch: that of a single epoch is noisy
+    select_by: Literal["accuracy", "uar"] = "accuracy"  # score that selects the epoch; uar suits unbalanced corpora
+    # For unbalanced corpora: `loss` weighs each clip by the inverse frequency of its label among the training clips,
+    # `sampling` draws all labels equally often.
+    balance: Literal["none", "loss", "sampling"] = "none"
+    # Length of the moving average of the validation score that selects the epoch: that of a single epoch is noisy
     # with few speakers. Protocol `published` always compares single epochs.
     smooth_epochs: PositiveInt = 1
     tuned: bool = False  # whether the settings were tuned on the validation speakers of these folds; reports say so

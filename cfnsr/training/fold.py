@@ -45,6 +45,7 @@ from cfnsr.training.result import (
     WEIGHTS,
     FoldResult,
 )
+from cfnsr.training.task import selection_score
 
 LoggerFactory = Callable[[str], Logger]
 """Makes the logger of a phase: `audio`, `video` or `fusion`."""
@@ -112,7 +113,7 @@ def train_fold(
     write_csv(folder / HISTORY, pd.concat(history))
     metadata = describe(network, settings, features, normalization, scored.temperatures, provenance)
     save_model(folder / WEIGHTS, network, metadata)
-    curve = history[-1][CHOICE] if phase.epochs else pd.Series([scored.selection_accuracy])
+    curve = history[-1][CHOICE] if phase.epochs else pd.Series([scored.selection_score])
     result = FoldResult(
         fold.index, fold.train, fold.validation, fold.test, int(curve.argmax()), float(curve.max()),
         network.parameter_count, float(sum(epochs["seconds"].sum() for epochs in history)), provenance.unknown,
@@ -177,7 +178,7 @@ class _Scored:
     """See `cfnsr.training.result.PREDICTIONS`."""
     temperatures: dict[Modality, float]
     """Of the last network, by input."""
-    selection_accuracy: float
+    selection_score: float
     """Of the last network."""
 
 
@@ -188,7 +189,7 @@ def _score(
     params, tables = settings.params, []
     batch_size = params.train.fusion.batch_size
     temperatures: dict[Modality, float] = {}
-    accuracy = float("nan")
+    score = float("nan")
     # All networks are tested on the same clips: those that the last one can use.
     test, selection = (
         ClipDataset(features, speakers, params.model.modality, normalization)
@@ -211,8 +212,8 @@ def _score(
             )
             temperatures[inputs] = temperature or 1.0
             if inputs == network.modality:
-                accuracy = float((selection_logits.argmax(axis=1) == labels).mean())
-    return _Scored(pd.concat(tables), temperatures, accuracy)
+                score = selection_score(selection_logits, labels, params.train.select_by)
+    return _Scored(pd.concat(tables), temperatures, score)
 
 
 def normalization_of(features: Features, fold: Fold, settings: Settings) -> Normalization:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import lightning
+import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from cfnsr.config.load import Settings
@@ -29,10 +31,13 @@ class EpochSampler(Sampler[Draw]):
         seed: of the shuffle.
         rank: of this process.
         processes: number of processes that train together.
+        weights: (length,) chances of each clip to be drawn, with replacement; None: each clip is drawn once.
     """
 
-    def __init__(self, length: int, seed: int, rank: int = 0, processes: int = 1) -> None:
-        self._length, self._seed, self._epoch = length, seed, 0
+    def __init__(
+        self, length: int, seed: int, rank: int = 0, processes: int = 1, weights: Tensor | None = None
+    ) -> None:
+        self._length, self._seed, self._epoch, self._weights = length, seed, 0, weights
         self._rank, self._processes = rank, processes
 
     def set_epoch(self, epoch: int) -> None:
@@ -44,7 +49,10 @@ class EpochSampler(Sampler[Draw]):
 
     def __iter__(self) -> Iterator[Draw]:
         generator = torch.Generator().manual_seed(self._seed * 100_003 + self._epoch)
-        order = torch.randperm(self._length, generator=generator).tolist()
+        if self._weights is None:
+            order = torch.randperm(self._length, generator=generator).tolist()
+        else:
+            order = torch.multinomial(self._weights, self._length, replacement=True, generator=generator).tolist()
         seeds = torch.randint(2**62, (self._length,), generator=generator).tolist()
         own = slice(self._rank, len(self) * self._processes, self._processes)
         yield from map(Draw, order[own], seeds[own])
@@ -63,6 +71,7 @@ class FoldData(lightning.LightningDataModule):
 
     Attributes:
         seed: of the fold.
+        class_weights: (K,) of the training loss, or None, see `train.balance`.
         smooth_epochs: number of epochs whose scores are averaged to choose the best.
         description: for the progress bar.
 
@@ -104,10 +113,15 @@ class FoldData(lightning.LightningDataModule):
                 "add speakers or clips, or change train.folds in params.yaml."
             )
 
+        labels = features.classes(self.train.clips)
+        weights = torch.tensor(len(labels) / np.bincount(labels, minlength=len(features.labels)) / len(features.labels))
+        self.class_weights = weights.float() if train.balance == "loss" else None
+        self._clip_weights = weights[labels] if train.balance == "sampling" else None
+
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled and augmented. A last batch of a single clip, which batch norm can't use, is dropped."""
         rank, processes = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        sampler = EpochSampler(len(self.train), self.seed, rank, processes)
+        sampler = EpochSampler(len(self.train), self.seed, rank, processes, self._clip_weights)
         return self._loader(self.train, sampler, drop_last=len(sampler) % self.phase.batch_size == 1)
 
     def val_dataloader(self) -> list[DataLoader[Batch]]:

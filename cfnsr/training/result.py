@@ -17,9 +17,11 @@ HISTORY = "history.csv"
 `validation/loss`, `validation/accuracy`, `validation/uar` and `validation/smoothed`; and `test/accuracy`, which is only
 reported."""
 SCORE = "validation/accuracy"
-"""The score of an epoch."""
+"""The accuracy of an epoch."""
+SCORES = {"accuracy": SCORE, "uar": "validation/uar"}
+"""The score that selects the epoch, by `train.select_by`."""
 CHOICE = "validation/smoothed"
-"""Mean of `SCORE` over the last `train.smooth_epochs` epochs; the epoch with the highest value is kept."""
+"""Mean of that score over the last `train.smooth_epochs` epochs; the epoch with the highest value is kept."""
 TEST_SCORE = "test/accuracy"
 """Accuracy on the test speakers after each epoch, reported as "best test epoch"; nothing is chosen by it."""
 PREDICTIONS = "predictions.csv"
@@ -48,8 +50,9 @@ class FoldResult:
     test: tuple[str, ...]
     epoch: int
     """The kept epoch, counted from 0."""
-    selection_accuracy: float
-    """Smoothed accuracy on the speakers that chose the epoch: validation speakers, or test speakers as published."""
+    selection_score: float
+    """Smoothed score (`train.select_by`) on the speakers that chose the epoch: validation speakers, or test speakers as
+    published."""
     parameters: int
     seconds: float
     """Training time of all phases, including the time before an interruption."""

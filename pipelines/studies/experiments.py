@@ -151,7 +151,7 @@ def _row(runs: Sequence[Run], contents: Sequence[Mapping[str, Any]]) -> dict[str
         "ece_calibrated": _mean(content["ece_calibrated"] for content in contents),
         "unseen": _unseen(figures, contents),
         # Optimistic, because these speakers chose the epochs.
-        "validation_accuracy": _mean(result.selection_accuracy for run in runs for result in run.results()),
+        "validation_accuracy": _mean(result.selection_score for run in runs for result in run.results()),
         **_over_seeds(runs),
     }
 

@@ -40,7 +40,7 @@ def write_run(run: Path, tested: Sequence[tuple[str, ...]] = PAIRS, right: int =
             for speaker in test
         ]
         pd.concat(tables).to_csv(folder / PREDICTIONS, index=False)
-        result = {"train": ("07", "08"), "validation": ("09",), "epoch": 3, "selection_accuracy": 0.5, "parameters": 10}
+        result = {"train": ("07", "08"), "validation": ("09",), "epoch": 3, "selection_score": 0.5, "parameters": 10}
         FoldResult(**{**result, "fold": index, "test": test, "seconds": 1.0, **content}).save(folder)
     return run
 

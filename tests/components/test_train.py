@@ -54,8 +54,8 @@ def test_the_epoch_is_the_one_with_the_best_validation_score(trained):
     fusion = history[history["phase"] == "fusion"]
     fold = json.loads((trained.layout.run / "fold-0" / "fold.json").read_text())
     assert list(history["phase"].unique()) == ["audio", "video", "fusion"]
-    assert fold["selection_accuracy"] == pytest.approx(fusion["validation/smoothed"].max())
-    assert fusion["validation/smoothed"].iloc[fold["epoch"]] == pytest.approx(fold["selection_accuracy"])
+    assert fold["selection_score"] == pytest.approx(fusion["validation/smoothed"].max())
+    assert fusion["validation/smoothed"].iloc[fold["epoch"]] == pytest.approx(fold["selection_score"])
     assert fusion["validation/smoothed"].tolist() == pytest.approx(fusion["validation/accuracy"].tolist())
 
 
@@ -94,7 +94,7 @@ def test_the_version_is_described_and_has_the_alias(trained):
     assert version.tags["parameters"].isdigit()
     assert "synthetic sample corpus" in version.description
     scores = [
-        json.loads((trained.layout.run / f"fold-{index}" / "fold.json").read_text())["selection_accuracy"]
+        json.loads((trained.layout.run / f"fold-{index}" / "fold.json").read_text())["selection_score"]
         for index in range(3)
     ]
     assert scores[int(version.tags["fold"])] == max(scores)
@@ -192,7 +192,7 @@ def test_published_figures_are_called_what_they_are(tmp_path):
     assert history["validation/smoothed"].tolist() == pytest.approx(history["validation/accuracy"].tolist())
     assert content["claim"].startswith("best test epoch")
     # The epoch was chosen on the test speakers, so its selection accuracy is the test accuracy.
-    assert content["pooled"]["accuracy"] == pytest.approx(fold["selection_accuracy"])
+    assert content["pooled"]["accuracy"] == pytest.approx(fold["selection_score"])
     register(Run.open(settings))
     version = client(settings).get_model_version_by_alias("cfn-sr", "challenger")
     assert "best test epoch" in version.description

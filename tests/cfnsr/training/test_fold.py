@@ -1,6 +1,9 @@
 """What the options of training do, on a small set of features."""
 
+from collections import Counter
+
 import lightning
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
@@ -10,6 +13,7 @@ from helpers.trained_folds import PHASE, predictions, train_first_fold, write_ch
 from safetensors.torch import load_file
 
 from cfnsr.config.sections import FusionSettings, PhaseSettings
+from cfnsr.corpus.folds import make_folds
 from cfnsr.errors import InputError
 from cfnsr.features.cached import Features
 from cfnsr.model.checkpoint import load_model
@@ -17,7 +21,8 @@ from cfnsr.model.network import CFNSR
 from cfnsr.model.normalize import Normalization
 from cfnsr.training.augment import drop_modalities, mixup
 from cfnsr.training.dataset import ClipDataset, Draw
-from cfnsr.training.fold import predict
+from cfnsr.training.fold import normalization_of, predict
+from cfnsr.training.loaders import FoldData
 from cfnsr.training.task import EmotionTask
 
 
@@ -85,7 +90,7 @@ def test_the_epoch_with_the_best_smoothed_score_is_kept(tmp_path):
     smoothed = history["validation/accuracy"].rolling(3, min_periods=1).mean()
     pd.testing.assert_series_equal(history["validation/smoothed"], smoothed, check_names=False)
     assert result.epoch == smoothed.argmax() != history["validation/accuracy"].argmax()
-    assert result.selection_accuracy == pytest.approx(smoothed.max())
+    assert result.selection_score == pytest.approx(smoothed.max())
     network, metadata = load_model(tmp_path / "fold" / "model.safetensors")
     features = Features.load(settings)
     dataset = ClipDataset(features, result.validation, "both", metadata.normalization)
@@ -111,7 +116,7 @@ def test_a_training_goes_on_in_another_folder(tmp_path):
         train_first_fold(before, callbacks=[Stop()], pretrain={"audio": PHASE, "video": PHASE}, fusion=phase)
     before.rename(after)
     _, moved = train_first_fold(after, write=False, pretrain={"audio": PHASE, "video": PHASE}, fusion=phase)
-    assert (moved.epoch, moved.selection_accuracy) == (whole.epoch, whole.selection_accuracy)
+    assert (moved.epoch, moved.selection_score) == (whole.epoch, whole.selection_score)
     ours, theirs = (load_file(root / "fold" / "model.safetensors") for root in (after, tmp_path / "whole"))
     assert [name for name, weight in ours.items() if not torch.equal(weight, theirs[name])] == []
 
@@ -218,3 +223,34 @@ def test_a_dataset_gives_the_same_clip_whatever_else_is_in_the_batch(tmp_path):
     torch.testing.assert_close(batch["mfcc"][1:], single["mfcc"])
     network = CFNSR.from_settings(settings.params.model, settings.params.mfcc, 8)
     assert predict(network, dataset, 8, "both").shape == (32, 8)
+
+
+def test_labels_are_balanced_by_the_loss_or_by_the_draws(tmp_path):
+    """Every other clip of the training speakers is calm."""
+    settings = write_changed_features(
+        tmp_path, lambda manifest: manifest.assign(label=np.where(manifest.index % 2, "calm", manifest["label"]))
+    )
+    features = Features.load(settings)
+    (fold, *_), phase = make_folds(features.clips, settings.params.train), PhaseSettings(batch_size=8)
+    scaled = normalization_of(features, fold, settings)
+
+    def data(balance):
+        return FoldData(features, fold, settings.changed({"train.balance": balance}), "audio", phase, scaled)
+
+    counts = np.bincount(features.classes(data("none").train.clips))
+    assert data("none").class_weights is None
+    np.testing.assert_allclose(data("loss").class_weights.numpy() * counts, counts.sum() / 8, rtol=1e-6)
+    loader, drawn = data("sampling").train_dataloader(), Counter()
+    for epoch in range(20):
+        loader.sampler.set_epoch(epoch)
+        for batch in loader:
+            drawn.update(batch["label"].tolist())
+    assert max(drawn.values()) < 1.6 * min(drawn.values())
+    assert max(counts) > 4 * min(counts)
+
+
+@pytest.mark.slow
+def test_the_epoch_can_be_selected_by_uar(tmp_path):
+    train_first_fold(tmp_path, select_by="uar", smooth_epochs=1, balance="loss")
+    history = pd.read_csv(tmp_path / "fold" / "history.csv")
+    pd.testing.assert_series_equal(history["validation/smoothed"], history["validation/uar"], check_names=False)

@@ -64,7 +64,7 @@ def test_a_whole_network_is_tested_without_training(plain, tmp_path):
     ours, theirs = predictions(tmp_path), predictions(plain)
     theirs = theirs[theirs["network"] == "fusion"].reset_index(drop=True)
     pd.testing.assert_frame_equal(ours, theirs)
-    assert result.selection_accuracy == pytest.approx(FoldResult.load(plain / "fold").selection_accuracy)
+    assert result.selection_score == pytest.approx(FoldResult.load(plain / "fold").selection_score)
 
 
 def test_published_weights(tmp_path):
