@@ -4,7 +4,7 @@ PYTHON ?= python3.11
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help install demo test test-fast proofs coverage kubeflow results up status down lint types lock clean ablation
+.PHONY: help install demo test test-fast proofs coverage kubeflow results up status down lint types lock clean ablation chaos
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -64,6 +64,9 @@ ablation: $(VENV)/.installed  ## docs/ablation-<profile>.*: every fusion and bot
 	dvc repro mfcc faces
 	python -m pipelines.studies.ablation
 
+chaos: install  ## docs/reliability.*: kills, full disks, damaged media, load; about an hour, full disks only as root
+	OMP_NUM_THREADS=1 python -m benchmarks.chaos
+
 PREFECT_PORT ?= 4200
 MLFLOW_PORT ?= 5000
 
@@ -83,13 +86,17 @@ lint: install  ## style and common mistakes
 types: install  ## static types
 	mypy
 
+# With hashes, pip installs only the very files that were resolved, and refuses whatever has no hash. Extras stay in the
+# names because some versions of pip don't find the hash of a package whose extra another one asks for.
+COMPILE := uv pip compile --universal -p 3.11 --generate-hashes --no-strip-extras --no-emit-index-url --no-annotate --no-header
+
 lock: install  ## resolve the pinned requirements again from pyproject.toml
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check uv
-	uv pip compile pyproject.toml --universal -p 3.11 --upgrade --no-emit-index-url --no-annotate --no-header -o requirements.txt
-	uv pip compile pyproject.toml --universal --extra dev --extra demo --extra onnx --extra openvino --extra postgres --extra kubernetes \
-		-c requirements.txt -p 3.11 --no-emit-index-url --no-annotate --no-header -o requirements-dev.txt
-	sed -n 's/^kubeflow = \["\(.*\)"\].*/\1/p' pyproject.toml | uv pip compile - --universal -p 3.11 --upgrade \
-		--no-emit-index-url --no-annotate --no-header -o requirements-kubeflow.txt
+	$(COMPILE) pyproject.toml --upgrade -o requirements.txt
+	$(COMPILE) pyproject.toml --extra dev --extra demo --extra onnx --extra openvino --extra postgres --extra kubernetes \
+		-c requirements.txt -o requirements-dev.txt
+	$(COMPILE) pyproject.toml --extra postgres --extra kubernetes -c requirements-dev.txt -o requirements-services.txt
+	sed -n 's/^kubeflow = \["\(.*\)"\].*/\1/p' pyproject.toml | $(COMPILE) - --upgrade -o requirements-kubeflow.txt
 
 clean:  ## remove what the runs made, not .venv and not the DVC cache
 	rm -rf data runs studies plots metrics models mlartifacts mlflow.db mlflow.db.lock

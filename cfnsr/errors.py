@@ -5,21 +5,39 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import TracebackType
+
+from cfnsr.text import printable
 
 
 class InputError(ValueError):
-    """Invalid input. The message says in one sentence what is wrong and what to do."""
+    """Invalid input. The message says in one sentence what is wrong and what to do.
+
+    Args:
+        message: may quote file names, URLs and other foreign text: see `printable`.
+    """
+
+    def __init__(self, message: object) -> None:
+        super().__init__(printable(message))
 
 
 class ClipError(InputError):
     """One clip is unusable. The message is its reason in the manifest; the other clips are processed."""
 
 
+class LimitError(ClipError):
+    """A clip holds more than may be decoded. No part of it is used."""
+
+
 @contextmanager
 def exit_with_message() -> Iterator[None]:
-    """Turn errors that a user can act on into one line on stderr and exit code 2; bugs keep their traceback."""
+    """Turn errors that a user can act on into one line on stderr and exit code 2.
+
+    Bugs keep their traceback, made printable.
+    """
     try:
         yield
     except KeyboardInterrupt:
@@ -28,9 +46,15 @@ def exit_with_message() -> Iterator[None]:
     except Exception as error:
         message = user_message(error)
         if message is None:
+            sys.excepthook = _print_traceback
             raise
         print(f"error: {message}", file=sys.stderr)
         sys.exit(2)
+
+
+def _print_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    lines = "".join(traceback.format_exception(kind, error, trace)).splitlines()
+    print(*map(printable, lines), sep="\n", file=sys.stderr)
 
 
 def user_message(error: Exception) -> str | None:
@@ -40,10 +64,11 @@ def user_message(error: Exception) -> str | None:
     if disk_is_full(error):
         # The error of a copy names two files, of which the second is the target.
         filename = getattr(error, "filename2", None) or getattr(error, "filename", None)
-        where = f" while writing {filename}" if filename else ""
+        where = f" while writing {printable(filename)}" if filename else ""
         return f"the disk is full{where}: free some space and run the same command again to continue."
     if isinstance(error, OSError) and error.filename and error.strerror:
-        return f"{error.filename} can't be used ({error.strerror}): check that it exists, and its permissions."
+        name = printable(error.filename)
+        return f"{name} can't be used ({error.strerror}): check that it exists, and its permissions."
     return None
 
 

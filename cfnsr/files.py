@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,15 @@ from pathlib import Path
 from cfnsr.errors import InputError
 
 PARTIAL = ".part"
+
+
+def ensure_utf8() -> None:
+    """Start the program again in Python's UTF-8 mode if the locale has another encoding.
+
+    PyArrow and OpenCV pass file names to the system as UTF-8 in every locale, and Python does from version 3.15 on.
+    """
+    if sys.getfilesystemencoding() != "utf-8":
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
 @contextmanager

@@ -2,30 +2,47 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import re
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from cfnsr.errors import InputError
+from cfnsr.scratch import process_folder
 
 SCHEME = "models:/"
+SQLITE = "sqlite:///"
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
-"""Folder in the project's root, unless a server keeps them."""
+"""Folder in the project's `home`, unless a server keeps them."""
+
+
+def home(root: Path) -> Path:
+    """The folder that keeps what is logged and registered from a project's root.
+
+    It is the root itself, unless that is a copy that `dvc exp run --temp` or `--queue` makes below `.dvc/tmp` of the
+    project and deletes afterwards: then it is the project, which DVC names in DVC_ROOT.
+    """
+    project = Path(os.environ.get("DVC_ROOT", root))
+    return project if root.resolve().is_relative_to((project / ".dvc/tmp").resolve()) else root
 
 
 def tracking_uri(root: Path) -> str:
-    """Where runs are logged and models registered: MLFLOW_TRACKING_URI, or else `mlflow.db` in the project's root.
+    """Where runs are logged and models registered: MLFLOW_TRACKING_URI, or else `mlflow.db` in the project's `home`.
+
+    The path of a SQLite database in MLFLOW_TRACKING_URI may be relative to the project's `home`.
 
     Raises:
         InputError: see `database_uri`.
     """
-    return os.environ.get("MLFLOW_TRACKING_URI") or database_uri(root)
+    server = os.environ.get("MLFLOW_TRACKING_URI")
+    if not server:
+        return database_uri(root)
+    if server.startswith(SQLITE):
+        return f"{SQLITE}{home(root).resolve() / server.removeprefix(SQLITE)}"
+    return server
 
 
 def database_uri(root: Path) -> str:
@@ -34,13 +51,14 @@ def database_uri(root: Path) -> str:
     Raises:
         InputError: SQLAlchemy would look for it elsewhere, because of how the project's folder is called.
     """
+    folder = home(root).resolve()
     # Nor would quoting help: not every version of SQLAlchemy undoes it, and MLflow makes a folder of the quoted name.
-    if misread := re.search(r"\?|%[0-9A-Fa-f]{2}", str(root.resolve())):
+    if misread := re.search(r"\?|%[0-9A-Fa-f]{2}", str(folder)):
         raise InputError(
-            f"MLflow can't keep its database in {root.resolve()}, because `{misread[0]}` means something else in its "
+            f"MLflow can't keep its database in {folder}, because `{misread[0]}` means something else in its "
             "address; rename the folder, or set MLFLOW_TRACKING_URI to an MLflow server."
         )
-    return f"sqlite:///{root.resolve() / DATABASE}"
+    return f"{SQLITE}{folder / DATABASE}"
 
 
 class ServerAwayError(InputError):
@@ -119,7 +137,7 @@ def fetch_model(uri: str) -> Path:
 
     root = Path()  # where MLflow looks for its registry
     server = tracking_uri(root)
-    if server.startswith("sqlite:///") and not Path(server.removeprefix("sqlite:///")).exists():
+    if server.startswith(SQLITE) and not Path(server.removeprefix(SQLITE)).exists():
         raise InputError(
             f"there is no model registry here to find {uri} in: run in the project's folder after `dvc repro`, or set "
             "MLFLOW_TRACKING_URI to your MLflow server."
@@ -127,8 +145,7 @@ def fetch_model(uri: str) -> Path:
     # MLflow does not delete its downloads; a model is needed until it is loaded, at most until the program ends.
     folder = None
     if not server.startswith("sqlite:"):
-        folder = tempfile.mkdtemp(prefix="cfnsr-model-")
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        folder = tempfile.mkdtemp(dir=process_folder())
     try:
         with server_needed(root):
             return _files_of(uri, server, folder)
@@ -145,14 +162,22 @@ def fetch_model(uri: str) -> Path:
 
 
 def _files_of(uri: str, server: str, folder: str | None) -> Path:
-    """Where a model's files are: downloaded to `folder`, or, without a folder, where the registry keeps them."""
-    from mlflow.store.artifact.artifact_repo import ArtifactRepository
-    from mlflow.store.artifact.models_artifact_repo import ModelsArtifactRepository
+    """Where a model's files are: downloaded to `folder`, or, without a folder, where the registry keeps them.
 
-    model, inside = ModelsArtifactRepository.split_models_uri(uri)
-    repository: ArtifactRepository = ModelsArtifactRepository(model, tracking_uri=server)
-    # `mlflow.artifacts` would write the version's number among the files, where a reader may lack permission. The
-    # underlying store does not.
-    while isinstance(repository, ModelsArtifactRepository):
-        repository = repository.repo
-    return Path(repository.download_artifacts(inside, folder))
+    MLflow's own functions for this would write the version's number among the files, where a reader may lack
+    permission, and open the database of the working directory under a quoted name, for which they make a folder.
+    """
+    from mlflow import MlflowClient
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+    from mlflow.store.artifact.models_artifact_repo import ModelsArtifactRepository
+    from mlflow.store.artifact.utils.models import get_model_name_and_version
+
+    client = MlflowClient(server)
+    place, inside = ModelsArtifactRepository.split_models_uri(uri)
+    while place.startswith(SCHEME):  # a version's place is that of the logged model that it was made from
+        name = get_model_name_and_version(client, place)
+        if len(name) == 1:
+            place = client.get_logged_model(*name).artifact_location
+        else:
+            place = client.get_model_version_download_uri(*name)
+    return Path(get_artifact_repository(place, tracking_uri=server).download_artifacts(inside, folder))

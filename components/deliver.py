@@ -5,6 +5,7 @@ from __future__ import annotations
 from cfnsr.config.load import Settings
 from cfnsr.errors import InputError
 from cfnsr.registry import tracking_uri
+from cfnsr.text import without_passwords
 from components.step import run_step
 from components.tracking.outbox import deliver_all
 
@@ -22,7 +23,7 @@ def deliver(settings: Settings) -> None:
             f"the measurements of {left} runs could not be delivered to {server}: it does not answer, or the runs "
             "belong to another server; they are kept."
         )
-    print(f"delivered the measurements of {delivered} runs to {server}")
+    print(f"delivered the measurements of {delivered} runs to {without_passwords(server)}")
 
 
 if __name__ == "__main__":

@@ -80,6 +80,8 @@ def promote(params_file: Path, version: int, reason: str = "") -> str:
             )
         limits = load_settings(params_file, candidate.tags.get("profile")).params.promote
         champion = _champion(client)
+        if _number(champion) == _number(candidate):  # for example by the same command, killed after that
+            return f"version {version} is the champion already"
         verdict = judge(client, candidate, champion, limits, forced=bool(reason))
         if verdict.compared:
             client.set_model_version_tag(REGISTERED_MODEL, candidate.version, JUDGED, _number(champion))
@@ -128,8 +130,6 @@ def judge(
     """
     if champion is None:
         return Verdict(True, "there was no champion before it")
-    if _number(champion) == _number(candidate):
-        return Verdict(False, "it is the champion already")
     if _synthetic(candidate) and not _synthetic(champion):
         reason = f"it is of the {SAMPLE_CORPUS}, version {champion.version} of a real corpus; not even --force helps"
         return Verdict(False, reason)

@@ -8,6 +8,7 @@ from typing import Any
 from cfnsr.config.load import Settings
 from cfnsr.errors import InputError
 from cfnsr.evaluation.metrics import NAMES, interval_in_words
+from cfnsr.text import without_passwords
 from components.run import read_figures
 from components.step import run_step
 from components.tracking.runs import PARENT, REGISTERED_MODEL, RunTracker
@@ -32,9 +33,9 @@ def results(settings: Settings) -> None:
     for name, path in (("figures", layout.metrics), ("plots", layout.plots), ("weights", layout.run)):
         print(f"{name:<9} {path.relative_to(layout.root)}")
     if tracker.server.startswith("http"):
-        print(f"MLflow UI {tracker.server}")
+        print(f"MLflow UI {without_passwords(tracker.server)}")
     else:
-        database = tracker.server.replace(f"{layout.root}/", "")  # as named in the project's folder
+        database = without_passwords(tracker.server).replace(f"{layout.root}/", "")  # as named in the project's folder
         print(f"MLflow UI mlflow ui --backend-store-uri {database}   then open http://127.0.0.1:5000")
 
 

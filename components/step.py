@@ -16,7 +16,7 @@ import yaml
 
 from cfnsr.config.load import Settings, load_settings
 from cfnsr.errors import exit_with_message
-from cfnsr.files import code_digest, locked
+from cfnsr.files import code_digest, ensure_utf8, locked
 from cfnsr.registry import server_needed
 
 PROJECT = Path(__file__).parents[1]
@@ -31,6 +31,7 @@ def run_step(step: Callable[[Settings], object], description: str | None) -> Non
         step: the step's function.
         description: the step module's docstring, shown by `--help`.
     """
+    ensure_utf8()
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="settings file (default: params.yaml)")
     parser.add_argument("--profile", help="profile in the settings file (default: the one it names)")

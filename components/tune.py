@@ -16,6 +16,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from cfnsr.config.load import Settings
 from cfnsr.config.search import Choice, Range
@@ -37,9 +38,11 @@ if TYPE_CHECKING:
     from components.search.study import SharedStudy
 
 STUDY_RUN = "mlflow_run"
+STUDY_TOKEN = "mlflow_token"
 CONCLUDED = "concluded"
 TRAINED = "trained"
-"""Attributes of a study: the id of its MLflow run, and its number of trials when last reported and trained."""
+"""Attributes of a study: the id of its MLflow run, the token with which it is created, and the number of trials when
+last reported and trained."""
 
 TrialRunner = Callable[[Settings, "optuna.Trial", str], float | None]
 
@@ -257,7 +260,9 @@ def _study_run(settings: Settings, shared: SharedStudy) -> str:
     with server_needed(settings.layout.root), shared.once:
         run_id = shared.study.user_attrs.get(STUDY_RUN)
         if run_id is None or not tracker.has(run_id):  # it may have been deleted in the UI
-            run_id = tracker.create(f"search {shared.folder.name}", {"study": shared.folder.name})
+            token = shared.study.user_attrs.get(STUDY_TOKEN, uuid4().hex) if run_id is None else run_id
+            shared.study.set_user_attr(STUDY_TOKEN, token)
+            run_id = tracker.create(f"search {shared.folder.name}", {"study": shared.folder.name}, token)
             shared.study.set_user_attr(STUDY_RUN, run_id)
     return str(run_id)
 

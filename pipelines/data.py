@@ -13,6 +13,7 @@ from filelock import FileLock
 
 from cfnsr.config.load import Settings, load_settings
 from cfnsr.errors import InputError
+from cfnsr.text import without_passwords
 
 Logger = logging.Logger | logging.LoggerAdapter[logging.Logger]
 
@@ -69,6 +70,7 @@ def _run(module: list[str], root: Path, logger: Logger) -> None:
     assert process.stdout is not None
     try:
         for line in filter(None, map(str.strip, process.stdout)):
+            line = without_passwords(line)  # of a DVC remote
             logger.info("%s", line)
             lines.append(line)
         code = process.wait()

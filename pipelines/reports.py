@@ -18,6 +18,7 @@ from prefect.artifacts import (
 )
 
 from cfnsr.evaluation.metrics import NAMES
+from cfnsr.text import without_passwords
 from components.results import cells
 from components.run import Run
 from components.tracking.runs import REGISTERED_MODEL
@@ -61,11 +62,12 @@ def publish_report(run: Run, figures: Mapping[str, Any], version: int | None) ->
         return
     run_id = tracker.parent()
     experiment = tracker.client.get_run(run_id).info.experiment_id
-    page = f"{tracker.server}/#/experiments/{experiment}/runs/{run_id}"
+    server = without_passwords(tracker.server)
+    page = f"{server}/#/experiments/{experiment}/runs/{run_id}"
     create_link_artifact(page, key="mlflow-run", link_text="the run in MLflow", description="MLflow run")
     for name in PLOTS:
         create_image_artifact(
-            f"{tracker.server}/get-artifact?path=plots/{name}&run_uuid={run_id}",
+            f"{server}/get-artifact?path=plots/{name}&run_uuid={run_id}",
             key=name.replace(".", "-"),
             description=name,
         )

@@ -16,6 +16,8 @@ from cfnsr.cli.serve import serve
 from cfnsr.cli.table import table
 from cfnsr.config.load import load_settings
 from cfnsr.errors import exit_with_message
+from cfnsr.files import ensure_utf8
+from cfnsr.text import printable
 
 app = typer.Typer(
     help="Audio-visual emotion recognition with CFN-SR.",
@@ -71,7 +73,7 @@ def clips(params: ParamsOption = Path("params.yaml"), profile: ProfileOption = N
 
     features = Features.load(load_settings(params, profile))
     for name, reason in sorted(features.excluded.items()):
-        typer.echo(f"{name}: {reason}")
+        typer.echo(printable(f"{name}: {reason}"))
     typer.echo(f"{len(features.having('both'))} clips with face and voice, {len(features.excluded)} excluded")
 
 
@@ -85,6 +87,7 @@ def version() -> None:
 
 def main() -> None:
     """Run the command line; bad input ends with one sentence and exit code 2."""
+    ensure_utf8()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be valid UTF-8
     with exit_with_message():

@@ -17,6 +17,7 @@ from cfnsr.errors import InputError
 from cfnsr.files import visible_files
 from cfnsr.parallel import default_workers
 from cfnsr.registry import tracking_uri
+from cfnsr.text import printable
 
 PACKAGES = ("torch", "torchaudio", "torchvision", "lightning", "av", "librosa", "mlflow", "prefect", "dvc", "optuna")
 COPIES = 2  # of the raw files: the second is in the archive during unpacking, and then in the DVC cache
@@ -199,7 +200,7 @@ def report(settings: Settings) -> None:
     for check in run_checks(settings):
         mark = "ok  " if not check.remedy else "MISS" if check.needed else "note"
         missing += mark == "MISS"
-        print(f"{mark} {check.name:<16} {check.found}")
+        print(printable(f"{mark} {check.name:<16} {check.found}"))
         if check.remedy:
             print(f"     {'':<16} -> {check.remedy}")
     if missing:

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cfnsr.errors import ClipError, InputError
+from cfnsr.text import printable
 
 if TYPE_CHECKING:
     from cfnsr.predict import Failure, Moment, Options, Prediction, Predictor
 
+_LISTED = 20  # names of other files in a folder
 _LONGEST = 200  # bytes of a clip's name that are kept in the name of its picture; file systems allow 255 in all
 
 
@@ -55,7 +57,9 @@ def predict(
         raise InputError("a camera can't be combined with clips, --out, --timeline, --explain or --picture; omit them.")
     if source is None and not clips:
         raise InputError("name a video or audio file, a folder of them, or a camera: `cfnsr predict talk.mp4`.")
-    chosen = clips_of(clips or [])
+    chosen, others = clips_of(clips or [])
+    if others:
+        typer.echo(printable(_not_examined(others)), err=True)
     with Predictor.from_pretrained(model, yunet) as predictor:
         if source is not None:
             _watch(predictor, source, options, as_json)
@@ -67,10 +71,18 @@ def predict(
             failed = sum(not write(outcome) for outcome in outcomes)
     if not as_json:
         for path in filter(None, (out, timeline)):
-            typer.echo(f"written: {path}")
+            typer.echo(f"written: {printable(path)}")
     if failed:
         where = f"see the column `error` of {out}" if out else "see the lines above"
         raise InputError(f"{failed} of {len(chosen)} clips could not be processed; {where}.")
+
+
+def _not_examined(files: list[Path]) -> str:
+    """One line that names the files of folders that are no clips."""
+    names = [str(file) for file in files[:_LISTED]]
+    if len(files) > _LISTED:
+        names.append(f"and {len(files) - _LISTED} more")
+    return f"not examined, because their suffixes are not those of video or audio: {', '.join(names)}"
 
 
 class _Names:
@@ -120,7 +132,7 @@ class _Outputs:
             typer.echo(json.dumps(prediction_json(outcome)))
         if isinstance(outcome, Failure):
             if not self._json and not self._results:
-                typer.echo(f"{outcome.clip}: {outcome.reason}")
+                typer.echo(printable(f"{outcome.clip}: {outcome.reason}"))
             return False
         if self._timeline:
             self._timeline(outcome)
@@ -130,7 +142,7 @@ class _Outputs:
             path = self._names(outcome.clip, "emotions.png")
             draw_prediction(outcome, path, self._synthetic)
             if not self._json:
-                typer.echo(f"picture: {path}")
+                typer.echo(f"picture: {printable(path)}")
         return True
 
 
@@ -142,7 +154,7 @@ def _predicted(predictor: Predictor, clips: list[Path], options: Options) -> Ite
     with tqdm(total=len(clips), unit="clip", leave=False, disable=None) as bar:  # None: shown only on a terminal
 
         def watch(path: Path, moment: Moment) -> None:
-            bar.set_postfix_str(f"{path.name} {clock(moment.end)}")
+            bar.set_postfix_str(f"{printable(path.name)} {clock(moment.end)}")
 
         for outcome in predictor.predict_many(clips, options, watch):
             bar.update()

@@ -9,7 +9,7 @@ import typer
 
 from cfnsr.errors import InputError
 
-_INSTALL = "pip install -c requirements-dev.txt -e '.[demo]'"
+_INSTALL = "pip install -r requirements-dev.txt"
 
 
 def serve(
@@ -30,15 +30,16 @@ def serve(
     import os
 
     from cfnsr.predict import Predictor
+    from cfnsr.scratch import scratch_folder
     from cfnsr.serve.limits import ServerLimits
     from cfnsr.serve.uploads import Uploads
 
     options = {"CFNSR_MAX_MEGABYTES": max_megabytes, "CFNSR_MAX_SECONDS": max_seconds}
     chosen = {name: str(value) for name, value in options.items() if value is not None}
     limits = ServerLimits.from_environment({**os.environ, **chosen})
-    with Uploads.in_temporary_folder() as uploads:
+    with scratch_folder() as folder:
         # Gradio reads these when it is imported.
-        os.environ.update(GRADIO_TEMP_DIR=str(uploads.folder), GRADIO_ANALYTICS_ENABLED="False")
+        os.environ.update(GRADIO_TEMP_DIR=str(folder), GRADIO_ANALYTICS_ENABLED="False")
         try:
             from cfnsr.serve import page
         except ModuleNotFoundError as error:
@@ -47,4 +48,4 @@ def serve(
             raise InputError(f"the web page needs Gradio: run `{_INSTALL}` in the project's folder.") from None
         page.check_address(host, port)
         with Predictor.from_pretrained(model, yunet) as predictor:
-            page.serve(predictor, limits, uploads, host, port)
+            page.serve(predictor, limits, Uploads(folder), host, port)

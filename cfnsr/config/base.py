@@ -8,6 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+_LONGEST = 200  # characters of a key or a value that are quoted
+
 
 class Section(BaseModel):
     """Refuses unknown keys; values can't be changed after loading."""
@@ -43,7 +45,8 @@ def first_problem(error: ValidationError, profile: str, sections: type[BaseModel
     # Where several types are allowed, there is one message for each.
     messages = [each["msg"] for each in problems if _location(each) == location]
     message = "; or ".join(each[0].lower() + each[1:] for each in messages)
-    return f"{key} is {problem['input']!r}: {message}."
+    value = repr(problem["input"])
+    return f"{key} is {value if len(value) <= _LONGEST else f'{value[:_LONGEST]}…'}: {message}."
 
 
 def _known_keys(sections: type[BaseModel], location: Sequence[str]) -> list[str]:
@@ -58,4 +61,4 @@ def _known_keys(sections: type[BaseModel], location: Sequence[str]) -> list[str]
 def _location(problem: Any) -> list[str]:
     """Keys that lead to a value, without the type names that pydantic adds for unions."""
     parts = [str(part) for part in problem["loc"]]
-    return [part for part in parts if not part.startswith(("constrained-", "literal["))]
+    return [part[:_LONGEST] for part in parts if not part.startswith(("constrained-", "literal["))]

@@ -10,6 +10,7 @@ from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from cfnsr.config.base import Section
 from cfnsr.errors import InputError
+from cfnsr.text import without_passwords
 
 ACTORS = tuple(range(1, 25))
 """Actors of RAVDESS."""
@@ -76,6 +77,13 @@ class DatasetSettings(Section):
         if isinstance(value, Mapping):
             return {label: (names,) if isinstance(names, str) else names for label, names in value.items()}
         return value
+
+    @field_validator("zenodo_url", "s3_endpoint")
+    @classmethod
+    def _without_password(cls, url: str | None) -> str | None:
+        if url and url != without_passwords(url):  # the settings are kept in Git, in dvc.lock and in MLflow
+            raise ValueError("a URL here must not contain a user, a password or a token; use ~/.netrc or AWS_PROFILE")
+        return url
 
     @property
     def synthetic(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
@@ -32,12 +32,12 @@ class ManifestSettings(Section):
 class FacesSettings(Section):
     """Stage `faces`: face crops of each clip."""
 
-    frames: int = Field(30, ge=8)  # crops per clip, evenly spaced in time
-    size: int = Field(224, ge=32)  # pixels, side of a crop
+    frames: int = Field(30, ge=8, le=256)  # crops per clip, evenly spaced in time
+    size: int = Field(224, ge=32, le=512)  # pixels, side of a crop
     margin: float = Field(0.2, ge=0, le=1)  # added on each side, as a share of the face box
     square: bool = True  # extend the box to a square, which keeps the face's proportions
     jpeg_quality: int = Field(95, ge=50, le=100)
-    detections: PositiveInt = 5  # frames per clip given to the detector; boxes are interpolated between them
+    detections: int = Field(5, ge=1, le=256)  # frames per clip that are searched; between them, boxes are interpolated
     yunet: Path | None = None  # YuNet ONNX file; None: the Haar cascade of OpenCV
     max_bad_share: float = Field(0.05, ge=0, le=1)
 
@@ -48,12 +48,12 @@ class MfccSettings(Section):
     # rich: starts at the onset of speech and adds three tracks of pitch
     kind: Literal["published", "rich"] = "published"
     coefficients: PositiveInt = 13
-    sample_rate: PositiveInt = 44100  # Hz
-    offset: float = Field(0.5, ge=0)  # s skipped at the start of a clip; `rich` starts at the onset of speech instead
-    duration: PositiveFloat = 2.45  # s
-    n_fft: PositiveInt = 2048  # samples
+    sample_rate: int = Field(44100, gt=0, le=192_000)  # Hz
+    offset: float = Field(0.5, ge=0, le=60)  # s skipped at the start of a clip; `rich` starts at the onset of speech
+    duration: float = Field(2.45, gt=0, le=60)  # s
+    n_fft: int = Field(2048, gt=0, le=65_536)  # samples
     hop: PositiveInt = 512  # samples
-    n_mels: PositiveInt = 128
+    n_mels: int = Field(128, gt=0, le=1024)
     # For training with augment_audio, each clip is also stored at these speeds, which change pitch and tempo, and
     # longer by `shift` on both sides; training cuts clips from it at random positions.
     speeds: tuple[PositiveFloat, ...] = (1.0, 0.9, 1.1, 0.8, 1.2)
@@ -91,15 +91,18 @@ class MfccSettings(Section):
         return self
 
 
+_Layers = Annotated[int, Field(ge=1, le=100)]
+
+
 class ModelSettings(Section):
     """The network. The defaults are those of the paper: 26,301,417 parameters."""
 
-    layers: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (3, 4, 6, 3)
-    width: int = Field(64, ge=8, multiple_of=8)  # channels of the video stem
+    layers: tuple[_Layers, _Layers, _Layers, _Layers] = (3, 4, 6, 3)
+    width: int = Field(64, ge=8, le=1024, multiple_of=8)  # channels of the video stem
     cardinality: PositiveInt = 32
-    audio_width: int = Field(32, ge=8, multiple_of=8)
+    audio_width: int = Field(32, ge=8, le=1024, multiple_of=8)
     audio_pooling: AudioPooling = "flatten"  # attention: attention-weighted mean and maximum over time
-    transformer_layers: PositiveInt = 5
+    transformer_layers: _Layers = 5
     fusion: Fusion = "cfn_sr"
     modality: Modality = "both"
     stem_relu: bool = True

@@ -7,7 +7,6 @@ Livingstone and Russo, PLoS ONE 13(5), 2018, e0196391. A file is named
 
 from __future__ import annotations
 
-import mimetypes
 import re
 from dataclasses import dataclass
 from enum import IntEnum
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from cfnsr.config.corpus import ACTORS, EMOTIONS
+from cfnsr.media.formats import clip_kind
 
 TAKES_PER_ACTOR = 60
 """Speech takes per actor: 4 neutral (never strong) and 8 of each other emotion."""
@@ -118,13 +118,7 @@ def file_kind(name: str | Path) -> Literal["video", "audio", "landmarks", ""]:
 
     Video and audio of any format are recognized, not only the published ones, because such files are likely clips.
     """
-    suffix = Path(name).suffix.lower()
-    guess = (mimetypes.guess_type(f"file{suffix}")[0] or "").partition("/")[0]
-    if suffix in LANDMARK_SUFFIXES:
-        return "landmarks"
-    if suffix in VIDEO_SUFFIXES or guess == "video":
-        return "video"
-    return "audio" if suffix in AUDIO_SUFFIXES or guess == "audio" else ""
+    return "landmarks" if Path(name).suffix.lower() in LANDMARK_SUFFIXES else clip_kind(name)
 
 
 def actor_folder(actor: int) -> str:

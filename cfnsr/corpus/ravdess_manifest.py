@@ -25,6 +25,7 @@ from cfnsr.errors import ClipError, InputError
 from cfnsr.files import file_digest, visible_files
 from cfnsr.media.probe import MediaInfo
 from cfnsr.parallel import map_clips
+from cfnsr.text import printable, spreadsheet_cell
 
 _NOTHING = MediaInfo(video=0, audio=0)
 
@@ -85,7 +86,7 @@ def ravdess_manifest(raw: Path, dataset: DatasetSettings, workers: int) -> pd.Da
         try:
             file = _File(path, *_read_name(path))
         except ValueError as error:
-            rows.append(_file_row(_printable(path), None, str(error)))
+            rows.append(_file_row(spreadsheet_cell(_printable(path)), None, spreadsheet_cell(error)))
             continue
         if why := _not_selected(file.take, dataset):
             rows.append(_file_row(path, file.take, f"{NOT_SELECTED}{why}"))
@@ -111,7 +112,7 @@ def _not_selected(take: Take, dataset: DatasetSettings) -> str:
 def _read_name(path: str) -> tuple[FileModality, Take]:
     """Like `parse_name`, but the suffix must match the modality as well."""
     if _printable(path) != path:
-        raise ValueError("its path is not valid UTF-8; rename the file or the folder")
+        raise ValueError("its path has control characters or is not valid UTF-8; rename the file or the folder")
     modality, take = parse_name(path)
     suffix = PurePosixPath(path).suffix.lower()
     expected = AUDIO_SUFFIXES if modality is FileModality.AUDIO else VIDEO_SUFFIXES
@@ -193,4 +194,4 @@ def _facts(take: Take) -> dict[str, str]:
 
 
 def _printable(path: str) -> str:
-    return path.encode("utf-8", "backslashreplace").decode()
+    return printable(path.encode("utf-8", "backslashreplace").decode())

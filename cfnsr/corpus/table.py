@@ -19,8 +19,10 @@ import pandas as pd
 from cfnsr.config.corpus import DatasetSettings
 from cfnsr.corpus.manifest import NOT_SELECTED, examine, manifest_of, manifest_row
 from cfnsr.errors import ClipError, InputError
-from cfnsr.media.probe import TOLERANCE, MediaInfo
+from cfnsr.media.probe import MediaInfo
+from cfnsr.media.progress import TOLERANCE
 from cfnsr.parallel import map_clips
+from cfnsr.text import spreadsheet_cell
 
 TABLE = "table.csv"
 """Name of the table in the raw folder; its paths are relative to that folder."""
@@ -121,7 +123,8 @@ def _manifest_row(
         if facts["clip_id"] in seen:
             raise ClipError("the clip is in the table more than once; this row is not used")
     except ClipError as error:
-        return manifest_row(**facts | {"clip_id": ""}, video_path=row.path, reason=str(error))
+        shown = {name: spreadsheet_cell(value) for name, value in facts.items()}
+        return manifest_row(**shown | {"clip_id": ""}, video_path=spreadsheet_cell(row.path), reason=str(error))
     seen.add(str(facts["clip_id"]))
     label = dataset.label_of(row.label)
     files: dict[str, Any] = {}
@@ -149,6 +152,9 @@ def _checked(
     for name in REQUIRED:
         if not getattr(row, name):
             raise ClipError(f"the row has no {name}")
+    for name, value in row._asdict().items():
+        if spreadsheet_cell(value) != value:
+            raise ClipError(f"its {name} has control characters, or starts like a formula of a spreadsheet; rename it")
     found = examined[row.path]
     if isinstance(found, ClipError):
         raise found

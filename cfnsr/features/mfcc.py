@@ -5,8 +5,13 @@ Shapes: C coefficients, F frames, n samples; V speeds, J frames of shift.
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Sequence
+from functools import cache
+from multiprocessing.util import Finalize
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,10 +22,12 @@ from numpy.typing import NDArray
 from cfnsr.config.sections import MfccSettings
 from cfnsr.errors import ClipError, InputError
 from cfnsr.media.audio import read_audio
+from cfnsr.media.extent import SHORTEST
 
 SILENCE = 1e-3
-"""Peak (of full scale 1) below which a clip counts as silent: -60 dB. The quietest of RAVDESS's 1440 speech takes peaks
-at 6.1e-3 in the published window; the dither of 16-bit files stays below 1e-4."""
+"""Half of the range of the samples (of full scale 1) below which a clip counts as silent: -60 dB, at any offset. The
+quietest of RAVDESS's 1440 speech takes has 6.1e-3 in the published window; the dither of 16-bit files stays below
+1e-4."""
 
 SPEECH_DB = 30.0
 """Speech starts with the first frame whose power is this close to that of the loudest (kind `rich`)."""
@@ -59,13 +66,15 @@ def mfcc(audio: NDArray[np.float32], settings: MfccSettings) -> NDArray[np.float
         DCT).
 
     Raises:
-        ClipError: there is no sound or it is silent.
+        ClipError: the sound is shorter than `SHORTEST`, or silent.
     """
+    if audio.size < SHORTEST * settings.sample_rate:
+        raise ClipError(f"the sound is too short ({audio.size / settings.sample_rate:.2f} s)")
     offset = round(settings.offset * settings.sample_rate)
     length = round(settings.duration * settings.sample_rate)
     begin = offset if audio.size >= 2 * offset else 0
     window = audio[begin : begin + length] if settings.kind == "published" else audio
-    peak = float(np.abs(window).max(initial=0))
+    peak = float(np.ptp(window)) / 2
     if peak < SILENCE:
         raise ClipError(f"the sound is silent (peak {peak:.1g} of full scale)")
     if settings.kind == "rich":
@@ -85,13 +94,11 @@ def views(audio: NDArray[np.float32], settings: MfccSettings) -> NDArray[np.floa
     Returns:
         (V, C, F + 2 J). Half precision is finer than the noise that training adds.
     """
-    from librosa import resample
-
     length = (settings.frames - 1 + 2 * settings.shift_frames) * settings.hop
     result = []
     for speed in settings.speeds:
         rate = round(settings.sample_rate / speed)  # played at the usual rate, it is faster by that factor
-        sound = audio if speed == 1 else resample(audio, orig_sr=settings.sample_rate, target_sr=rate)
+        sound = audio if speed == 1 else _librosa().resample(audio, orig_sr=settings.sample_rate, target_sr=rate)
         if settings.kind == "rich":
             result.append(_from_onset(sound, settings, settings.shift_frames, speed))
             continue
@@ -107,14 +114,12 @@ def _from_onset(
     sound: NDArray[np.float32], settings: MfccSettings, shift: int, speed: float = 1.0
 ) -> NDArray[np.float32]:
     """`(C, F + 2 shift)` around the window that starts with the speech."""
-    from librosa.effects import trim
-
     from cfnsr.features.pitch import pitch
 
     hop, frames = settings.hop, settings.frames
     before, after = (LEAD + shift) * hop, (frames + shift) * hop  # so that the window fits wherever the speech starts
     padded = np.pad(sound, (before, after))
-    _, (onset, _) = trim(padded, top_db=SPEECH_DB, frame_length=settings.n_fft, hop_length=hop)
+    _, (onset, _) = _librosa().effects.trim(padded, top_db=SPEECH_DB, frame_length=settings.n_fft, hop_length=hop)
     begin = int(onset) // hop - LEAD - shift
     tracks = pitch(padded, settings.sample_rate, settings.n_fft, hop, speed)
     rows = np.concatenate([_coefficients(padded, settings), tracks])
@@ -126,7 +131,7 @@ def mfcc_of_file(path: Path, settings: MfccSettings) -> NDArray[np.float32]:
     """The MFCC (C, F) of a media file; only the part that they depend on is decoded.
 
     Raises:
-        ClipError: the file can't be read, has no sound, or is silent.
+        ClipError: the file can't be read, has no sound, or too little, or is silent.
     """
     return mfcc(read_audio(path, settings.sample_rate, duration=seconds_needed(settings)), settings)
 
@@ -135,7 +140,7 @@ def features_of_file(path: Path, settings: MfccSettings) -> tuple[NDArray[np.flo
     """The features that the stage `mfcc` stores: `mfcc`, and `views` or None without `settings.speeds`.
 
     Raises:
-        ClipError: the file can't be read, has no sound, or is silent.
+        ClipError: the file can't be read, has no sound, or too little, or is silent.
     """
     audio = read_audio(path, settings.sample_rate, duration=seconds_needed(settings))
     return mfcc(audio, settings), views(audio, settings) if settings.speeds else None
@@ -150,9 +155,7 @@ def seconds_needed(settings: MfccSettings) -> float:
 
 
 def _coefficients(window: NDArray[np.float32], settings: MfccSettings) -> NDArray[np.float32]:
-    from librosa.feature import mfcc as librosa_mfcc  # slow to import
-
-    coefficients = librosa_mfcc(
+    coefficients = _librosa().feature.mfcc(
         y=window,
         sr=settings.sample_rate,
         n_mfcc=settings.coefficients,
@@ -189,3 +192,21 @@ def read_views(path: Path, clips: Sequence[str], settings: MfccSettings) -> NDAr
     content = dict(zip(table["clip_id"].to_pylist(), table["views"].to_pylist(), strict=True))
     shape = (len(settings.speeds), settings.channels, settings.frames + 2 * settings.shift_frames)
     return np.stack([np.frombuffer(content[clip], np.float16).reshape(shape) for clip in clips])
+
+
+@cache
+def _librosa() -> Any:
+    """Librosa, imported when it is needed because that takes seconds.
+
+    Numba compiles parts of it, and needs a folder for them that it can write to.
+    """
+    import librosa
+    import numba
+
+    try:
+        librosa.feature.mfcc  # noqa: B018 - imports what contains it
+    except RuntimeError:  # neither librosa's folder nor the home directory can be written to
+        folder = tempfile.mkdtemp(prefix="cfnsr-numba-")
+        Finalize(None, shutil.rmtree, (folder, True), exitpriority=0)  # in worker processes too
+        numba.config.CACHE_DIR = folder  # type: ignore[attr-defined]  # it sets its attributes at run time
+    return librosa

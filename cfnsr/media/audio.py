@@ -14,6 +14,7 @@ from cfnsr.errors import ClipError
 from cfnsr.media.container import MediaReader, decoding_errors, open_reader
 
 _FULL_SCALE = np.float64(2**31)  # of the resampler's 32-bit samples
+_CANCELLED = 0.01  # of the power of the channels: their mean has less only if they cancel each other out
 _GAP = 0.1  # s; time stamps that differ by more mark a gap in the sound, by less they are rounding
 
 
@@ -32,7 +33,7 @@ class Sound(NamedTuple):
 
 
 def read_audio(path: Path, sample_rate: int, start: float = 0.0, duration: float | None = None) -> NDArray[np.float32]:
-    """Decode the first audio track, mixed down to one channel and resampled.
+    """Decode the main audio track, mixed down to one channel and resampled.
 
     Time is counted from the start of the file, see `stream_sound`; zeros fill the gaps, and the time before a track
     that starts later than the picture.
@@ -79,15 +80,16 @@ def join_sound(sounds: Iterable[Sound], first: int, last: int) -> NDArray[np.flo
 def stream_sound(reader: MediaReader, sample_rate: int, *, strict: bool = False) -> Iterator[Sound]:
     """The audio track as one channel, resampled, in small pieces; memory does not grow with the length of the file.
 
-    Channels are weighted so that they never overflow (stereo: the mean; 5.1: FFmpeg's normalised matrix). Gaps in the
-    time stamps are gaps between the pieces.
+    Channels are weighted so that they never overflow (stereo: the mean; 5.1: FFmpeg's normalised matrix); where they
+    cancel each other out, the loudest one is taken. Gaps in the time stamps are gaps between the pieces.
 
     Args:
         reader: of the file.
         sample_rate: of the result, in Hz.
-        strict: raise an error for a packet that can't be decoded, instead of skipping it.
+        strict: raise an error for damage, instead of skipping it.
 
     Raises:
+        LimitError: there is more sound than the time stamps leave room for.
         ClipError: the file can't be read or has no audio track.
     """
     if reader.audio is None:
@@ -95,18 +97,14 @@ def stream_sound(reader: MediaReader, sample_rate: int, *, strict: bool = False)
     run = _Run(0.0, sample_rate)
     with decoding_errors(reader.name):
         for packet in reader.packets(reader.audio):
-            try:
-                frames = packet.decode()
-            except av.InvalidDataError:
-                if strict:
-                    raise
-                continue
-            for frame in frames:
+            for frame in reader.decode(packet):
                 time = run.until if frame.time is None else frame.time - reader.start
                 if abs(time - run.until) > _GAP or not run.accepts(frame) or run.is_empty:
                     yield from run.finish()
                     run = _Run(time, sample_rate)
                 yield from run.resample(frame)
+            if strict and reader.damage:
+                raise ClipError(f"{reader.name} {reader.fault()}")
         yield from run.finish()
 
 
@@ -140,7 +138,7 @@ class _Run:
             yield from self._sounds(None)
 
     def _sounds(self, frame: av.AudioFrame | None) -> Iterator[Sound]:
-        for piece in self._resampler.resample(frame):
+        for piece in self._resampler.resample(frame if frame is None else _mixable(frame)):
             samples = (piece.to_ndarray()[0] / _FULL_SCALE).astype(np.float32)
             yield Sound(self._first, samples)
             self._first += len(samples)
@@ -148,3 +146,28 @@ class _Run:
 
 def _format(frame: av.AudioFrame) -> tuple[str, str, int]:
     return frame.format.name, frame.layout.name, frame.sample_rate
+
+
+def _mixable(frame: av.AudioFrame) -> av.AudioFrame:
+    """A frame that can be mixed down: samples that are not numbers are silence, and no channels cancel each other out.
+
+    In stereo of opposite phase, from a cable that is wired the wrong way round, the mean of the channels is nothing.
+    """
+    count, kind = frame.layout.nb_channels, frame.format.name
+    is_float = kind.startswith(("flt", "dbl"))
+    if (count == 1 and not is_float) or kind.startswith("s64"):  # which PyAV can't convert
+        return frame
+    stored = frame.to_ndarray()
+    channels = stored if frame.format.is_planar else stored.reshape(-1, count).T  # (channels, n)
+    mended = np.nan_to_num(channels, posinf=0, neginf=0) if is_float and not np.isfinite(channels).all() else channels
+    if count > 1:
+        levels = mended - mended.mean(axis=1, keepdims=True, dtype=np.float64)
+        powers = np.square(levels).mean(axis=1)
+        if np.square(levels.mean(axis=0)).mean() < _CANCELLED * powers.mean():
+            mended = np.repeat(mended[powers.argmax()][None], count, axis=0)
+    if mended is channels:
+        return frame
+    packed = mended if frame.format.is_planar else mended.T.reshape(1, -1)
+    result = av.AudioFrame.from_ndarray(np.ascontiguousarray(packed), format=kind, layout=frame.layout.name)
+    result.sample_rate, result.pts, result.time_base = frame.sample_rate, frame.pts, frame.time_base
+    return result

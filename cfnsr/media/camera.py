@@ -11,7 +11,9 @@ import cv2
 import numpy as np
 
 from cfnsr.errors import InputError
-from cfnsr.media.video import Picture
+from cfnsr.media.container import open_reader
+from cfnsr.media.picture import Picture
+from cfnsr.media.video import stream_pictures
 
 
 def camera_pictures(source: int | Path, spacing: float) -> Iterator[Picture]:
@@ -24,18 +26,25 @@ def camera_pictures(source: int | Path, spacing: float) -> Iterator[Picture]:
     Raises:
         InputError: the source can't be opened.
     """
-    live = isinstance(source, int)
-    capture = cv2.VideoCapture(source if live else str(source))
+    if isinstance(source, int):
+        yield from _live_pictures(source, spacing)
+        return
+    with open_reader(source) as reader:
+        reader.drop(reader.audio)
+        yield from stream_pictures(reader, spacing)
+
+
+def _live_pictures(number: int, spacing: float) -> Iterator[Picture]:
+    capture = cv2.VideoCapture(number)
     try:
         if not capture.isOpened():
-            remedy = "connect it, allow its use, or name another number" if live else "name a video file"
-            raise InputError(f"the camera {source} can't be opened; {remedy}.")
+            raise InputError(f"the camera {number} can't be opened; connect it, allow its use, or name another number.")
         start, last = time.monotonic(), float("-inf")
         while True:
             success, image = capture.read()
             if not success:
                 return
-            now = time.monotonic() - start if live else capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            now = time.monotonic() - start
             if now - last >= spacing - 1e-6:
                 last = now
                 yield Picture.of(now, av.VideoFrame.from_ndarray(np.asarray(image, np.uint8), format="bgr24"))

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import av
-
 from cfnsr.errors import ClipError
 from cfnsr.media.container import MediaReader, open_reader
-from cfnsr.media.probe import TOLERANCE
 from cfnsr.media.video import shown_pixels
+
+SHORTEST = 0.5
+"""Seconds; a shorter clip, voice or window is too short to tell an emotion."""
 
 
 @dataclass(frozen=True)
@@ -23,24 +23,17 @@ class Extent:
     """It has an audio track."""
     seconds: float
     """Where the packets that were read end."""
-    promised: float
-    """The length that its header states for these tracks; 0 where it states none."""
     whole: bool
     """All packets were read."""
     pixels: int = 0
     """Of a picture as it is shown, according to the header."""
-
-    @property
-    def cut_off(self) -> bool:
-        """The file ends before its header says so."""
-        return self.whole and self.seconds < self.promised - TOLERANCE
 
 
 def find_extent(path: Path, limit: float) -> Extent:
     """Read packets until one lies beyond `limit` seconds, see `read_extent`.
 
     Raises:
-        ClipError: the file is missing, empty, not a media file, or holds neither video nor audio.
+        ClipError: the file is missing, empty, not a media file, too short, or holds neither video nor audio.
     """
     with open_reader(path) as reader:
         reader.drop(*reader.tracks)
@@ -51,27 +44,20 @@ def read_extent(reader: MediaReader, limit: float) -> Extent:
     """Read packets, without decoding, until one lies beyond `limit` seconds: headers can't be trusted with a length.
 
     Raises:
-        ClipError: the file holds neither video nor audio, or its packets have no time stamps.
+        ClipError: the file holds neither video nor audio, it is shorter than `SHORTEST`, or its packets have no time
+            stamps.
     """
-    tracks = reader.tracks
-    if not tracks:
+    if not reader.tracks:
         raise ClipError(f"{reader.name} holds neither video nor audio")
-    # The length of the whole file may be that of a track that is not used, such as a second language.
-    lengths = [float((track.duration or 0) * (track.time_base or 0)) for track in tracks]
-    others = len(reader.container.streams) > len(tracks)
-    promised = max(lengths) if others else (reader.container.duration or 0) / av.time_base
-    seconds, whole, stamped, packets = 0.0, False, False, 0
-    while seconds <= limit:
-        packet = reader.read_packet()
-        if packet is None:
-            whole = True
-            break
-        packets += bool(packet.size)
-        stamp = packet.dts if packet.pts is None else packet.pts
-        if packet.size and stamp is not None and packet.time_base:
-            stamped = True
-            seconds = max(seconds, float((stamp + (packet.duration or 0)) * packet.time_base) - reader.start)
-    if packets and not stamped:
+    progress = reader.progress.values()
+    seconds, whole = 0.0, False
+    while seconds <= limit and not whole:
+        whole = reader.read_packet() is None
+        seconds = max(track.end for track in progress)
+    if any(track.packets for track in progress) and not any(track.stamped for track in progress):
         raise ClipError(f"{reader.name} has no time stamps; convert it to MP4 first")
+    if whole and 0 < seconds < SHORTEST:
+        short = f"is too short ({seconds:.2f} s); a clip needs {SHORTEST:g} s or more"
+        raise ClipError(f"{reader.name} {reader.fault() or short}")
     pixels = 0 if reader.video is None else shown_pixels(reader.video)
-    return Extent(reader.video is not None, reader.audio is not None, seconds, promised, whole, pixels)
+    return Extent(reader.video is not None, reader.audio is not None, seconds, whole, pixels)

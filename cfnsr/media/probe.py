@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cfnsr.config.corpus import SYNTHETIC
 from cfnsr.errors import ClipError
-from cfnsr.media.container import open_media
-
-if TYPE_CHECKING:
-    from av.container import InputContainer
-
-TOLERANCE = 0.25
-"""Seconds by which a track may end before its header says so. Encoders round to whole frames; 0.25 s is more than any
-frame of RAVDESS or of a phone, and too short to matter."""
+from cfnsr.media.container import open_media, open_reader
+from cfnsr.media.extent import read_extent
 
 
 @dataclass(frozen=True)
@@ -32,23 +26,17 @@ def probe_media(path: Path) -> MediaInfo:
     Takes a few milliseconds for a clip of RAVDESS. Damage inside a packet is found only by the decoder.
 
     Raises:
-        ClipError: the file is missing, empty, not a media file, cut off, or holds neither video nor audio.
+        ClipError: the file is missing, empty, not a media file, cut off, too short, or holds neither video nor audio.
     """
-    with open_media(path) as container:
-        ends = _packet_ends(container, path)
-        lengths = {"video": 0.0, "audio": 0.0}
-        for stream in container.streams:
-            end = ends.get(stream.index, 0.0)
-            if stream.type not in lengths or not end:
-                continue
-            promised = float((stream.duration or 0) * (stream.time_base or 0))
-            start = float((stream.start_time or 0) * (stream.time_base or 0))
-            if end - start < promised - TOLERANCE:
-                raise ClipError(f"{path.name} is cut off: its {stream.type} ends at {end:.2f} of {promised:.2f} s")
-            lengths[stream.type] = max(lengths[stream.type], end - start)
+    with open_reader(path) as reader:
+        reader.drop(*reader.tracks)
+        read_extent(reader, math.inf)
+        if fault := reader.fault():
+            raise ClipError(f"{path.name} {fault}")
+        lengths = {track.type: reader.progress[track.index].seconds for track in reader.tracks}
     if not any(lengths.values()):
         raise ClipError(f"{path.name} holds neither video nor audio")
-    return MediaInfo(**lengths)
+    return MediaInfo(lengths.get("video", 0.0), lengths.get("audio", 0.0))
 
 
 def is_synthetic(path: Path) -> bool:
@@ -59,15 +47,3 @@ def is_synthetic(path: Path) -> bool:
     """
     with open_media(path) as container:
         return container.metadata.get("comment") == SYNTHETIC
-
-
-def _packet_ends(container: InputContainer, path: Path) -> dict[int, float]:
-    """Time at which the last packet of each stream ends, in seconds; streams without packets are not listed."""
-    ends: dict[int, float] = {}
-    for packet in container.demux():
-        if packet.is_corrupt:  # FFmpeg marks the packet in which the file ends too early
-            raise ClipError(f"{path.name} is cut off or damaged in the middle")
-        if packet.size and packet.pts is not None and packet.time_base is not None:
-            end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
-            ends[packet.stream.index] = max(ends.get(packet.stream.index, 0.0), end)
-    return ends

@@ -8,147 +8,24 @@ without decoding.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import av
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from cfnsr.errors import ClipError
-from cfnsr.media.container import MediaReader, decoding_errors, open_reader
+from cfnsr.media.container import MOST_PIXELS, MediaReader, open_reader
+from cfnsr.media.picture import Canvas, Picture
 
 if TYPE_CHECKING:
     from av.packet import Packet
     from av.video.stream import VideoStream
 
-_PLANAR_420 = frozenset({"yuv420p", "yuvj420p"})
-_COLORSPACE_UNSPECIFIED = 2  # FFmpeg's AVCOL_SPC_UNSPECIFIED
 _USUAL_RATE = 25  # frames/s, for a stream with neither time stamps nor a frame rate
 _LARGEST = 4096 * 2304  # pixels; a picture is not decoded if it is larger than this and than the header says
 _ASPECTS = (0.25, 4.0)  # plausible range of a pixel's width by its height
-_SD_HEIGHT = 576  # pixels; players take untagged pictures above it for BT.709, the others for BT.601
-
-
-@dataclass(frozen=True, eq=False)
-class Picture:
-    """A decoded frame, kept as 8-bit 4:2:0 planes (12 bits per pixel) and converted on demand.
-
-    Sizes and pixels are those of the picture as it is shown, with the rotation flag of phone videos applied.
-    """
-
-    time: float
-    """Presentation time in seconds from the file's start."""
-    frame: av.VideoFrame
-    turns: int
-    """Quarter turns counter-clockwise from the stored to the shown picture."""
-
-    @classmethod
-    def of(cls, time: float, frame: av.VideoFrame, canvas: Canvas | None = None) -> Picture:
-        """Keep a frame; formats other than 8-bit 4:2:0 are converted, so that memory stays bounded.
-
-        Raises:
-            ClipError: its colour format can't be converted.
-        """
-        turns = round(frame.rotation / 90) % 4
-        if frame.format.name not in _PLANAR_420:
-            to_space = "ITU601" if frame.format.is_rgb else None
-            frame = _reformat(frame, format="yuv420p", dst_colorspace=to_space)
-        return cls(time, canvas.fit(frame) if canvas else frame, turns)
-
-    @property
-    def width(self) -> int:
-        """Pixels."""
-        return self.frame.height if self.turns % 2 else self.frame.width
-
-    @property
-    def height(self) -> int:
-        """Pixels."""
-        return self.frame.width if self.turns % 2 else self.frame.height
-
-    def luma(self, longest: int) -> NDArray[np.uint8]:
-        """Brightness, shrunk so that its longer side has at most `longest` pixels: (H, W)."""
-        plane = self.frame.planes[0]
-        stored = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
-        return self._upright(_shrink(stored, longest))
-
-    def bgr(self, longest: int | None = None) -> NDArray[np.uint8]:
-        """Colours in OpenCV's channel order, whole or shrunk as in `luma`: (H, W, 3)."""
-        untagged_hd = self.frame.colorspace == _COLORSPACE_UNSPECIFIED and self.frame.height > _SD_HEIGHT
-        source = "ITU709" if untagged_hd else None
-        converted = _reformat(self.frame, format="bgr24", src_colorspace=source).to_ndarray()
-        stored = np.asarray(converted, np.uint8)
-        return self._upright(stored if longest is None else _shrink(stored, longest))
-
-    def _upright(self, stored: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        return np.ascontiguousarray(np.rot90(stored, self.turns))
-
-
-class Canvas:
-    """Brings all pictures of a file to the size of the first one, with square pixels.
-
-    Recordings of calls change their size; a face must be in the same place in the pictures before and after.
-
-    Args:
-        aspect: width of a pixel by its height (DVDs and HDV store squeezed pictures).
-    """
-
-    def __init__(self, aspect: float) -> None:
-        self._aspect = aspect
-        self._size: tuple[int, int] | None = None
-
-    def fit(self, frame: av.VideoFrame) -> av.VideoFrame:
-        """Bring a 4:2:0 frame to the size of the file: scaled, and with black bars if its shape differs."""
-        width = frame.width if self._aspect == 1 else _even(frame.width * self._aspect)
-        height = frame.height
-        if self._size is None:
-            self._size = width, height
-        if (frame.width, frame.height) == self._size:
-            return frame
-        whole_width, whole_height = (_even(side) for side in self._size)
-        scale = min(whole_width / width, whole_height / height)
-        size = _even(width * scale), _even(height * scale)
-        scaled = _reformat(frame, width=size[0], height=size[1])
-        return scaled if size == (whole_width, whole_height) else _centred(scaled, whole_width, whole_height)
-
-
-def _even(side: float) -> int:
-    return max(2 * int(side / 2 + 0.25), 2)
-
-
-def _centred(frame: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
-    """A 4:2:0 frame of even size in the middle of a larger black one."""
-    planes, given, begin = [], frame.to_ndarray().reshape(-1), 0
-    for shrink, black in ((1, 0), (2, 128), (2, 128)):
-        rows, columns = frame.height // shrink, frame.width // shrink
-        plane = given[begin : begin + rows * columns].reshape(rows, columns)
-        below, beside = height // shrink - rows, width // shrink - columns
-        edges = below // 2, below - below // 2, beside // 2, beside - beside // 2
-        planes.append(cv2.copyMakeBorder(plane, *edges, cv2.BORDER_CONSTANT, value=black).reshape(-1))
-        begin += rows * columns
-    packed = np.asarray(np.concatenate(planes), np.uint8).reshape(height * 3 // 2, width)
-    whole = av.VideoFrame.from_ndarray(packed, format=frame.format.name)
-    whole.colorspace, whole.color_range = frame.colorspace, frame.color_range
-    return whole
-
-
-def _reformat(frame: av.VideoFrame, **options: Any) -> av.VideoFrame:
-    """`frame.reformat` that also accepts colour matrices unknown to FFmpeg's scaler.
-
-    Raises:
-        ClipError: the frame can't be converted.
-    """
-    try:
-        try:
-            return frame.reformat(**options, threads=1)
-        except av.FFmpegError:
-            # FFmpeg's scaler lacks some matrices (ICtCp, YCgCo); with the usual one the colours are nearly right.
-            frame.colorspace = _COLORSPACE_UNSPECIFIED
-            return frame.reformat(**options, threads=1)
-    except av.FFmpegError as error:
-        raise ClipError(f"the colour format of a picture can't be converted ({error.strerror})") from None
 
 
 def frame_times(path: Path) -> list[float]:
@@ -191,7 +68,7 @@ class Decoded(NamedTuple):
 def decode(reader: MediaReader, wanted: Collection[float] | None = None) -> Iterator[Decoded]:
     """Decode the video track as a stream, in the order of presentation.
 
-    Damaged packets are skipped.
+    Packets that the decoder refuses are skipped.
 
     Args:
         reader: of the file.
@@ -207,20 +84,19 @@ def decode(reader: MediaReader, wanted: Collection[float] | None = None) -> Iter
         if decoder is None:
             raise ClipError(f"the video of {reader.name} has a codec that FFmpeg can't decode; convert it to H.264")
         decoder.thread_count = 1  # clips are processed by one process per core
+        if (pixels := decoder.width * decoder.height) > MOST_PIXELS:
+            raise ClipError(
+                f"the pictures of {reader.name} have {pixels / 1e6:.0f} megapixels; convert them to 8K "
+                f"({MOST_PIXELS / 1e6:.0f} megapixels) or less"
+            )
         # A header may state a small size while the packets hold a huge one.
-        decoder.options = {"max_pixels": str(max(_LARGEST, decoder.width * decoder.height))}
-        clock, shown, canvas = _Clock(reader), 0, Canvas(_aspect(stream))
-        with decoding_errors(reader.name):
-            for packet in reader.packets(stream):
-                if wanted is not None and packet.pts is not None:
-                    decoder.skip_frame = "DEFAULT" if clock.time(packet.pts, 0) in wanted else "NONREF"
-                try:
-                    frames = packet.decode()
-                except av.InvalidDataError:
-                    continue
-                for frame in frames:
-                    yield Decoded(clock.time(frame.pts, shown), frame, canvas)
-                    shown += 1
+        decoder.options = {"max_pixels": str(max(_LARGEST, pixels))}
+        clock, canvas = _Clock(reader), Canvas(_aspect(stream))
+        for packet in reader.packets(stream):
+            if wanted is not None and packet.pts is not None:
+                decoder.skip_frame = "DEFAULT" if clock.seconds(packet.pts) in wanted else "NONREF"
+            for frame in reader.decode(packet):
+                yield Decoded(clock.time(frame), frame, canvas)
     finally:
         reader.drop(stream)
 
@@ -281,14 +157,20 @@ def _pictures_at_even_times(reader: MediaReader, frame_times: list[float], count
                 return chosen
         last = decoded
     if last is None:
-        raise ClipError(f"{reader.name} has no frame that can be decoded; the file is damaged")
+        raise ClipError(f"{reader.name} has no frame that can be decoded; the file is damaged or encrypted")
     return chosen + [last.picture()] * (count - len(chosen))
 
 
 def _times(reader: MediaReader, packets: Iterable[Packet]) -> list[float]:
-    clock = _Clock(reader)
-    shown = (packet for packet in packets if packet.size and not packet.is_discard)
-    return sorted(clock.time(packet.pts, index) for index, packet in enumerate(shown))
+    clock, decoder = _Clock(reader), _video_of(reader).codec_context
+    times, late = [], 0
+    for packet in packets:
+        if packet.size and not packet.is_discard:
+            times.append(clock.time(packet))
+            if packet.pts is None and packet.dts is not None and decoder:
+                late = decoder.reorder_depth  # packets that the decoder reads after that of the first frame
+    times.sort()
+    return times[late:] + [times[-1] + clock.spacing * number for number in range(1, late + 1)]
 
 
 class _Clock:
@@ -296,13 +178,25 @@ class _Clock:
 
     def __init__(self, reader: MediaReader) -> None:
         stream = _video_of(reader)
+        self.spacing = 1 / float(stream.average_rate or stream.base_rate or _USUAL_RATE)
+        """Usual time from a frame to the next, s."""
         self._unit = float(stream.time_base or 0)  # s
         self._start = reader.start  # s
-        self._rate = float(stream.average_rate or stream.base_rate or _USUAL_RATE)  # frames/s
+        self._last = -self.spacing
 
-    def time(self, stamp: int | None, index: int) -> float:
-        """Seconds of a frame; one without a time stamp (some AVI files) is timed by its number."""
-        return index / self._rate if stamp is None else stamp * self._unit - self._start
+    def time(self, item: Packet | av.VideoFrame) -> float:
+        """Seconds of a packet, or of a frame in the order of presentation.
+
+        In files that store no times of presentation (AVI, WMV) the time of decoding takes their place: for a frame it
+        is that of the packet after which it was ready. Without either, it follows the one before.
+        """
+        stamp = item.dts if item.pts is None else item.pts
+        self._last = self._last + self.spacing if stamp is None else self.seconds(stamp)
+        return self._last
+
+    def seconds(self, stamp: int) -> float:
+        """Seconds of a time stamp."""
+        return stamp * self._unit - self._start
 
 
 def _video_of(reader: MediaReader) -> VideoStream:
@@ -336,12 +230,3 @@ def _middles(times: NDArray[np.float64], count: int) -> NDArray[np.float64]:
 def nearest(times: NDArray[np.float64], targets: NDArray[np.float64]) -> NDArray[np.intp]:
     """Index of the time nearest to each target; both are ascending, and ties go to the earlier time."""
     return np.searchsorted((times[1:] + times[:-1]) / 2, targets)
-
-
-def _shrink(image: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
-    height, width = image.shape[:2]
-    scale = longest / max(height, width)
-    if scale >= 1:
-        return image
-    size = (max(round(width * scale), 1), max(round(height * scale), 1))
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)

@@ -16,8 +16,10 @@ from torch import Tensor
 
 from cfnsr.errors import InputError
 from cfnsr.files import atomic_path
-from cfnsr.model.metadata import ModelMetadata
+from cfnsr.model.metadata import ModelMetadata, NetworkConfig
 from cfnsr.model.network import CFNSR
+
+_LARGEST_HEADER = 2_000_000  # bytes; the paper's network needs 40,000
 
 # Published name -> this project's name. The published fused network keeps its encoders in numbered Sequentials.
 _PUBLISHED = [
@@ -94,18 +96,29 @@ def load_model(path: Path) -> tuple[CFNSR, ModelMetadata]:
     try:
         if not path.is_file():
             raise InputError(f"{path} does not exist; name a model.safetensors that training wrote.")
-        path.open("rb").close()  # safetensors reports a file without read permission as missing
+        with path.open("rb") as opened:  # safetensors reports a file without read permission as missing
+            header = int.from_bytes(opened.read(8), "little")  # size of what safetensors reads at once
+        if _LARGEST_HEADER < header < path.stat().st_size:
+            raise InputError(f"{path} is damaged: its header has {header} bytes, more than cfnsr ever writes.")
         with safe_open(path, framework="pt") as file:
-            entries = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except SafetensorError as error:
+            metadata = ModelMetadata.from_file_metadata(file.metadata() or {}, path)
+            names = list(file.keys())
+            _check_shapes({name: file.get_slice(name).get_shape() for name in names}, metadata.network, path)
+            state = {name: file.get_tensor(name) for name in names}
+    except (SafetensorError, RuntimeError) as error:  # RuntimeError: more bytes than can be mapped
         raise InputError(f"{path} is not a safetensors file ({error}); other formats are not supported.") from None
     except OSError as error:
         raise InputError(f"{path} can't be read ({error.strerror or error}); check its permissions.") from None
-    metadata = ModelMetadata.from_file_metadata(entries, path)
     model = CFNSR(metadata.network)
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        raise InputError(f"{path} is damaged: its weights do not fit its network ({error}).") from None
+    model.load_state_dict(state)
     return model.eval(), metadata
+
+
+def _check_shapes(found: Mapping[str, list[int]], network: NetworkConfig, path: Path) -> None:
+    """Compare the shapes in a file's header with those of its network, before memory is taken for either."""
+    with torch.device("meta"):
+        wanted = {name: list(value.shape) for name, value in CFNSR(network).state_dict().items()}
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            shapes = f"{name} has the shape {found.get(name)} instead of {wanted.get(name)}"
+            raise InputError(f"{path} is damaged: its weights do not fit its network ({shapes}).")

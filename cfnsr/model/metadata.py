@@ -5,12 +5,12 @@ The same JSON is stored in the metadata of safetensors, ONNX and `torch.export` 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, field_validator
+from pydantic import Field, PositiveFloat, ValidationError, field_validator, model_validator
+from pydantic_core import from_json
 
 from cfnsr.config.base import Section, first_problem
 from cfnsr.config.corpus import EMOTIONS
@@ -24,15 +24,20 @@ KEY = "cfnsr"
 FORMAT: Literal[3] = 3
 """Version of the JSON; raised whenever older files can no longer be read."""
 
+_LONGEST = 1_000_000  # characters of the JSON, which has about 2,000
+
 _Features = TypeVar("_Features", FacesSettings, MfccSettings)
 
 
 class NetworkConfig(ModelSettings):
     """All arguments of `CFNSR`: section `model` of params.yaml, and the sizes of the input and output."""
 
-    classes: PositiveInt = len(EMOTIONS)
-    coefficients: PositiveInt = 13  # rows of the MFCC matrix
-    mfcc_frames: int = Field(212, ge=64)  # columns of the MFCC matrix; they fix the number of audio tokens
+    classes: int = Field(len(EMOTIONS), ge=1, le=1000)
+    coefficients: int = Field(13, ge=1, le=1024)  # rows of the MFCC matrix
+    mfcc_frames: int = Field(212, ge=64, le=10_000)  # columns of the MFCC matrix; they fix the number of audio tokens
+
+
+_Label = Annotated[str, Field(pattern=r"^\w[\w -]*$")]  # a word or several: they are shown without escaping
 
 
 class Provenance(Section):
@@ -72,7 +77,7 @@ class ModelMetadata(Section):
 
     format: Literal[3] = FORMAT
     network: NetworkConfig
-    labels: tuple[str, ...]
+    labels: tuple[_Label, ...]
     """Names of the classes, in the order of the logits."""
     faces: FacesSettings
     detector: Literal["haar", "yunet"]
@@ -81,7 +86,7 @@ class ModelMetadata(Section):
     """Share of the training clips whose faces were located by OpenFace landmarks instead of the detector."""
     mfcc: MfccSettings
     normalization: Normalization
-    temperatures: dict[Modality, PositiveFloat]
+    temperatures: dict[Modality, PositiveFloat] = Field(min_length=1)
     """Divisor of the logits for each input that the network was trained to answer from; 1 if it was not calibrated."""
     provenance: Provenance
     profile: str
@@ -96,6 +101,26 @@ class ModelMetadata(Section):
     @classmethod
     def _portable(cls, section: _Features) -> _Features:
         return feature_settings(section)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ModelMetadata:
+        network, scale = self.network, self.normalization
+        for found, wanted, of in (
+            (len(set(self.labels)), network.classes, "different labels"),
+            (self.mfcc.channels, network.coefficients, "MFCC coefficients"),
+            (self.mfcc.frames, network.mfcc_frames, "MFCC frames"),
+            (len(scale.mfcc_mean), network.coefficients, "means of the MFCC"),
+            (len(scale.mfcc_std), network.coefficients, "standard deviations of the MFCC"),
+            (len(scale.rgb_mean), 3, "means of RGB"),
+            (len(scale.rgb_std), 3, "standard deviations of RGB"),
+        ):
+            if found != wanted:
+                raise ValueError(f"there are {found} {of}, and the network needs {wanted}")
+        if min(*scale.mfcc_std, *scale.rgb_std) <= 0:
+            raise ValueError("a standard deviation of the normalization is not above 0")
+        if network.modality != "both" and set(self.temperatures) != {network.modality}:
+            raise ValueError(f"a network of modality {network.modality} needs the temperature of this input alone")
+        return self
 
     @property
     def inputs(self) -> tuple[Modality, ...]:
@@ -119,9 +144,12 @@ class ModelMetadata(Section):
         """
         if KEY not in entries:
             raise InputError(f"{path} was not written by cfnsr: it has no description of its network.")
+        size = len(entries[KEY])
+        if size > _LONGEST:
+            raise InputError(f"{path} is damaged: its metadata has {size} characters, more than cfnsr ever writes.")
         try:
-            content = json.loads(entries[KEY])
-        except json.JSONDecodeError as error:
+            content = from_json(entries[KEY], allow_inf_nan=False)  # it refuses deep nesting, too
+        except ValueError as error:
             raise InputError(f"{path} is damaged: its metadata is not JSON ({error}).") from None
         written = content.get("format") if isinstance(content, dict) else None
         if written != FORMAT:

@@ -21,10 +21,12 @@ class Flag(StrEnum):
     """No face was found for at least half of the time."""
     SEVERAL_FACES = "several faces"
     NO_AUDIO = "no audio"
-    """The file has no audio track, or the track has ended."""
+    """The file has no audio track, the track has ended, or it holds less than half a second."""
     SILENT = "silent"
     CUT_OFF = "cut off"
-    """The file ends earlier than its header says, or is damaged; the part before was used."""
+    """The file ends earlier than its header says, or is damaged; what could be decoded was used."""
+    OTHER_TRACKS = "other tracks"
+    """The file has more tracks with pictures or sound, such as a second language; the default ones were used."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cfnsr.config.sections import MfccSettings, Modality
-from cfnsr.errors import ClipError, InputError
+from cfnsr.errors import ClipError, InputError, LimitError
 from cfnsr.features.faces.crop import crop_face, decode_jpeg, encode_jpeg
 from cfnsr.features.faces.detect import Boxes, is_near, load_detector
 from cfnsr.features.faces.follow import FaceTracker
@@ -22,8 +22,9 @@ from cfnsr.features.faces.track import detection_frames, interpolate, track_one_
 from cfnsr.features.mfcc import LEAD, SILENCE, mfcc
 from cfnsr.media.audio import Sound, join_sound, stream_sound
 from cfnsr.media.container import MediaReader
-from cfnsr.media.extent import Extent
-from cfnsr.media.video import Picture, sample_kept_pictures
+from cfnsr.media.extent import SHORTEST, Extent
+from cfnsr.media.picture import Picture
+from cfnsr.media.video import sample_kept_pictures
 from cfnsr.predict.answer import Flag, Moment
 from cfnsr.predict.recipe import Recipe
 
@@ -46,8 +47,10 @@ class Options:
     """"largest": one face is followed, at first the largest; "all": a timeline for each face."""
 
     def __post_init__(self) -> None:
-        if self.window is not None and self.window < 0.5:
-            raise InputError(f"a window of {self.window:g} s is too short to tell an emotion; take 0.5 s or more.")
+        if self.window is not None and self.window < SHORTEST:
+            raise InputError(
+                f"a window of {self.window:g} s is too short to tell an emotion; take {SHORTEST:g} s or more."
+            )
         if self.hop < 0.05:
             raise InputError(f"a hop of {self.hop:g} s is too short; take 0.05 s or more.")
         if self.faces not in get_args(FaceChoice):
@@ -138,9 +141,14 @@ def single_window(reader: MediaReader, extent: Extent, recipe: Recipe, faces: Fa
     """
     video = _find_faces(reader, recipe, faces) if recipe.uses_video else WindowFaces()
     voice = _find_voice(reader, recipe.mfcc) if recipe.uses_audio else WindowVoice()
-    ending = Ending(extent.seconds, (Flag.CUT_OFF,) if extent.cut_off else ())
+    ending = Ending(extent.seconds, file_flags(reader))
     yield from samples_of(0.0, extent.seconds, video, voice, ending.flags)
     yield ending
+
+
+def file_flags(reader: MediaReader) -> tuple[Flag, ...]:
+    """What limits the answers for a file that was read to its end."""
+    return (Flag.CUT_OFF,) * bool(reader.fault()) + (Flag.OTHER_TRACKS,) * reader.has_others
 
 
 def find_voice(sound: NDArray[np.float32], settings: MfccSettings) -> WindowVoice:
@@ -148,6 +156,8 @@ def find_voice(sound: NDArray[np.float32], settings: MfccSettings) -> WindowVoic
 
     If that part is silent and a later one is not, a part of the same length from the start of the sound is used.
     """
+    if len(sound) < SHORTEST * settings.sample_rate:
+        return WindowVoice(flags=(Flag.NO_AUDIO,), missing=("the sound is too short",))
     try:
         return WindowVoice(mfcc(_from_first_sound(sound, settings), settings))
     except ClipError as error:
@@ -156,9 +166,10 @@ def find_voice(sound: NDArray[np.float32], settings: MfccSettings) -> WindowVoic
 
 def _from_first_sound(sound: NDArray[np.float32], settings: MfccSettings) -> NDArray[np.float32]:
     begin, end = (round(time * settings.sample_rate) for time in (settings.offset, settings.offset + settings.duration))
-    loud = np.flatnonzero(np.abs(sound[end:]) >= SILENCE)
+    level = np.abs(sound - np.median(sound))
+    loud = np.flatnonzero(level[end:] >= SILENCE)
     # The kind `rich` finds the speech itself.
-    if settings.kind == "rich" or np.abs(sound[begin:end]).max(initial=0) >= SILENCE or not loud.size:
+    if settings.kind == "rich" or level[begin:end].max(initial=0) >= SILENCE or not loud.size:
         return sound
     return sound[max(end + loud[0] - begin - LEAD * settings.hop, 0) :]
 
@@ -177,6 +188,8 @@ def _find_voice(reader: MediaReader, settings: MfccSettings) -> WindowVoice:
     try:
         for sound in stream_sound(reader, settings.sample_rate):
             sounds.append(sound)  # those before an error are used
+    except LimitError:
+        raise
     except ClipError as error:
         missing = str(error) if reader.audio else "it has no audio track"
     if not sounds:
@@ -189,6 +202,8 @@ def _find_faces(reader: MediaReader, recipe: Recipe, faces: FaceChoice) -> Windo
         return WindowFaces(flags=(Flag.NO_VIDEO,), missing=("it has no video track",))
     try:
         pictures = sample_kept_pictures(reader, recipe.faces.frames)
+    except LimitError:
+        raise
     except ClipError as error:
         return WindowFaces(flags=(Flag.NO_VIDEO,), missing=(str(error),))
     try:

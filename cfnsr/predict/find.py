@@ -7,13 +7,11 @@ from pathlib import Path
 
 from cfnsr.errors import InputError
 from cfnsr.files import visible_files
+from cfnsr.media.formats import clip_kind
 from cfnsr.registry import SCHEME, fetch_model
 from cfnsr.training.result import WEIGHTS, FoldResult
 
-_VIDEO = "3g2 3gp asf avi flv m2ts m4v mkv mov mp4 mpeg mpg mts mxf ogv ts vob webm wmv"
-_AUDIO = "aac ac3 aif aiff amr flac m4a mka mp3 oga ogg opus wav wma"
-SUFFIXES = frozenset(f".{name}" for name in f"{_VIDEO} {_AUDIO}".split(" "))
-"""Suffixes of clips in folders. A file that is named explicitly may have any suffix."""
+_LONGEST = 1_000_000  # characters of a model's description, which has about 4,000
 
 
 def find_weights(source: str | Path) -> Path:
@@ -30,15 +28,27 @@ def find_weights(source: str | Path) -> Path:
 
 
 def find_detector(weights: Path) -> Path | None:
-    """Find the YuNet file that the registry stores with a network trained on its faces; None if there is none."""
+    """Find the YuNet file that the registry stores with a network trained on its faces; None if there is none.
+
+    Raises:
+        InputError: the model's description is damaged, or names a file outside the model's folder.
+    """
     folder = weights.parent.parent
-    if not (folder / "MLmodel").is_file():
+    description = folder / "MLmodel"
+    if not description.is_file():
         return None
     import yaml
 
-    flavor = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))["flavors"]["python_function"]
-    artifact = flavor.get("artifacts", {}).get("yunet")
-    return folder / artifact["path"] if artifact else None
+    try:
+        with description.open(encoding="utf-8") as file:
+            content = yaml.safe_load(file.read(_LONGEST))  # cut off, it is not valid
+        artifact = content["flavors"]["python_function"].get("artifacts", {}).get("yunet")
+        detector = folder / artifact["path"] if artifact else None
+    except (yaml.YAMLError, ValueError, RecursionError, LookupError, TypeError, AttributeError):
+        raise InputError(f"{description} is damaged; register the model again.") from None
+    if detector and not detector.resolve().is_relative_to(folder.resolve()):
+        raise InputError(f"{description} names {detector}, which is outside the model's folder; register it again.")
+    return detector
 
 
 def _weights_in(folder: Path) -> Path:
@@ -54,19 +64,25 @@ def _weights_in(folder: Path) -> Path:
     raise InputError(f"{folder} has no {WEIGHTS}; name a folder that training or the registry wrote.")
 
 
-def clips_of(paths: Iterable[Path]) -> list[Path]:
-    """List the given files, and all video and audio files below the given folders.
+def clips_of(paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:
+    """List the given files, and the files below the given folders.
+
+    Returns:
+        The clips: the given files, whatever their suffixes, and the video and audio files of the folders; and the other
+        files of the folders.
 
     Raises:
-        InputError: a folder has none.
+        InputError: a folder has no clip.
     """
     clips: list[Path] = []
+    others: list[Path] = []
     for path in paths:
         if not path.is_dir():
             clips.append(path)
             continue
-        found = [file for file in visible_files(path) if file.suffix.lower() in SUFFIXES]
-        if not found:
+        files = list(visible_files(path))
+        if not any(clip_kind(file) for file in files):
             raise InputError(f"there is no video or audio file below {path}; name another folder.")
-        clips += found
-    return clips
+        for file in files:
+            (clips if clip_kind(file) else others).append(file)
+    return clips, others

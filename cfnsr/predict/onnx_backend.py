@@ -46,6 +46,8 @@ class OnnxBackend:
         self._session = session(path, threads or default_workers())
         self.metadata = self._session.metadata
         self._inputs = GraphInputs(self.metadata)
+        if self._session.inputs != self._inputs.names or "logits" not in self._session.outputs:
+            raise _damaged(path)
 
     def logits(self, frames: Frames | None, mfcc: Mfccs | None) -> NDArray[np.float32]:
         """See `Backend`."""
@@ -71,13 +73,19 @@ class GraphInputs:
             "mfcc": np.zeros((1, network.coefficients, network.mfcc_frames), np.float32),
         }
 
+    @property
+    def names(self) -> set[str]:
+        """Names of the graph's inputs."""
+        if self._modality == "both":
+            return {*self._zeros, "present"}
+        return {"mfcc" if self._modality == "audio" else "frames"}
+
     def __call__(self, frames: Frames | None, mfcc: Mfccs | None) -> dict[str, NDArray[Any]]:
         """Make the inputs, by name. At least one that the network can use must be given."""
         arguments: dict[str, NDArray[Any] | None] = {"frames": frames, "mfcc": mfcc}
         given = {name: value for name, value in arguments.items() if value is not None}
         if self._modality != "both":
-            name = "mfcc" if self._modality == "audio" else "frames"
-            return {name: given[name]}
+            return {name: given[name] for name in self.names}
         windows = len(next(iter(given.values())))
         whole = {name: given.get(name, zeros.repeat(windows, axis=0)) for name, zeros in self._zeros.items()}
         return {**whole, "present": np.tile([name in given for name in self._zeros], (windows, 1))}
@@ -99,10 +107,11 @@ class _OnnxRuntime:
         except Exception as error:  # its exceptions have no common base class
             raise _damaged(path) from error
         self.metadata = ModelMetadata.from_file_metadata(self._session.get_modelmeta().custom_metadata_map, path)
-        self._names = [output.name for output in self._session.get_outputs()]
+        self.inputs = {node.name for node in self._session.get_inputs()}
+        self.outputs = [node.name for node in self._session.get_outputs()]
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
-        return dict(zip(self._names, self._session.run(self._names, dict(inputs)), strict=True))
+        return dict(zip(self.outputs, self._session.run(self.outputs, dict(inputs)), strict=True))
 
 
 class _OpenVino:
@@ -124,13 +133,17 @@ class _OpenVino:
         if self.metadata.precision != "fp16":
             settings["INFERENCE_PRECISION_HINT"] = "f32"  # its default on many CPUs is bf16, which is less exact
         self._lock = Lock()  # a compiled model has one request, which refuses concurrent callers
-        self._model = openvino.Core().compile_model(model, "CPU", settings)
-        self._names = [output.any_name for output in self._model.outputs]
+        try:
+            self._model = openvino.Core().compile_model(model, "CPU", settings)
+        except RuntimeError as error:  # constants that fit no memory
+            raise _damaged(path) from error
+        self.inputs = {node.any_name for node in self._model.inputs}
+        self.outputs = [node.any_name for node in self._model.outputs]
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
         with self._lock:
             outputs = self._model(dict(inputs))
-            return {name: outputs[name].copy() for name in self._names}  # the next call reuses the memory
+            return {name: outputs[name].copy() for name in self.outputs}  # the next call reuses the memory
 
 
 def _damaged(path: Path) -> InputError:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cfnsr.config.sections import Modality
 from cfnsr.errors import ClipError, InputError
-from cfnsr.media.video import Picture
+from cfnsr.media.picture import Picture
 from cfnsr.model.calibration import scaled_softmax
 from cfnsr.predict.answer import Answer, Failure, Flag, Moment, Prediction, mean_answer
 from cfnsr.predict.backend import Backend, TorchBackend
@@ -26,6 +26,7 @@ from cfnsr.predict.onnx_backend import SUFFIX, OnnxBackend, Runtime
 from cfnsr.predict.prefetch import overlapped
 from cfnsr.predict.recipe import Recipe
 from cfnsr.predict.windows import live_samples, prepare_clip
+from cfnsr.text import printable
 
 DEFAULT = Options()
 Step = Sample | Ending | Failure
@@ -201,8 +202,8 @@ class Predictor:
             except InputError:  # a fault of the model or the options, not of this file
                 raise
             except Exception as error:  # a bug with one file must not stop the others
-                logger.exception("%s can't be used", path)
-                yield path, Failure(path, f"{path.name} can't be used ({type(error).__name__}: {error})")
+                logger.exception("%s can't be used", printable(path))
+                yield path, Failure(path, printable(f"{path.name} can't be used ({type(error).__name__}: {error})"))
 
     def _outcomes(
         self, steps: Iterator[tuple[Path, Step]], watch: Callable[[Path, Moment], None] | None

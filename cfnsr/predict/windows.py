@@ -11,14 +11,14 @@ from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
-from cfnsr.errors import ClipError
+from cfnsr.errors import ClipError, LimitError
 from cfnsr.features.faces.detect import load_detector
 from cfnsr.features.faces.follow import Box, track_faces
 from cfnsr.media.audio import Sound, join_sound, stream_sound
 from cfnsr.media.container import MediaReader, open_reader
-from cfnsr.media.extent import Extent, read_extent
-from cfnsr.media.probe import TOLERANCE
-from cfnsr.media.video import Picture, nearest, stream_pictures
+from cfnsr.media.extent import read_extent
+from cfnsr.media.picture import Picture
+from cfnsr.media.video import nearest, stream_pictures
 from cfnsr.predict.answer import Flag
 from cfnsr.predict.clip import (
     Ending,
@@ -29,6 +29,7 @@ from cfnsr.predict.clip import (
     WindowVoice,
     as_box,
     cut_face,
+    file_flags,
     find_voice,
     portrait,
     samples_of,
@@ -67,19 +68,15 @@ def prepare_clip(path: Path, recipe: Recipe, options: Options) -> Iterator[Sampl
         if extent.whole:
             yield from single_window(reader, extent, recipe, options.faces)
         else:
-            yield from _sliding_windows(reader, extent, recipe, options)
+            yield from _sliding_windows(reader, recipe, options)
 
 
-def _sliding_windows(
-    reader: MediaReader, extent: Extent, recipe: Recipe, options: Options
-) -> Iterator[Sample | Ending]:
+def _sliding_windows(reader: MediaReader, recipe: Recipe, options: Options) -> Iterator[Sample | Ending]:
     pictures = stream_pictures(reader, picture_spacing(recipe, options)) if recipe.uses_video and reader.video else None
     sounds = stream_sound(reader, recipe.mfcc.sample_rate) if recipe.uses_audio and reader.audio else None
     slide = _SlidingWindow(pictures, sounds, recipe, options)
     yield from slide.samples(options.hop)
-    # A track that the network does not use is not decoded, but the length in the header may be that of this track.
-    unread = (extent.video and not recipe.uses_video) or (extent.audio and not recipe.uses_audio)
-    yield Ending(slide.until, (Flag.CUT_OFF,) if slide.is_short_of(0.0 if unread else extent.promised) else ())
+    yield Ending(slide.until, file_flags(reader))
 
 
 def live_samples(pictures: Iterator[Picture], recipe: Recipe, options: Options) -> Iterator[Sample | Ending]:
@@ -107,8 +104,6 @@ class _Buffer(Generic[Item]):
     """Seconds of the latest items that are always kept."""
     until: float = 0.0
     """End of the part that was read, in seconds."""
-    last: float = 0.0
-    """Seconds between the last two items; a picture is shown for about as long."""
     damage: str = ""
     before: Item | None = None
     """The last item that was dropped."""
@@ -123,14 +118,15 @@ class _Buffer(Generic[Item]):
                 item = next(self.source)
             except StopIteration:
                 self.source = None
+            except LimitError:
+                raise
             except ClipError as error:
                 self.source, self.damage = None, str(error)
             else:
                 if self.ends(item) < min(start, self.until - self.length):
                     continue  # time stamps may go back; such items are not needed
                 self.items.append(item)
-                self.last = max(self.ends(item) - self.until, 0.0)
-                self.until += self.last
+                self.until = max(self.until, self.ends(item))
             while self.items and self.ends(self.items[0]) < min(start, self.until - self.length):
                 self.before = self.items.popleft()
 
@@ -152,12 +148,6 @@ class _SlidingWindow:
     def until(self) -> float:
         """End of the part that was read, in seconds."""
         return max(self._pictures.until, self._sounds.until)
-
-    def is_short_of(self, promised: float) -> bool:
-        """Whether a track could not be read to its end, or all tracks end before the length in the header (s)."""
-        buffers = (self._pictures, self._sounds)
-        reached = max(buffer.until + buffer.last for buffer in buffers)
-        return any(buffer.damage for buffer in buffers) or reached < promised - TOLERANCE
 
     def samples(self, hop: float) -> Iterator[Sample]:
         """The samples of all windows."""

@@ -19,6 +19,19 @@ _REDIRECTS = 5
 _CONNECT, _READ = 5.0, 10.0  # s of silence
 _DEADLINE = 120.0  # s for the whole download, so that a server that sends a byte now and then can't block a thread
 _CHUNK = 1 << 16  # bytes
+# From IANA's registries of special-purpose addresses: the public part of IPv6, and blocks of it and of IPv4 of which
+# `ipaddress` takes all or some addresses for public although they are not.
+_UNICAST = ipaddress.ip_network("2000::/3")
+_SPECIAL = [
+    ipaddress.ip_network(block)
+    for block in (
+        "192.0.0.0/24",  # protocol assignments, such as 192.0.0.8
+        "192.88.99.0/24",  # relays of 6to4
+        "2001::/23",  # protocol assignments, such as the tunnels of Teredo
+        "2002::/16",  # 6to4, which contains an IPv4 address
+        "3fff::/20",  # documentation
+    )
+]
 
 
 class _ForbiddenAddressError(Exception):
@@ -109,12 +122,20 @@ def _public_address(host: str, port: int) -> str:
     """Return an address of a host, all of whose addresses are public."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     addresses = [str(sockaddr[0]) for *_, sockaddr in found]
-    for address in addresses:
-        parsed = ipaddress.ip_address(address)
-        mapped = getattr(parsed, "ipv4_mapped", None) or getattr(parsed, "sixtofour", None)
-        if not parsed.is_global or parsed.is_multicast or (mapped and not mapped.is_global):
-            raise _ForbiddenAddressError
+    if not all(map(is_public, addresses)):
+        raise _ForbiddenAddressError
     return addresses[0]
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address is reached through the internet, and nowhere else.
+
+    IPv6 addresses that stand for IPv4 ones, or lead to them through a tunnel or a translator, are not public.
+    """
+    parsed = ipaddress.ip_address(address)
+    if parsed.version == 6 and parsed not in _UNICAST:
+        return False
+    return parsed.is_global and not parsed.is_multicast and not any(parsed in block for block in _SPECIAL)
 
 
 def _pool_classes(

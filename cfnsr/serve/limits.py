@@ -15,18 +15,6 @@ from cfnsr.predict.show.palette import clock
 
 PREFIX = "CFNSR_"
 _MEGABYTE = _MEGAPIXEL = 1_000_000
-_PLAYLISTS = frozenset({".m3u", ".m3u8", ".mpd", ".ffconcat"})
-"""FFmpeg would open the files that a playlist names, wherever they are."""
-_PLAYLIST_STARTS = (b"ffconcat", b"#extm3u", b"<?xml", b"<mpd", b"v=0")
-"""First bytes of playlists, which FFmpeg recognises by their content too."""
-
-
-def _is_playlist(clip: Path) -> bool:
-    if not clip.is_file():
-        return False  # opening it reports what is wrong
-    with clip.open("rb") as file:
-        head = file.read(64)
-    return head.removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith(_PLAYLIST_STARTS)
 
 
 def _split(value: object) -> object:
@@ -52,6 +40,10 @@ class ServerLimits(BaseModel):
     """Size of a frame; 4K has 8.3. All frames of a window are in memory at once."""
     max_rows: int = Field(1000, gt=0)
     """Rows of a request, with one clip each."""
+    max_at_once: int = Field(2, gt=0)
+    """Requests to the REST server that are answered at the same time; the page answers one visitor at a time."""
+    max_waiting: int = Field(100, gt=0)
+    """Visitors or requests that wait for their turn."""
     url_schemes: Annotated[frozenset[str], BeforeValidator(_split), AfterValidator(_known_schemes)] = frozenset()
     """Schemes of URLs that are fetched; none by default, so that clients can't make the server send requests."""
     private_urls: bool = False
@@ -61,8 +53,8 @@ class ServerLimits(BaseModel):
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> ServerLimits:
-        """Read CFNSR_MAX_MEGABYTES, CFNSR_MAX_SECONDS, CFNSR_MAX_MEGAPIXELS, CFNSR_MAX_ROWS, CFNSR_URL_SCHEMES,
-        CFNSR_PRIVATE_URLS and CFNSR_PATHS_BELOW.
+        """Read CFNSR_MAX_MEGABYTES, CFNSR_MAX_SECONDS, CFNSR_MAX_MEGAPIXELS, CFNSR_MAX_ROWS, CFNSR_MAX_AT_ONCE,
+        CFNSR_MAX_WAITING, CFNSR_URL_SCHEMES, CFNSR_PRIVATE_URLS and CFNSR_PATHS_BELOW.
 
         Raises:
             InputError: a value is invalid.
@@ -101,8 +93,6 @@ class ServerLimits(BaseModel):
         """
         if clip.exists():
             self.check_size(clip.stat().st_size)
-        if clip.suffix.lower() in _PLAYLISTS or _is_playlist(clip):
-            raise ClipError(f"{clip.name} is a playlist, not a clip")
         extent = find_extent(clip, self.max_seconds)
         if extent.pixels > self.max_megapixels * _MEGAPIXEL:
             raise ClipError(

@@ -5,27 +5,35 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import signal
 import socket
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from starlette.middleware import Middleware
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cfnsr.errors import InputError
 from cfnsr.predict import Moment, Predictor
 from cfnsr.predict.show.palette import clock
 from cfnsr.predict.show.tables import timeline_csv
 from cfnsr.serve import render
+from cfnsr.serve.gate import OwnNamesOnly, own_names
 from cfnsr.serve.limits import ServerLimits
 from cfnsr.serve.uploads import Uploads
 
 logger = logging.getLogger(__name__)
 
-_MAX_QUEUE = 20  # visitors
-# Interval and age in s at which Gradio deletes uploads that were never shown; far longer than the longest queue.
-_SWEEP, _AGE = 60, 86_400
+# What the page itself asks for. Gradio has more, such as a proxy for other addresses and a converter of recordings.
+_PATHS = re.compile(
+    r"/|/config|/theme\.css|/manifest\.json|/favicon\.ico|/(assets|static|svelte)/.*|/gradio_api/"
+    r"(upload|upload_progress|startup-events|run/predict|queue/(join|data)|heartbeat/\w+|cancel|reset|file=/.*)"
+)
 _FOLDER = Path(__file__).parent
 _FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
 
@@ -41,6 +49,10 @@ def serve(predictor: Predictor, limits: ServerLimits, uploads: Uploads, host: st
             server_name=host,
             server_port=port,
             max_file_size=limits.max_bytes,
+            app_kwargs={
+                "lifespan": uploads.swept,
+                "middleware": [Middleware(OwnNamesOnly, {*own_names(), host.lower()}), Middleware(_OwnPathsOnly)],
+            },
             css_paths=_FOLDER / "page.css",
             theme=_theme(),
             footer_links=[],
@@ -61,19 +73,21 @@ def build_page(predictor: Predictor, limits: ServerLimits, uploads: Uploads) -> 
     welcome = render.welcome(limits.max_megabytes, limits.max_seconds)
     hidden = gr.update(visible=False)
 
-    async def show(clip: str, progress: gr.Progress = gr.Progress()) -> tuple[Any, ...]:  # noqa: B008
-        with uploads.keep(Path(clip)):
-            try:
-                return await asyncio.to_thread(_results, predictor, Path(clip), limits, progress)
-            except InputError as error:
-                return render.problem(str(error)), "", "", hidden
-            except Exception as error:  # a bug must not end the page for the visitor
-                logger.exception("%s can't be processed", clip)
-                return render.problem(f"this clip can't be processed ({type(error).__name__})"), "", "", hidden
-
     # `async`, because `Uploads` belongs to the event loop.
-    async def arrive(clip: str, request: gr.Request) -> None:
-        uploads.open(request.session_hash, Path(clip))
+    async def show(upload: str | None, request: gr.Request, progress: gr.Progress = gr.Progress()) -> tuple[Any, ...]:  # noqa: B008
+        try:
+            clip = uploads.open(request.session_hash, upload)
+            with uploads.keep(clip):
+                return await asyncio.to_thread(_results, predictor, clip.path, limits, progress)
+        except InputError as error:
+            return render.problem(str(error)), "", "", hidden
+        except Exception as error:  # a bug must not end the page for the visitor
+            logger.exception("%s can't be processed", upload)
+            return render.problem(f"this clip can't be processed ({type(error).__name__})"), "", "", hidden
+
+    async def arrive(upload: str | None, request: gr.Request) -> None:
+        with suppress(InputError):  # which `show` reports
+            uploads.open(request.session_hash, upload)
 
     async def clear(request: gr.Request) -> tuple[Any, ...]:
         uploads.close(request.session_hash)
@@ -82,7 +96,7 @@ def build_page(predictor: Predictor, limits: ServerLimits, uploads: Uploads) -> 
     async def leave(request: gr.Request) -> None:
         uploads.close(request.session_hash)
 
-    with gr.Blocks(title="CFN-SR", analytics_enabled=False, delete_cache=(_SWEEP, _AGE)) as page:
+    with gr.Blocks(title="CFN-SR", analytics_enabled=False) as page:
         gr.HTML(
             "<h1>What emotion does this clip show?</h1><p>A neural network watches the face, listens to the voice, and "
             "combines the two.</p>",
@@ -97,6 +111,7 @@ def build_page(predictor: Predictor, limits: ServerLimits, uploads: Uploads) -> 
                     webcam_options=gr.WebcamOptions(mirror=False),
                     elem_id="player",
                 )
+                player.async_move_resource_to_block_cache = _as_it_is  # type: ignore[assignment,method-assign]
                 over_time = gr.HTML(js_on_load=(_FOLDER / "page.js").read_text(), elem_id="over-time")
                 csv = gr.DownloadButton("Download timeline (CSV)", visible=False, elem_id="csv")
             with gr.Column(min_width=340):
@@ -110,8 +125,26 @@ def build_page(predictor: Predictor, limits: ServerLimits, uploads: Uploads) -> 
         gr.on(arrived, show, player, outputs, show_progress_on=answer, api_visibility="private")
         player.clear(clear, None, outputs, queue=False, api_visibility="private")
         page.unload(leave)
-    page.queue(max_size=_MAX_QUEUE, default_concurrency_limit=1)
+    page.queue(max_size=limits.max_waiting, default_concurrency_limit=1, api_open=False)
     return page
+
+
+async def _as_it_is(path: str | Path | None) -> str | None:
+    """In place of Gradio's method, which fetches http addresses. `Uploads` checks the path."""
+    return None if path is None else str(path)
+
+
+class _OwnPathsOnly:
+    """ASGI middleware that answers only `_PATHS`."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and not _PATHS.fullmatch(scope["path"]):
+            await PlainTextResponse("not found", 404)(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
 
 def _results(predictor: Predictor, clip: Path, limits: ServerLimits, progress: gr.Progress) -> tuple[Any, ...]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cfnsr.errors import ClipError
+from cfnsr.scratch import process_folder
 from cfnsr.serve.fetch_url import download
 from cfnsr.serve.limits import ServerLimits
 
@@ -37,7 +38,7 @@ def local_clip(row: Mapping[Any, Any], limits: ServerLimits) -> Iterator[Path]:
             "a row needs one of `path` (a file on the server), `url` and `content` (the file, base64), "
             f"and this one has {' and '.join(f'`{name}`' for name in given) or 'none'}"
         )
-    with tempfile.TemporaryDirectory(prefix="cfnsr-") as folder:
+    with tempfile.TemporaryDirectory(dir=process_folder()) as folder:
         # Names without a suffix, so that FFmpeg looks at the content.
         if "path" in given:
             clip = _allowed_path(Path(given["path"]), limits)

@@ -3,97 +3,143 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from cfnsr.errors import ClipError
 
-_GRACE = 60.0  # s
-_PREFIX = "cfnsr-serve-"
-_UNLOCKED_PREFIX = "cfnsr-starting-"
-_LOCK = ".lock"
+GRACE = 60.0
+"""Minimum time in s that an upload is kept: the page reports it only some time after it was stored."""
+_LONGEST = 86_400.0  # s that a clip is kept for a visitor who never leaves
+_VISITOR_PREFIX = "visitor-"
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """A clip that a visitor has open."""
+
+    upload: Path  # where Gradio has stored it
+    folder: Path  # made for this visitor and this clip
+    opened: float  # s, of the monotonic clock
+
+    @property
+    def path(self) -> Path:
+        """The visitor's own link to the upload."""
+        return self.folder / self.upload.name
 
 
 class Uploads:
     """Keeps each clip while a visitor has it open.
 
-    Gradio stores identical contents once, in a folder of their own below `folder`, and reports an upload only after it
-    was stored. A content's folder is therefore deleted once no visitor has a clip in it and nothing was stored there
-    for `grace` seconds. All methods belong to the server's event loop, which also stores the uploads, so that none
-    arrives while its folder is deleted.
+    Gradio stores each upload in a folder of its content below `folder`, identical contents once. Each visitor gets a
+    folder with a link to the upload. What clients say only chooses among the files that lie there; what is deleted
+    was found by listing `folder`, or made here.
+
+    All methods belong to the server's event loop, which also stores the uploads, so that none arrives while its folder
+    is deleted.
 
     Args:
         folder: where Gradio stores the uploads.
-        grace: minimum time in s that a clip is kept after its upload.
+        grace: minimum time in s that an upload is kept.
     """
 
-    def __init__(self, folder: Path, grace: float = _GRACE) -> None:
+    def __init__(self, folder: Path, grace: float = GRACE) -> None:
         self.folder = folder
         self._grace = grace
-        self._open: dict[object, Path] = {}  # each visitor's content folder
+        self._open: dict[object, Clip] = {}
 
-    @classmethod
-    @contextmanager
-    def in_temporary_folder(cls) -> Iterator[Uploads]:
-        """Store uploads in a folder in TMPDIR until the end of the block; first remove those of killed servers.
+    def open(self, visitor: object, upload: str | None) -> Clip:
+        """Keep an upload for a visitor, in place of the visitor's previous one.
 
-        A server locks its folder for as long as it runs; the system releases the lock of a killed one.
+        Args:
+            visitor: any key.
+            upload: the path that Gradio has given to the upload, as the client repeats it.
+
+        Raises:
+            ClipError: no such file was uploaded, or it has been deleted.
         """
-        unlocked = Path(tempfile.mkdtemp(prefix=_UNLOCKED_PREFIX))
-        with FileLock(unlocked / _LOCK):
-            # Renamed only now, so that other servers never see the folder without its lock.
-            folder = unlocked.rename(unlocked.with_name(unlocked.name.replace(_UNLOCKED_PREFIX, _PREFIX)))
-            try:
-                _remove_abandoned(folder)
-                yield cls(folder)
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
-
-    def open(self, visitor: object, clip: Path) -> None:
-        """Keep a clip for a visitor, in place of the visitor's previous one."""
-        previous, self._open[visitor] = self._open.get(visitor), clip.parent
-        if previous is not None:
-            self._delete_unused(previous)
+        path = Path(upload or "")
+        present = self._open.get(visitor)
+        if present is not None and present.upload == path:
+            return present
+        if path not in self._stored():
+            raise ClipError("this clip was not uploaded, or has been deleted; upload it again")
+        clip = Clip(path, Path(tempfile.mkdtemp(prefix=_VISITOR_PREFIX, dir=self.folder)), time.monotonic())
+        os.link(path, clip.path)
+        self._open[visitor] = clip
+        self._release(present)
+        return clip
 
     def close(self, visitor: object) -> None:
         """Stop keeping the visitor's clip, if there is one."""
-        if visitor in self._open:
-            self._delete_unused(self._open.pop(visitor))
+        self._release(self._open.pop(visitor, None))
 
     @contextmanager
-    def keep(self, clip: Path) -> Iterator[None]:
+    def keep(self, clip: Clip) -> Iterator[None]:
         """Keep a clip during the block, even if its visitor leaves."""
         holder = object()
-        self.open(holder, clip)
+        self._open[holder] = clip
         try:
             yield
         finally:
             self.close(holder)
 
-    def _delete_unused(self, folder: Path) -> None:
-        if folder in self._open.values() or not folder.exists():
-            return
-        # The time of change, because moving a file does not update its time of modification.
-        stored = max((path.stat().st_ctime for path in folder.iterdir()), default=0.0)
-        wait = min(stored + self._grace - time.time(), self._grace)  # the clock may have been set back
-        if wait > 0:
-            asyncio.get_running_loop().call_later(wait, self._delete_unused, folder)
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
+    def sweep(self) -> None:
+        """Delete the uploads that are older than `grace` and not open, and what is left of broken uploads."""
+        opened = {clip.upload.parent for clip in self._open.values()}
+        with os.scandir(self.folder) as entries:
+            for entry in entries:
+                if Path(entry.path) not in opened and not entry.name.startswith((_VISITOR_PREFIX, ".")):
+                    self._delete_old(entry)
 
-
-def _remove_abandoned(own: Path) -> None:
-    """Remove the folders of this user's servers that no longer run."""
-    user = own.lstat().st_uid
-    for folder in own.parent.glob(f"{_PREFIX}*"):
+    @asynccontextmanager
+    async def swept(self, _: object = None) -> AsyncIterator[None]:
+        """Sweep time and again during the block."""
+        task = asyncio.create_task(self._sweep_regularly())
         try:
-            if folder.is_symlink() or not folder.is_dir() or folder.lstat().st_uid != user:
-                continue
-            with FileLock(folder / _LOCK, timeout=0):
-                shutil.rmtree(folder, ignore_errors=True)
-        except (Timeout, OSError):  # its server is running, or is removing it
-            continue
+            yield
+        finally:
+            task.cancel()
+
+    def _release(self, clip: Clip | None) -> None:
+        if clip is not None and clip not in self._open.values():
+            shutil.rmtree(clip.folder, ignore_errors=True)
+            self.sweep()
+
+    def _delete_old(self, entry: os.DirEntry[str]) -> None:
+        with suppress(FileNotFoundError):
+            # A folder is modified when an upload is moved into it, and not when one is linked.
+            if time.time() - entry.stat(follow_symlinks=False).st_mtime <= self._grace:
+                return
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, ignore_errors=True)
+            else:
+                Path(entry.path).unlink()
+
+    async def _sweep_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(self._grace)
+            late = time.monotonic() - _LONGEST
+            for visitor in [visitor for visitor, clip in self._open.items() if clip.opened < late]:
+                self.close(visitor)
+            self.sweep()
+
+    def _stored(self) -> set[Path]:
+        """The regular files in the folders of contents."""
+        with os.scandir(self.folder) as entries:
+            folders = [
+                entry.path
+                for entry in entries
+                if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(_VISITOR_PREFIX)
+            ]
+        stored: set[Path] = set()
+        for folder in folders:
+            with os.scandir(folder) as entries:
+                stored.update(Path(entry.path) for entry in entries if entry.is_file(follow_symlinks=False))
+        return stored

@@ -6,9 +6,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from cfnsr.config.sections import Modality
+from cfnsr.errors import InputError
 from cfnsr.files import write_text
 
 WEIGHTS = "model.safetensors"
@@ -37,6 +39,7 @@ PHASES = tuple(PHASE_OF.values())
 ENCODERS = ("audio.safetensors", "video.safetensors")
 """The encoders after their own phases, from which another network can start."""
 RESULT = "fold.json"
+_LARGEST = 100_000  # bytes of it; a real one has 500
 
 
 @dataclass(frozen=True)
@@ -65,11 +68,17 @@ class FoldResult:
 
     @classmethod
     def load(cls, folder: Path) -> FoldResult | None:
-        """Read `fold.json`. Returns None if the fold is not finished."""
+        """Read `fold.json`. Returns None if the fold is not finished.
+
+        Raises:
+            InputError: the file is damaged.
+        """
         path = folder / RESULT
         if not path.exists():
             return None
-        content: dict[str, Any] = json.loads(path.read_text())
-        for group in ("train", "validation", "test"):
-            content[group] = tuple(content[group])
-        return cls(**content)
+        with path.open("rb") as file:
+            content = file.read(_LARGEST)
+        try:
+            return TypeAdapter(cls).validate_json(content)
+        except ValidationError:
+            raise InputError(f"{path} is damaged; delete it and train the fold again.") from None

@@ -34,15 +34,19 @@ Objective = Callable[[Trial], float]
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
+# With the values reported so far, with which other trials are compared: finished folds are not trained again.
+_RETRY = RetryHeartbeatStaleTrialCallback(max_retry=RETRIES, inherit_intermediate_values=True)
+
 
 class HopelessTrialError(Exception):
     """A trial's settings can't be trained; the search continues with other trials."""
 
 
 class TrialSeededSampler(optuna.samplers.TPESampler):
-    """TPE whose draws depend on the seed and the trial's number only.
+    """TPE whose draws depend on the seed and on how many trials were started before, retries not counted.
 
-    A sampler that is seeded once per process would repeat its first draws in every worker and after every restart.
+    A sampler that is seeded once per process would repeat its first draws in every worker and after every restart; one
+    that counts retries would draw other settings after a kill than without it.
 
     Args:
         settings: `seed` and `startup_trials` are used.
@@ -58,7 +62,8 @@ class TrialSeededSampler(optuna.samplers.TPESampler):
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         """See class."""
-        self._start(trial.number)
+        earlier = study.get_trials(deepcopy=False)[: first_number(trial)]
+        self._start(sum(not _history(each) for each in earlier))
 
 
 class SharedStudy:
@@ -122,15 +127,19 @@ class SharedStudy:
             except (optuna.TrialPruned, HopelessTrialError):
                 raise
             except BaseException:  # Ctrl-C too
-                _queue_again(self.study, self._frozen(trial.number))
+                _RETRY(self.study, self._frozen(trial.number))
                 raise
             finally:
                 self._turn.acquire()  # for the `with` in `work`; Optuna also ends the trial before others see it
 
     def _wanted(self) -> bool:
-        replaced = {number for trial in self.study.trials for number in _history(trial)}
+        replaced = self._replaced()
         counted = [trial for trial in self.study.trials if trial.number not in replaced]
         return bool(self._in(TrialState.WAITING)) or len(counted) < self._settings.trials
+
+    def _replaced(self) -> set[int]:
+        """Numbers of the trials that have been queued again."""
+        return {number for trial in self.study.trials for number in _history(trial)}
 
     def _revive(self) -> None:
         """Queue the trials of killed workers again."""
@@ -140,8 +149,9 @@ class SharedStudy:
         for trial in self._in(TrialState.RUNNING):
             try:
                 with self._lock_of(trial.number).acquire(timeout=0):
+                    if trial.number not in self._replaced():  # a worker was killed between these two steps
+                        _RETRY(self.study, self._frozen(trial.number))
                     self.study.tell(trial.number, state=TrialState.FAIL)
-                    _queue_again(self.study, self._frozen(trial.number))
             except Timeout:
                 continue  # its worker is alive
 
@@ -164,10 +174,6 @@ def _history(trial: FrozenTrial) -> list[int]:
     return RetryHeartbeatStaleTrialCallback.retry_history(trial)
 
 
-def _queue_again(study: optuna.Study, trial: FrozenTrial) -> None:
-    RetryHeartbeatStaleTrialCallback(max_retry=RETRIES)(study, trial)
-
-
 def _lock(folder: Path, name: str) -> FileLock | DatabaseLock:
     """A lock that all workers on a study share: across machines with a database, on this machine with a file."""
     url = os.environ.get("OPTUNA_STORAGE", "")
@@ -185,7 +191,7 @@ def _storage(folder: Path) -> optuna.storages.BaseStorage:
         engine_kwargs={"pool_pre_ping": True},
         heartbeat_interval=HEARTBEAT,
         grace_period=3 * HEARTBEAT,
-        heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=RETRIES),
+        heartbeat_stale_trial_callback=_RETRY,
     )
 
 

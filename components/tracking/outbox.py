@@ -21,6 +21,8 @@ from filelock import FileLock
 
 from cfnsr.config.layout import Layout
 from cfnsr.files import write_text
+from cfnsr.registry import home
+from cfnsr.text import printable
 
 INTERVAL = 5.0
 """Seconds between deliveries while a run is active."""
@@ -31,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 def outbox_folder(layout: Layout) -> Path:
     """Where the runs of a project keep what is not delivered yet."""
-    return layout.root / "runs" / ".outbox"
+    return home(layout.root) / "runs" / ".outbox"
 
 
 class Outbox:
@@ -59,19 +61,19 @@ class Outbox:
         """Send what has been added.
 
         Returns:
-            Whether nothing is left; False if the server does not answer or does not know the run.
+            Whether nothing is left; False if the server does not answer or does not know the run, or the disk is full.
         """
         from mlflow.exceptions import MlflowException
 
-        content = self._content()
-        if not content:
-            return True
         try:
+            content = self._content()
+            if not content:
+                return True
             self._send([*self._entries(content)])
-        except MlflowException as error:
-            logger.debug("run %s: not delivered: %s", self._run_id, error)
+            return self._drop(content)
+        except (MlflowException, OSError) as error:  # OSError: the disk is too full to write what is left
+            logger.debug("run %s: not delivered: %s", self._run_id, printable(error))
             return False
-        return self._drop(content)
 
     @contextmanager
     def delivering(self) -> Iterator[None]:
@@ -91,8 +93,8 @@ class Outbox:
             thread.join()
             if not self.deliver():
                 logger.warning(
-                    "the MLflow server does not answer: measurements are kept in %s; the next start of the run or "
-                    "`python -m components.deliver` sends them once the server is back",
+                    "the MLflow server does not answer, or the disk is full: measurements are kept in %s; the next "
+                    "start of the run or `python -m components.deliver` sends them later",
                     self._file,
                 )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import logging
 import os
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.request import url2pathname
+from uuid import uuid4
 
 import yaml
 from filelock import FileLock
@@ -23,7 +25,7 @@ from filelock import FileLock
 from cfnsr.config.load import Settings
 from cfnsr.errors import InputError
 from cfnsr.files import write_text
-from cfnsr.registry import ARTIFACTS, DATABASE, tracking_uri, unreachable
+from cfnsr.registry import ARTIFACTS, DATABASE, home, tracking_uri, unreachable
 from components.tracking.outbox import Outbox, outbox_folder
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # one file each: bars only clutter the log
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # the server's may contain a password
 # MLflow's client retries for minutes by default; here the outbox and the flow's tasks decide when to retry.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
@@ -45,6 +48,8 @@ COMMIT = "mlflow.source.git.commit"
 """Tag: the commit from which a training was started."""
 ENVIRONMENT = "environment.txt"
 """Artifact: the packages with which a training was started."""
+TOKEN = "token"
+"""Tag of a run, see `RunTracker.create`."""
 RUN_FILE = "mlflow.json"
 DATA_STAGES = ("download", "manifest", "faces", "mfcc")
 
@@ -75,11 +80,13 @@ def open_store(root: Path) -> MlflowClient:
     """
     from mlflow import MlflowClient
 
+    # It prints the traceback of every error of the database, which is raised as well and becomes one sentence.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     server = tracking_uri(root)
     with ExitStack() as stack:
         if server.startswith("sqlite:"):
             with suppress(OSError):  # without write permission, no tables are created either
-                stack.enter_context(FileLock(root / f"{DATABASE}.lock"))
+                stack.enter_context(FileLock(home(root) / f"{DATABASE}.lock"))
         return MlflowClient(server)
 
 
@@ -179,10 +186,23 @@ class RunTracker:
             if run_id is not None and self.client.get_run(run_id).info.status in ("RUNNING", "SCHEDULED"):
                 self.client.set_terminated(run_id, "KILLED")
 
-    def create(self, title: str, tags: Mapping[str, str]) -> str:
-        """Create a run that does not belong to a training. Returns its id."""
-        tags = {"mlflow.runName": title, "profile": self._settings.profile, **tags}
-        return str(self.client.create_run(self._experiment(), tags=tags).info.run_id)
+    def create(self, title: str, tags: Mapping[str, str], token: str) -> str:
+        """Create a run, unless an earlier call with this token did so and was killed before it could note the id.
+
+        Args:
+            title: the run's name.
+            tags: of the run.
+            token: unique; noted by the caller before.
+
+        Returns:
+            The run's id.
+        """
+        experiment = self._experiment()
+        created = self.client.search_runs([experiment], f"tags.{TOKEN} = '{token}'")
+        if created:
+            return str(created[0].info.run_id)
+        tags = {"mlflow.runName": title, "profile": self._settings.profile, TOKEN: token, **tags}
+        return str(self.client.create_run(experiment, tags=tags).info.run_id)
 
     def version(self, run_id: str) -> ModelVersion | None:
         """The model version that a run registered, with its aliases; None if there is none."""
@@ -191,18 +211,33 @@ class RunTracker:
                 return self.client.get_model_version(REGISTERED_MODEL, version.version)  # a search omits aliases
         return None
 
+    def drop_unfinished_models(self, run_id: str) -> None:
+        """Delete the models whose logging to a run was interrupted."""
+        experiment = self.client.get_run(run_id).info.experiment_id
+        for model in self.client.search_logged_models([experiment], f"source_run_id = '{run_id}'"):
+            if str(model.status) != "READY":
+                self.client.delete_logged_model(model.model_id)
+
     def _ids(self) -> dict[str, list[str]]:
-        """Ids of the runs by their name here, on any server: ids are unique, so each is known to one server only."""
+        """Ids of the runs by their name here, on any server: ids are unique, so each is known to one server only.
+
+        The first one of each name is no run's but a token, see `create`.
+        """
         return json.loads(self._file.read_text()) if self._file.exists() else {}
 
     def _create(self, name: str, title: str, tags: Mapping[str, str]) -> str:
-        run_id = self.create(title, tags)
         run = self._settings.layout.run
         with FileLock(run.with_name(f"{run.name}.ids.lock")):  # folds side by side are separate processes
             ids = self._ids()
-            ids.setdefault(name, []).append(run_id)
-            write_text(self._file, json.dumps(ids, indent=2) + "\n")
-        return run_id
+            if name not in ids:
+                ids[name] = [uuid4().hex]
+                self._write(ids)
+            ids[name].append(self.create(title, tags, token=ids[name][-1]))
+            self._write(ids)
+        return ids[name][-1]
+
+    def _write(self, ids: Mapping[str, list[str]]) -> None:
+        write_text(self._file, json.dumps(ids, indent=2) + "\n")
 
     def _experiment(self) -> str:
         """Id of the experiment, which is created if there is none.
@@ -213,7 +248,7 @@ class RunTracker:
         from mlflow.exceptions import MlflowException
 
         # A server knows where its artifacts go; a database would put them in ./mlruns of the current folder.
-        artifacts = self._root.resolve() / ARTIFACTS if self.server.startswith("sqlite:") else None
+        artifacts = home(self._root).resolve() / ARTIFACTS if self.server.startswith("sqlite:") else None
         experiment = self.client.get_experiment_by_name(EXPERIMENT)
         if experiment is None:
             try:

@@ -135,10 +135,14 @@ def _launch(root: Path, mlflow_port: int, prefect_port: int) -> dict[str, str]:
         "MLFLOW_TRACKING_URI": f"http://{HOST}:{mlflow_port}",
         "MLFLOW_BACKEND_STORE_URI": database_uri(root),
         "MLFLOW_DEFAULT_ARTIFACT_ROOT": (root / ARTIFACTS).as_uri(),
+        "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(_addresses(mlflow_port)),
+        "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": ",".join(f"http://{each}" for each in _addresses(mlflow_port)),
         "PREFECT_PORT": str(prefect_port),
         "PREFECT_API_URL": f"http://{HOST}:{prefect_port}/api",
         "PREFECT_HOME": str(folder / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": ",".join(f"http://{each}" for each in _addresses(prefect_port)),
+        "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
         "PREFECT_SERVER_LOGS_STREAM_OUT_ENABLED": "true",  # `--watch` shows the log
         "PREFECT_SERVER_LOGS_STREAM_PUBLISHING_ENABLED": "true",
         "DO_NOT_TRACK": "1",
@@ -147,6 +151,11 @@ def _launch(root: Path, mlflow_port: int, prefect_port: int) -> dict[str, str]:
     # Not in the project's folder, whose prefect.toml is not meant for the server.
     _run(folder, environment, "supervisord", "-c", str(CONFIG))
     return environment
+
+
+def _addresses(port: int) -> tuple[str, ...]:
+    """What browsers may call a server of this machine; other names and other servers' pages are refused."""
+    return f"{HOST}:{port}", f"localhost:{port}"
 
 
 def _socket(root: Path) -> str:

@@ -44,9 +44,27 @@ def test_ctrl_c_says_how_to_continue(capsys):
 
 
 @pytest.mark.parametrize("error", [ValueError("a bug"), OSError()])
-def test_bugs_keep_their_traceback(error):
+def test_bugs_keep_their_traceback(error, monkeypatch):
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # restored afterwards
     with pytest.raises(type(error)), exit_with_message():
         raise error
+
+
+def test_a_traceback_shows_no_password_and_no_control_character():
+    code = (
+        "from cfnsr.errors import exit_with_message\n"
+        "with exit_with_message():\n"
+        "    try:\n"
+        "        raise KeyError('http://me:secret@host')\n"
+        "    except KeyError as cause:\n"
+        "        raise RuntimeError('\\x1b[2J of postgresql://me:secret@db/x') from cause\n"
+    )
+    end = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert end.returncode == 1
+    assert end.stderr.startswith("Traceback")
+    assert "KeyError: 'http://host'\n" in end.stderr
+    assert end.stderr.endswith("RuntimeError: \\x1b[2J of postgresql://db/x\n")
+    assert "secret" not in end.stderr
 
 
 def test_a_command_shows_no_traceback(tmp_path):

@@ -1,3 +1,4 @@
+import os
 import signal
 import subprocess
 import sys
@@ -57,3 +58,12 @@ def test_hidden_files_are_skipped_and_linked_folders_visited_once(tmp_path):
     (tmp_path / "clips" / "broken.wav").symlink_to("nowhere")
     found = [path.relative_to(tmp_path / "clips").as_posix() for path in visible_files(tmp_path / "clips")]
     assert found == ["b.wav", "broken.wav", "a/c.wav"]
+
+
+def test_programs_use_utf8_in_a_locale_with_another_encoding():
+    """The program starts again with the same arguments."""
+    code = "import sys; from cfnsr.files import ensure_utf8; ensure_utf8(); print(sys.flags.utf8_mode, sys.argv[1:])"
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "utf-8"}
+    command = [sys.executable, "-c", code, "grün"]
+    done = subprocess.run(command, env=os.environ | locale, capture_output=True, check=True)
+    assert done.stdout.decode() == "1 ['grün']\n"

@@ -19,6 +19,7 @@ from cfnsr.model.checkpoint import load_model
 from cfnsr.predict.find import find_weights
 from cfnsr.registry import ServerAwayError, fetch_model, server_needed, tracking_uri
 from components.register import log_model
+from components.tracking.outbox import outbox_folder
 from components.tracking.runs import EXPERIMENT, RunTracker
 
 MODEL = "models:/cfn-sr/1"
@@ -69,6 +70,7 @@ def read_only(folder: Path) -> Iterator[None]:
 def test_who_may_only_read_the_registry_finds_its_models(project):
     """Also where MLflow itself, which notes a version's number among its files, has read the model before."""
     before = fetch_model(MODEL)
+    assert list(project.parent.iterdir()) == [project]  # no folder `a%20project`
     assert Path(mlflow.artifacts.download_artifacts(artifact_uri=MODEL)) == before
     with read_only(project):
         found = fetch_model(MODEL)
@@ -99,6 +101,18 @@ def test_other_special_characters_in_the_name_of_a_folder_are_accepted(tmp_path)
     assert (root / "mlflow.db").exists()
     assert [path.read_text() for path in files_below(root) if path.name == "note.txt"] == ["said"]
     assert list(tmp_path.iterdir()) == [root]
+
+
+def test_a_copy_that_dvc_makes_and_deletes_uses_the_registry_of_its_project(tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    copy = tmp_path / ".dvc/tmp/exps/standalone/tmp1"
+    assert tracking_uri(copy) == tracking_uri(tmp_path) == f"sqlite:///{tmp_path}/mlflow.db"
+    assert outbox_folder(Layout(copy, "small")) == tmp_path / "runs/.outbox"
+    assert tracking_uri(tmp_path / "other") == f"sqlite:///{tmp_path}/other/mlflow.db"
+    for uri in ("sqlite:///mlflow.db", f"sqlite:///{tmp_path}/mlflow.db"):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        assert tracking_uri(copy) == f"sqlite:///{tmp_path}/mlflow.db"
 
 
 def test_a_model_without_its_files_is_not_called_unknown(project):

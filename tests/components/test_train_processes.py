@@ -44,7 +44,7 @@ def workers_of(process: subprocess.Popen) -> list[psutil.Process]:
     return [child for child in psutil.Process(process.pid).children() if "spawn_main" in " ".join(child.cmdline())]
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_the_processes_of_folds_end_with_the_one_that_started_them(tmp_path):
     """Otherwise the next start would train the same folds beside them."""
     settings = endless(tmp_path, fold_workers=2)
@@ -57,7 +57,7 @@ def test_the_processes_of_folds_end_with_the_one_that_started_them(tmp_path):
     assert psutil.wait_procs(workers, timeout=30)[1] == []
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_a_killed_process_of_a_fold_is_reported(tmp_path):
     settings = endless(tmp_path, folds=1, fold_workers=2)
     process = start(settings, stderr=subprocess.PIPE)
@@ -70,7 +70,7 @@ def test_a_killed_process_of_a_fold_is_reported(tmp_path):
     assert "Traceback" not in said
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_ctrl_c_ends_folds_side_by_side_and_their_processes(tmp_path):
     settings = endless(tmp_path, fold_workers=2)
     with interruptible():
@@ -84,7 +84,7 @@ def test_ctrl_c_ends_folds_side_by_side_and_their_processes(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.proof), 2])
 def test_sigterm_ends_a_training_in_order(tmp_path, workers):
     settings = endless(tmp_path, fold_workers=workers)
     process = start(settings, stderr=subprocess.PIPE)
@@ -99,7 +99,7 @@ def test_sigterm_ends_a_training_in_order(tmp_path, workers):
     assert runs(settings)[0].info.status == "KILLED"
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_folds_side_by_side_end_as_folds_one_after_the_other(tmp_path):
     settings = {}
     for workers in (1, 2):

@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import yaml
+from helpers.mlflow_runs import add_empty_database
 
 from cfnsr.config.load import Settings, load_settings
 from cfnsr.corpus.manifest import manifest_of, manifest_row, read_manifest, write_manifest
@@ -47,7 +48,8 @@ PROFILE = {
 
 
 def write_params(root: Path, **sections: dict) -> Settings:
-    """params.yaml with the small profile; `sections` replace keys of its sections."""
+    """params.yaml with the small profile, whose sections' keys `sections` replace, and an empty MLflow database."""
+    add_empty_database(root)
     profile = {name: {**content, **sections.get(name, {})} for name, content in PROFILE.items()}
     (root / "params.yaml").write_text(yaml.safe_dump({"profile": "small", "small": profile}))
     return load_settings(root / "params.yaml")

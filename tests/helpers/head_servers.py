@@ -93,7 +93,7 @@ def _databases(head: Head) -> None:
 @contextmanager
 def _server(head: Head, name: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     program, *arguments = head.service(name)["command"]
-    environment = {**head.environment(name), "PREFECT_HOME": str(folder / "prefect")}
+    environment = {**head.environment(name), "PREFECT_HOME": str(folder / "prefect"), "PYTHONPATH": str(PROJECT)}
     with (folder / f"{name}.log").open("wb") as log:
         process = subprocess.Popen(
             [Path(sys.executable).parent / program, *arguments], cwd=folder, env=environment, stdout=log, stderr=log

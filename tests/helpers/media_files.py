@@ -43,6 +43,7 @@ def encode(
     video: str = "libx264",
     pix_fmt: str = "yuv420p",
     rotation: int = 0,
+    mirrored: bool = False,
     video_options: dict[str, str] | None = None,
     audio: str = "",
     rate: int = 48000,
@@ -60,6 +61,7 @@ def encode(
         video: codec.
         pix_fmt: pixel format of the video.
         rotation: degrees by which a player turns the picture counter-clockwise.
+        mirrored: whether a player turns it upside down after that.
         video_options: of the video encoder.
         audio: codec; empty for the usual one of the container.
         rate: of the sound, Hz.
@@ -80,7 +82,7 @@ def encode(
             if audio.startswith("wma"):
                 voice.bit_rate = 64000  # it has no default
         if frames is not None:
-            _encode_frames(container, stream, frames, times, rotation)
+            _encode_frames(container, stream, frames, times, rotation, mirrored)
         if voice:
             for start in range(0, sound.shape[1], _BLOCK):
                 samples = np.ascontiguousarray(sound[:, start : start + _BLOCK])
@@ -93,7 +95,12 @@ def encode(
 
 
 def _encode_frames(
-    container: Any, stream: Any, frames: Iterable[Image], times: Iterable[float] | None, rotation: int
+    container: Any,
+    stream: Any,
+    frames: Iterable[Image],
+    times: Iterable[float] | None,
+    rotation: int,
+    mirrored: bool,
 ) -> None:
     unit = FPS if times is None else _TICKS
     stamps = (number / FPS for number in count()) if times is None else times
@@ -101,8 +108,8 @@ def _encode_frames(
     for number, (stamp, image) in enumerate(zip(stamps, frames, strict=False)):
         if number == 0:
             stream.height, stream.width = image.shape[:2]
-            if rotation:
-                stream.set_display_rotation(rotation)
+            if rotation or mirrored:
+                stream.set_display_rotation(rotation, vflip=mirrored)
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
         frame.pts, frame.time_base = round(stamp * unit), Fraction(1, unit)
         container.mux(stream.encode(frame))

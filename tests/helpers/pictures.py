@@ -6,7 +6,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from cfnsr.media.video import Picture
+from cfnsr.media.picture import Picture
 
 
 def picture(image: NDArray[np.uint8], time: float = 0.0) -> Picture:

@@ -37,11 +37,19 @@ def make_small(folder: Path) -> None:
     (folder / "params.yaml").write_text(yaml.safe_dump(content))
 
 
+UMASK = 0o077
+
+
 def environment(project: Path) -> dict[str, str]:
-    """With the project's .venv activated, as `source .venv/bin/activate` does it."""
+    """With the project's .venv activated, as `source .venv/bin/activate` does it, by a user with other habits.
+
+    The locale is `C`, the home directory does not exist, and Python writes byte code. Programs are also started with
+    the file creation mask `UMASK`.
+    """
     variables = {**os.environ, "PATH": f"{project / '.venv/bin'}{os.pathsep}{os.environ['PATH']}"}
     variables["PREFECT_HOME"] = str(project.with_name("prefect"))  # not the one that the user's other projects share
-    for name in ("MLFLOW_TRACKING_URI", "PYTHONPATH"):
+    variables |= {"HOME": str(project.with_name("home")), "LC_ALL": "C"}
+    for name in ("MLFLOW_TRACKING_URI", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "PYTHONUTF8"):
         variables.pop(name, None)
     return variables
 
@@ -55,7 +63,9 @@ def run(project: Path, command: str, timeout: float = 900) -> subprocess.Complet
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        encoding="utf-8",
         start_new_session=True,
+        umask=UMASK,
     ) as process:
         try:
             stdout, stderr = process.communicate(timeout=timeout)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import yaml
 from helpers.feature_files import PROFILE
+from helpers.mlflow_runs import add_empty_database
 
 from cfnsr.config.corpus import SAMPLE_CORPUS
 from cfnsr.corpus.ravdess import EMOTIONS
@@ -23,6 +24,8 @@ ACTORS, CLIPS = 6, 40
 def registry(root: Path, server: str = "") -> mlflow.MlflowClient:
     """A project with settings and an empty registry."""
     (root / "params.yaml").write_text(yaml.safe_dump({"profile": "small", "small": PROFILE}))
+    if not server:
+        add_empty_database(root)
     client = mlflow.MlflowClient(server or f"sqlite:///{root}/mlflow.db")
     client.create_experiment(EXPERIMENT, artifact_location=(root / "mlartifacts").as_uri())
     client.create_registered_model(REGISTERED_MODEL)

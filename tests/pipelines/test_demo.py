@@ -171,7 +171,7 @@ ELSEWHERE = {
     "make test": "what runs this test",
     "source .venv/bin/activate": "run() does it",
     "mlflow ui --backend-store-uri sqlite:///mlflow.db": "test_the_mlflow_ui_opens",
-    "pip install -c requirements-dev.txt -e '.[demo]'": "the development requirements have it",
+    "pip install -r requirements-dev.txt": "this environment has them",
     "cfnsr serve": "tests/cfnsr/serve/test_page.py",
     "make up": "test_services.py, on free ports",
     "make status": "test_services.py",

@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import mlflow
 import pytest
 import yaml
 from helpers.dvc_stages import STAGES, earlier_stages, outputs
+from helpers.feature_files import write_features
 from helpers.imports import reachable
 from helpers.paths import PROJECT
+from helpers.project_copy import copy_project, make_small, run
 
 from cfnsr.config.load import load_settings
 from cfnsr.config.sections import ProfileSettings
@@ -23,6 +26,7 @@ PLUMBING = {
     "cfnsr/files.py",
     "cfnsr/parallel.py",
     "cfnsr/registry.py",
+    "cfnsr/text.py",
     "components/__init__.py",
     "components/results.py",  # prints
     "components/run.py",
@@ -92,3 +96,27 @@ def test_the_published_preset_is_the_papers_recipe():
         off = (phase.ema, phase.mixup, phase.label_smoothing, phase.weight_decay, phase.augment_audio)
         assert off == (0, 0, 0, 0, False)
     assert not train.standardize_mfcc
+
+
+@pytest.mark.slow
+def test_an_experiment_in_a_temporary_copy_uses_the_projects_data_and_its_registry(tmp_path):
+    """DVC deletes the copy, and with it everything that was not kept in the project."""
+    project = copy_project(tmp_path / "my project")
+    make_small(project)
+    write_features(load_settings(project / "params.yaml"))
+    (project / "data/sample/raw").mkdir()
+    (project / "data/sample/raw/README.txt").touch()
+    author = "git config user.name newcomer && git config user.email newcomer@example.org"
+    assert run(project, f"{author} && git commit --quiet --all -m small").returncode == 0
+    # As if the stages had made these files, and `dvc repro` had staged its lock file.
+    made = run(project, "dvc commit --force download manifest faces mfcc && git add dvc.lock")
+    assert made.returncode == 0, made.stderr
+    done = run(project, "dvc exp run --temp --set-param sample.train.folds=1 register")
+    assert done.returncode == 0, done.stdout + done.stderr
+    started = [line for line in done.stdout.splitlines() if line.startswith("Running stage")]
+    assert started == [f"Running stage '{stage}':" for stage in ("train", "evaluate", "register")]
+    client = mlflow.MlflowClient(f"sqlite:///{project}/mlflow.db")
+    version = client.get_model_version_by_alias("cfn-sr", "challenger")
+    assert client.get_run(version.run_id).info.status == "FINISHED"
+    assert list((project / "mlartifacts").rglob("model.safetensors"))
+    assert not list((project / ".dvc/tmp/exps").rglob("mlflow.db"))

@@ -29,7 +29,7 @@ def settings(tmp_path):
     return settings
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_with_the_same_random_draws_a_plain_loop_reaches_the_same_accuracies(settings):
     run = Run.open(settings)
     train_run(run)

@@ -27,7 +27,7 @@ def run_flow(root: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_a_fold_that_fails_does_not_lose_the_others(tmp_path):
     """A file occupies the place of the second fold's folder; once it is gone, only this fold is trained."""
     settings = write_params(tmp_path, train={**SHORT, "fold_workers": 2})

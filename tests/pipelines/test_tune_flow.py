@@ -80,7 +80,7 @@ def test_a_search_ends_with_plots_and_a_registered_network(tmp_path):
     assert len(client.search_model_versions("name = 'cfn-sr'")) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_an_impossible_search_is_refused_before_anything_runs(tmp_path):
     params(tmp_path, {"train.fusion.lrr": {"kind": "float", "low": 1, "high": 2}})
     done = tune(tmp_path)

@@ -66,7 +66,7 @@ def test_takes_of_the_voice_alone(predictor):
         assert len(prediction.moments) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_a_window_slides_over_a_take_like_the_whole(predictor):
     """The same face, cut out of the stream and not of the sampled pictures, is nearly where it was."""
     for clip in CLIPS:

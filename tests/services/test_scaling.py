@@ -18,6 +18,7 @@ import yaml
 from helpers.head_servers import KEYS, Head, head_servers
 from helpers.paths import PROJECT
 from helpers.postgres_server import needs_postgres
+from helpers.prefect_server import ask_prefect
 from helpers.project_copy import copy_project, environment, make_small, run
 from helpers.running_programs import kill, running, wait_for
 from optuna.trial import TrialState
@@ -158,6 +159,17 @@ def test_mlflow_answers_to_its_names_only(head):
     assert requests.get(asked, headers={"Host": f"head:{head.mlflow_port}"}, timeout=30).ok
 
 
+def test_prefect_answers_to_its_names_and_pages_only(head):
+    health = f"{head.prefect}/health"
+    statuses = {
+        host: requests.get(health, headers={"Host": f"{host}:4200"}, timeout=30).status_code
+        for host in ("head", "prefect", "evil")
+    }
+    assert statuses == {"head": 200, "prefect": 200, "evil": 403}
+    assert requests.get(health, headers={"Origin": "http://evil:4200"}, timeout=30).status_code == 403
+    assert requests.post(f"{head.prefect}/flows/filter", json={}, timeout=30).status_code == 403  # without a token
+
+
 def test_two_workers_share_a_study_and_one_is_killed_in_mid_trial(head, first, second, pulled):
     def search(checkout: Path):
         shell = ["bash", "-c", f'{ready(checkout)}exec python -c "$0"', SEARCH]  # exec: what is killed is the search
@@ -201,11 +213,11 @@ def test_the_pools_of_the_compose_file_and_of_kubernetes_take_the_deployments(he
 
 
 def deployments(head: Head) -> list[dict]:
-    return requests.post(f"{head.prefect}/deployments/filter", json={}, timeout=30).json()
+    return ask_prefect(head.prefect, "deployments")
 
 
 def pools(head: Head) -> dict[str, tuple[str, int | None]]:
-    found = requests.post(f"{head.prefect}/work_pools/filter", json={}, timeout=30).json()
+    found = ask_prefect(head.prefect, "work_pools")
     return {pool["name"]: (pool["type"], pool["concurrency_limit"]) for pool in found}
 
 

@@ -15,6 +15,7 @@ from cfnsr import __version__
 from cfnsr.corpus.download.transfer import RETRY_POLICY, Interrupted, Published, RetryPolicy, mismatch, progress_bar
 from cfnsr.errors import InputError
 from cfnsr.files import PARTIAL
+from cfnsr.text import printable
 
 if TYPE_CHECKING:
     import requests
@@ -33,7 +34,7 @@ class _TransientError(Exception):
     """A transfer failed in a way that a retry may cure."""
 
     def __init__(self, reason: str, retry_after: float | None = None) -> None:
-        super().__init__(reason)
+        super().__init__(printable(reason))
         self.retry_after = retry_after  # s, as the server asks for
 
 
@@ -100,7 +101,7 @@ def get_json(url: str, policy: RetryPolicy) -> Any:
         try:
             response = session.get(url, headers={"User-Agent": USER_AGENT}, timeout=_timeouts(policy))
             if not response.ok:
-                raise LookupError(f"it answered {response.status_code} {response.reason}")
+                raise LookupError(printable(f"it answered {response.status_code} {response.reason}"))
             return response.json()
         except requests.JSONDecodeError:
             raise LookupError("the answer is not JSON") from None

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import stat
-import zlib
 from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from zipfile import BadZipFile, ZipFile, ZipInfo
+from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 from cfnsr.corpus.ravdess import actor_folder, parse_name
 from cfnsr.errors import InputError
@@ -46,12 +44,13 @@ def unpack_archive(archive: Path, raw: Path, actors: Collection[int], suffixes: 
         suffixes: file-name suffixes to extract.
 
     Raises:
-        InputError: the zip is damaged, encrypted, claims absurd sizes, or holds none of these files.
+        InputError: the zip is damaged, encrypted, packed in an unusual way, claims absurd sizes, or holds none of these
+            files.
     """
     files: dict[str, int] = {}
     excluded: Counter[str] = Counter()
-    with _input_errors(archive.name), ZipFile(archive) as zipped:
-        entries = [entry for entry in zipped.infolist() if not entry.is_dir()]
+    with _opened(archive) as zipped:
+        entries = [entry for entry in zipped.infolist() if not entry.filename.endswith("/")]
         claimed = sum(entry.file_size for entry in entries) / MIB
         if len(entries) > MAX_FILES or claimed > MAX_MIB:
             raise InputError(f"{archive.name} claims {len(entries)} files of {claimed:.0f} MiB: it may be a zip bomb.")
@@ -63,8 +62,9 @@ def unpack_archive(archive: Path, raw: Path, actors: Collection[int], suffixes: 
             except _Excluded as reason:
                 excluded[str(reason)] += 1
                 continue
-            with zipped.open(entry) as packed, atomic_path(raw / relative) as temporary, temporary.open("wb") as out:
-                shutil.copyfileobj(packed, out, MIB)
+            with atomic_path(raw / relative) as temporary, temporary.open("wb") as out:
+                for piece in _content(zipped, entry, archive.name):
+                    out.write(piece)
             files[relative] = entry.file_size
     if not files:
         raise InputError(f"{archive.name} holds no RAVDESS file of the configured actors.")
@@ -91,8 +91,28 @@ def _destination(entry: ZipInfo, actors: Collection[int], suffixes: Collection[s
 
 
 @contextmanager
+def _opened(archive: Path) -> Iterator[ZipFile]:
+    with _input_errors(archive.name):
+        zipped = ZipFile(archive)
+    with zipped:
+        yield zipped
+
+
+def _content(zipped: ZipFile, entry: ZipInfo, name: str) -> Iterator[bytes]:
+    if entry.compress_type not in (ZIP_STORED, ZIP_DEFLATED):  # of others, a few bytes may unpack to gigabytes at once
+        raise InputError(f"{name} is packed in another way than RAVDESS's archives; pack it again with deflate.")
+    left = entry.file_size
+    with _input_errors(name), zipped.open(entry) as packed:
+        while piece := packed.read(MIB):
+            left -= len(piece)
+            yield piece
+        if left:
+            raise BadZipFile(f"{entry.filename} is {left} bytes shorter than it should be")
+
+
+@contextmanager
 def _input_errors(name: str) -> Iterator[None]:
     try:
         yield
-    except (BadZipFile, EOFError, zlib.error, RuntimeError) as error:  # RuntimeError: encryption, unknown compression
+    except Exception as error:  # reading what can't be trusted may raise anything
         raise InputError(f"{name} is damaged or not a usable zip ({error}).") from None

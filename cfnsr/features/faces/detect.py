@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cfnsr.errors import InputError
-from cfnsr.media.video import Picture
+from cfnsr.media.picture import Picture
 
 Boxes = NDArray[np.float32]
 """(K, 4): x, y, width, height in pixels."""

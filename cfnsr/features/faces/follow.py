@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cfnsr.features.faces.detect import Boxes, Detector, centre_distance, is_near
 from cfnsr.features.faces.track import smoothed
-from cfnsr.media.video import Picture
+from cfnsr.media.picture import Picture
 
 Box = NDArray[np.float32]
 """(4,): x, y, width, height in pixels."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cfnsr.errors import ClipError
 from cfnsr.features.faces.detect import Boxes, Detector, is_near
-from cfnsr.media.video import Picture
+from cfnsr.media.picture import Picture
 
 Positions = NDArray[np.floating] | NDArray[np.integer]
 """Frame numbers, or times in seconds."""

@@ -14,6 +14,7 @@ from typing import Any
 from cfnsr.errors import InputError
 from cfnsr.files import PARTIAL
 from cfnsr.predict.answer import Answer, Failure, Moment, Prediction
+from cfnsr.text import spreadsheet_cell
 
 _TIMELINE = ("clip", "start", "end", "emotion", "confidence", "inputs", "flags", "track", "x", "y", "width", "height")
 _RESULTS = ("clip", "emotion", "confidence", "inputs", "flags", "duration", "error")
@@ -114,12 +115,15 @@ def _csv(path: Path, columns: tuple[str, ...]) -> Iterator[Callable[[list[dict[s
         print(f"the rows of an interrupted run are kept in {backup}", file=sys.stderr)
     with temporary.open(**_TEXT) as file:
         writer = csv.DictWriter(file, columns, restval="")
-        writer.writeheader()
 
         def write(rows: list[dict[str, Any]]) -> None:
-            writer.writerows(rows)
+            for row in rows:
+                writer.writerow(
+                    {name: spreadsheet_cell(cell) if isinstance(cell, str) else cell for name, cell in row.items()}
+                )
             file.flush()
 
+        write([dict(zip(columns, columns, strict=True))])
         try:
             yield write
         except BaseException:

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from cfnsr.predict.answer import Answer, Moment, Prediction
 from cfnsr.predict.show.palette import INPUTS, NOTE, SYNTHETIC_NOTE, clock, colour
+from cfnsr.text import printable
 
 _BAR = 24  # characters
 _ROWS = 30  # of a timeline; --timeline writes all of them
@@ -47,7 +48,7 @@ def _headline(prediction: Prediction) -> Text:
     answer = prediction.answer
     flags = f", {', '.join(prediction.flags)}" if prediction.flags else ""
     return Text.assemble(
-        (str(prediction.clip), "bold"),
+        (printable(prediction.clip), "bold"),
         f"  {clock(prediction.duration)}  ",
         (answer.emotion, f"bold {colour(answer.emotion)}"),
         f" {answer.confidence:.0%}, from {INPUTS[answer.inputs]}{flags}",

@@ -57,6 +57,14 @@ def test_doctor_suggests_a_remedy_for_an_unreachable_source(tmp_path, dataset, r
     assert done.stderr.startswith("error: 1 of the checks")
 
 
+def test_doctor_shows_no_password(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:1")
+    write_params(tmp_path)
+    done = cfnsr("doctor", cwd=tmp_path)
+    assert "MISS tracking         http://127.0.0.1:1/health does not answer" in done.stdout
+    assert "secret" not in done.stdout + done.stderr
+
+
 def test_doctor_requires_space_for_two_copies_of_a_local_folder(tmp_path):
     folder = tmp_path / "clips"
     folder.mkdir()

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,7 @@ def home(tmp_path_factory):
     (folder / "empty.mp4").touch()
     (folder / "text.mov").write_text("no film")
     (folder / "notes.txt").write_text("not looked at")
+    (folder / "day 2" / "talk.m3u8").write_text("#EXTM3U\n../a.mp4\n")
     (folder / ".hidden.mp4").touch()
     write_talk(home / "talk.mp4", 4.0)
     return home
@@ -80,6 +82,8 @@ def test_a_folder_never_stops_at_a_bad_file(predict, home, tmp_path):
     assert code == 2
     assert "2 of 5 clips could not be processed; see the column `error` of results.csv" in said
     assert "Traceback" not in said
+    others = f"{home / 'clips' / 'notes.txt'}, {home / 'clips' / 'day 2' / 'talk.m3u8'}"
+    assert f"not examined, because their suffixes are not those of video or audio: {others}\n" in said
     table = {Path(row["clip"]).name: row for row in rows(tmp_path / "results.csv")}
     assert set(table) == {"a.mp4", "b.WAV", "silent.mkv", "empty.mp4", "text.mov"}
     assert {name: row["inputs"] for name, row in table.items() if row["inputs"]} == {
@@ -89,6 +93,18 @@ def test_a_folder_never_stops_at_a_bad_file(predict, home, tmp_path):
     assert "is empty" in table["empty.mp4"]["error"]
     assert "damaged or not a media file" in table["text.mov"]["error"]
     assert {table[name]["emotion"] in EMOTIONS for name in ("a.mp4", "b.WAV", "silent.mkv")} == {True}
+
+
+def test_control_characters_of_names_do_not_reach_the_terminal(predict, home, tmp_path):
+    for name in ("\x1b[2Ja.mp4", "b\n\x9b2J.mp4", "c\x1b[2J.txt"):
+        shutil.copy(home / "clips" / "empty.mp4", tmp_path / name)
+    code, text, said = predict(tmp_path, tmp_path / "no\x1b[2J.mp4")
+    assert code == 2
+    assert r"\x1b[2Ja.mp4: " in text
+    assert r"b\n\x9b2J.mp4: " in text
+    assert r"no\x1b[2J.mp4: " in text
+    assert r"c\x1b[2J.txt" in said
+    assert set("\x1b\x9b").isdisjoint(text + said)
 
 
 def test_a_target_that_is_a_folder_is_refused_before_the_work(predict, home, tmp_path):
@@ -169,4 +185,6 @@ def test_no_bar_and_no_noise_where_output_is_read_by_programs(home, tmp_path):
     )
     assert done.returncode == 2
     assert [set(json.loads(line)) >= {"clip"} for line in done.stdout.splitlines()] == [True] * 5
-    assert done.stderr.strip() == "error: 2 of 5 clips could not be processed; see the lines above."
+    others, error = done.stderr.splitlines()
+    assert others.startswith("not examined")
+    assert error == "error: 2 of 5 clips could not be processed; see the lines above."

@@ -70,6 +70,8 @@ def test_unused_keys_exist(modality):
         ("dataset", {"source": "local"}, "sample.dataset: source: local needs path: the folder that holds"),
         ("dataset", {"source": "s3"}, "sample.dataset: source: s3 needs s3_bucket: the mirror's bucket."),
         ("dataset", {"actors": [1, 25]}, "sample.dataset: actors must be different numbers from 1 to 24"),
+        ("dataset", {"s3_endpoint": "http://me:x@host"}, "s3_endpoint: a URL here must not contain a user, a password"),
+        ("dataset", {"zenodo_url": "http://h/?token=x"}, "zenodo_url: a URL here must not contain a user, a password"),
         ("model", {"layers": [1, 2]}, "sample.model.layers.2 is missing; add it."),
         ("train.fusion", {"lr": float("nan")}, "sample.train.fusion.lr is nan: input should be"),
     ],

@@ -296,6 +296,13 @@ class TestFolders:
         write_manifest(manifest, tmp_path / "clips.csv")
         assert "not valid UTF-8" in manifest["reason"].item()
 
+    def test_hostile_names(self, tmp_path):
+        sound(tmp_path / "=1+1.wav")
+        sound(tmp_path / "\x1b[2J" / name(3, suffix=".wav"))
+        manifest = ravdess_manifest(tmp_path, SPEECH, 1)
+        assert manifest["audio_path"].tolist() == ["'=1+1.wav", rf"\x1b[2J/{name(3, suffix='.wav')}"]
+        assert "control characters" in manifest["reason"][1]
+
 
 class TestReading:
     def test_missing(self, tmp_path):

@@ -46,6 +46,7 @@ def corpus(tmp_path) -> Path:
         "one/a.wav,calm,c,,0.5,9",
         "one/a.wav,calm,c,,soon,",
         "one/a.wav,calm,Äb/1,,,",
+        "one/a.wav,calm,=1+1,,,",
     )
 
 
@@ -58,7 +59,7 @@ def manifest_of(table: Path, root: Path, **values) -> pd.DataFrame:
 
 def test_every_row_is_a_clip_or_has_its_reason(corpus, tmp_path):
     manifest = manifest_of(corpus, tmp_path / "project", labels=LABELS)
-    assert len(manifest) == 11
+    assert len(manifest) == 12
     usable = manifest[manifest["reason"] == ""]
     columns = ["label", "speaker", "sex", "has_video", "has_audio", "duration"]
     assert usable.set_index("clip_id")[columns].round(1).T.to_dict("list") == {
@@ -76,6 +77,7 @@ def test_every_row_is_a_clip_or_has_its_reason(corpus, tmp_path):
         "0.5 to 9 s is not a part of the file, which has 1.00 s",
         "start is 'soon'",
         "in the table more than once",
+        "its speaker has control characters, or starts like a formula",
     ):
         assert sum(part in reason for reason in reasons) == 1, part
     assert len(faults(manifest)) == len(set(manifest["video_path"][manifest["reason"] != ""]) - {"b.mp4"})

@@ -86,7 +86,7 @@ def test_nothing_of_this_machine_is_in_it(network):
     assert str(__file__).rsplit("/tests/")[0].encode() not in network[2].read_bytes()
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_the_papers_network(tmp_path):
     torch.manual_seed(0)
     network = CFNSR().eval()

@@ -88,6 +88,45 @@ def test_loud_5_1_sound_does_not_overflow(tmp_path):
     assert likeness(mono, chirp(1)[0]) > 0.9999
 
 
+def test_stereo_of_opposite_phase_is_heard(tmp_path):
+    """As from a cable that is wired the wrong way round: the mean of the channels would be nothing."""
+    for codec, name in (("flac", "clip.flac"), ("pcm_u8", "clip.wav")):
+        path = write_media(tmp_path / name, np.concatenate([chirp(1), -chirp(1)]), layout="stereo", codec=codec)
+        assert read_audio(path, 48000) == pytest.approx(chirp(1)[0], abs=0.02)
+
+
+def test_samples_that_are_no_numbers_are_silence(tmp_path):
+    path = write_media(tmp_path / "clip.wav", chirp(1), codec="pcm_f32le")
+    content = path.read_bytes()
+    bad = np.array([np.nan, np.inf, -np.inf, np.nan] * 1000, np.float32).tobytes()
+    begin = content.index(b"data") + 8 + 4 * 24000
+    path.write_bytes(content[:begin] + bad + content[begin + len(bad) :])
+    sound = read_audio(path, 48000)
+    assert not sound[24000:28000].any()
+    assert sound[:24000] == pytest.approx(chirp(1)[0, :24000], abs=1e-4)
+    assert sound[28000:] == pytest.approx(chirp(1)[0, 28000:], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "video", "codec"),
+    [
+        ("clip.mp4", "libx264", "aac"),
+        ("clip.ts", "libx264", "aac"),
+        ("clip.mpg", "mpeg2video", "mp2"),
+        ("clip.flv", "flv", "aac"),
+        ("clip.wmv", "wmv2", "wmav2"),
+    ],
+)
+def test_the_sound_lies_beside_its_picture_in_every_container(tmp_path, name, video, codec):
+    """Some containers give the first sound a time stamp before that of the first picture: the encoder's delay."""
+    path = write_media(tmp_path / name, chirp(2, 44100), rate=44100, codec=codec, picture=2, video=video)
+    with open_reader(path) as reader:
+        assert float(reader.video.start_time * reader.video.time_base) == pytest.approx(reader.start)
+    shift, alike = lag(read_audio(path, 16000), chirp(2, 16000)[0], limit=500)
+    assert alike > 0.95
+    assert abs(shift) <= 0.002 * 16000
+
+
 def test_a_late_track_starts_with_zeros(tmp_path):
     path = write_media(tmp_path / "clip.mkv", chirp(1), codec="flac", sound_delay=0.5, picture=1.5)
     sound = read_audio(path, 48000)

@@ -17,7 +17,7 @@ def test_a_file_as_camera(tmp_path):
     assert [picture.time for picture in pictures] == pytest.approx([0.08 * number for number in range(25)], abs=0.041)
 
 
-@pytest.mark.parametrize(("source", "message"), [(Path("none.mp4"), "name a video file"), (97, "connect it")])
+@pytest.mark.parametrize(("source", "message"), [(Path("none.mp4"), "is missing"), (97, "connect it")])
 def test_a_source_that_can_not_be_opened(source, message):
     with pytest.raises(InputError, match=message):
         next(camera_pictures(source, 0.1))

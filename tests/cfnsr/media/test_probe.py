@@ -28,10 +28,3 @@ def test_cut_off(tmp_path, name, share):
     path = write_media(tmp_path / name, chirp(30), picture=30 if name.endswith("mp4") else 0)
     with pytest.raises(ClipError, match="cut off"):
         probe_media(cut(path, share))
-
-
-def test_subtitles_are_neither_video_nor_audio(tmp_path):
-    path = tmp_path / "clip.mp4"
-    path.write_text("1\n00:00:01,000 --> 00:00:02,000\nKids are talking by the door\n\n" * 9)
-    with pytest.raises(ClipError, match="neither video nor audio"):
-        probe_media(path)

@@ -5,13 +5,14 @@ import av
 import numpy as np
 import pytest
 from av.stream import Disposition
+from helpers.media_files import encode
 from helpers.talking_files import promise
 from helpers.video_files import frame_number, numbered_frames, write_video
 
 from cfnsr.errors import ClipError
 from cfnsr.media.container import open_reader
+from cfnsr.media.picture import Picture
 from cfnsr.media.video import (
-    Picture,
     frame_times,
     read_frames,
     sample_kept_pictures,
@@ -93,6 +94,35 @@ def test_frames_around_damage_are_still_read(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("name", "codec", "delay"),
+    [("a.avi", "mpeg4", 1), ("a.wmv", "mpeg4", 1), ("a.avi", "libx264", 2)],
+)
+def test_times_come_in_order_in_files_that_store_only_times_of_decoding(tmp_path, name, codec, delay):
+    """The first frame is shown when the decoder is ready with it, as players do."""
+    options = B_FRAMES if codec == "libx264" else {"bf": "2", "b": "2M"}
+    clip = encode(tmp_path / name, numbered_frames(30), video=codec, video_options=options)
+    shown = [(time, frame_number(frame.to_ndarray(format="bgr24"))) for time, frame in read_frames(clip)]
+    assert [number for _, number in shown] == list(range(30))
+    assert [time for time, _ in shown] == pytest.approx((np.arange(30) + delay) / 25, abs=0.001)
+    assert np.diff([time for time, _ in shown]).min() > 0
+    assert frame_times(clip) == pytest.approx([time for time, _ in shown])
+    assert numbers(sample_pictures(clip, 10)) == [1, 4, 7, 10, 13, 16, 19, 22, 25, 28]
+
+
+def test_packets_that_the_decoder_refuses_do_not_end_the_track(tmp_path):
+    """This decoder refuses them with "operation not permitted", as Theora's does for packets that repeat a picture."""
+    clip = write_video(tmp_path / "a.avi", numbered_frames(40), codec="msmpeg4v2", options={"b": "2M", "g": "10"})
+    with open_reader(clip) as reader:
+        packets = list(reader.packets(reader.video))
+    content = bytearray(clip.read_bytes())
+    for packet in packets[22:25]:
+        content[packet.pos : packet.pos + packet.size] = b"\xff" * packet.size
+    clip.write_bytes(content)
+    found = [frame_number(frame.to_ndarray(format="bgr24")) for _, frame in read_frames(clip)]
+    assert found == [*range(22), *range(25, 40)]
+
+
+@pytest.mark.parametrize(
     ("name", "codec"), [("a.avi", "mpeg4"), ("a.webm", "libvpx"), ("a.ts", "libx264"), ("a.mkv", "libx265")]
 )
 def test_other_containers_and_codecs(tmp_path, name, codec):
@@ -119,13 +149,15 @@ def test_a_clip_whose_packets_are_kept_gives_the_same_pictures(tmp_path):
         assert numbers(sample_kept_pictures(reader, 8)) == numbers(sample_pictures(clip, 8))
 
 
-@pytest.mark.parametrize("rotation", [0, 90, -90])
-def test_rotation_flag_is_applied(tmp_path, rotation):
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("rotation", [0, 90, 180, -90])
+def test_the_picture_is_turned_and_mirrored_as_the_file_says(tmp_path, rotation, mirrored):
     stored = np.full((64, 96, 3), 40, np.uint8)
     stored[:32, :48] = (230, 60, 60)  # top left: red
-    clip = write_video(tmp_path / "phone.mp4", [stored] * 5, rotation=rotation)
+    clip = write_video(tmp_path / "phone.mp4", [stored] * 5, rotation=rotation, mirrored=mirrored)
     picture = sample_pictures(clip, 8)[0]
     shown = np.rot90(stored, rotation // 90)
+    shown = shown[::-1] if mirrored else shown
     assert (picture.height, picture.width) == shown.shape[:2]
     rgb = picture.bgr()[..., ::-1].astype(int)
     assert np.median(np.abs(rgb - shown)) <= 3
@@ -257,6 +289,12 @@ def test_a_picture_that_is_larger_than_the_header_and_than_4k_is_not_decoded(tmp
     clip = joined(tmp_path / "a.ts", list(numbered_frames(20)), [huge] * 3)
     assert {frame.width for _, frame in read_frames(clip)} == {96}
     assert len(sample_pictures(clip, 8)) == 8
+
+
+def test_pictures_larger_than_8k_are_refused(tmp_path):
+    clip = write_video(tmp_path / "a.mp4", [np.zeros((4400, 8200, 3), np.uint8)])
+    with pytest.raises(ClipError, match=r"have 36 megapixels; convert them to 8K \(35 megapixels\)"):
+        sample_pictures(clip, 8)
 
 
 def test_pixels_that_are_not_square(tmp_path):

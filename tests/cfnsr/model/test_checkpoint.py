@@ -92,7 +92,20 @@ def write_damaged(path, content):
     with safe_open(path, framework="pt") as file:
         state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         metadata = json.loads(file.metadata()[KEY])
-    save_file(state, path, metadata={KEY: content if isinstance(content, str) else json.dumps(metadata | content)})
+    if isinstance(content, dict):
+        for name, value in content.items():
+            metadata[name] = metadata[name] | value if isinstance(value, dict) else value
+        content = json.dumps(metadata)
+    save_file(state, path, metadata={KEY: content})
+
+
+SPARSE = b'{"a": {"dtype": "F32", "shape": [2500000000000], "data_offsets": [0, 10000000000000]}}'
+
+
+def write_header(path, header, size=None):
+    """A file with any header, and with space for tensors of the given size behind it."""
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    os.truncate(path, path.stat().st_size + (size or 0))
 
 
 @pytest.mark.parametrize(
@@ -102,7 +115,25 @@ def write_damaged(path, content):
         (lambda path: write_damaged(path, {"format": 1}), "has format 1, and this version of cfnsr reads format 2"),
         (lambda path: write_damaged(path, {"network": None}), r"damaged: metadata\.network"),
         (lambda path: write_damaged(path, {"faces": {"frames": -1}}), r"damaged: metadata\.faces\.frames is -1"),
-        (lambda path: write_damaged(path, {"network": {"modality": "audio"}}), "weights do not fit"),
+        (lambda path: write_damaged(path, "[" * 100_000), "is not JSON"),
+        (lambda path: write_damaged(path, '{"format": %s}' % ("9" * 10_000)), "has format 9{10}|is not JSON"),
+        (lambda path: write_damaged(path, " " * 1_500_000), "metadata has 1500000 characters"),
+        (lambda path: write_damaged(path, {"temperatures": {"both": float("nan")}}), "is not JSON"),
+        (lambda path: write_damaged(path, {"temperatures": None}), r"damaged: metadata\.temperatures is None"),
+        (lambda path: write_damaged(path, {"labels": ["\x1b[2J"] * 8}), r"damaged: metadata\.labels\.0 is '\\x1b\[2J'"),
+        (
+            lambda path: write_damaged(path, {"labels": ["a"] * 8}),
+            "there are 1 different labels, and the network needs 8",
+        ),
+        (lambda path: write_damaged(path, {"network": {"layers": [10**9] * 4}}), r"layers\.0 is 1000000000"),
+        (lambda path: write_damaged(path, {"network": {"layers": [100] * 4}}), "weights do not fit"),
+        (lambda path: write_damaged(path, {"network": {"width": 1024}}), "weights do not fit"),
+        (lambda path: write_damaged(path, {"network": {"classes": "x" * 900_000}}), r"classes is 'x{199}…: "),
+        (lambda path: write_damaged(path, {"faces": {"size": 10**6}}), r"damaged: metadata\.faces\.size is 1000000"),
+        (lambda path: write_damaged(path, {"mfcc": {"hop": 1}}), "MFCC frames, and the network needs 69"),
+        (lambda path: write_header(path, b" " * 3_000_000), "header has 3000000 bytes"),
+        (lambda path: write_header(path, b'{"a":' * 100_000), "is not a safetensors file"),
+        (lambda path: write_header(path, SPARSE, 10**13), "is not a safetensors file|was not written by cfnsr"),
         (lambda path: None, "does not exist"),
         (write_pickle, "is not a safetensors file"),
         (write_foreign, "was not written by cfnsr"),
@@ -111,5 +142,6 @@ def write_damaged(path, content):
 def test_unusable_files_are_refused(tmp_path, write, message):
     path = tmp_path / "model.safetensors"
     write(path)
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=message) as refused:
         load_model(path)
+    assert len(str(refused.value)) < 1000

@@ -103,6 +103,36 @@ class TestErrors:
         with pytest.raises(InputError, match=r"model\.onnx was not written by cfnsr"):
             OnnxBackend(tmp_path / "model.onnx", runtime)
 
+    @pytest.mark.parametrize("runtime", RUNTIMES)
+    def test_absurd(self, home, tmp_path, runtime):
+        def refuse(reason="is damaged or not an ONNX file"):
+            onnx.save(model, path)
+            with pytest.raises(InputError, match=f"model.onnx {reason}"):
+                OnnxBackend(path, runtime)
+
+        path = tmp_path / "model.onnx"
+        model = onnx.load(home / "model.onnx")
+        (description,) = (entry for entry in model.metadata_props if entry.key == "cfnsr")
+        description.value = "[" * 500_000
+        refuse("is damaged: its metadata is not JSON")
+        description.value = "[" * 5_000_000
+        refuse("is damaged: its metadata has 5000000 characters")
+
+        model = onnx.load(home / "model.onnx")
+        weights = max(model.graph.initializer, key=lambda each: len(each.raw_data))
+        shape = list(weights.dims)
+        weights.dims[:] = [10**12]
+        refuse()
+        weights.dims[:] = shape
+        for size in model.graph.input[0].type.tensor_type.shape.dim[1:]:
+            size.dim_value = 10**6
+        refuse()
+
+        model = onnx.load(home / "model.onnx")
+        (last,) = (node for node in model.graph.node if "logits" in node.output)
+        last.output[0] = model.graph.output[0].name = "other"
+        refuse()
+
     def test_missing(self, tmp_path):
         with pytest.raises(InputError, match="does not exist; name an ONNX file"):
             Predictor.from_pretrained(tmp_path / "model.onnx")

@@ -80,6 +80,10 @@ class TestTable:
         assert "several faces" in rows[1]
         assert "none" in rows[2]
 
+    def test_control_characters_of_a_name_are_shown(self, capsys):
+        print_prediction(prediction(moment(0.0, "angry"), clip="\x1b]0;x\x07.mp4"), synthetic=False)
+        assert r"\x1b]0;x\x07.mp4" in capsys.readouterr().out
+
     def test_a_long_timeline_is_truncated(self, capsys):
         many = prediction(*(moment(float(start), EMOTIONS[start % 8]) for start in range(50)))
         print_prediction(many, synthetic=False)
@@ -162,6 +166,18 @@ class TestFiles:
         assert (good["emotion"], good["duration"], good["error"]) == ("happy", "10.0", "")
         assert good["flags"] == "no face; several faces; silent"
         assert (bad["clip"], bad["error"], bad["emotion"]) == ("bad, bad.mp4", "it is empty", "")
+
+    def test_names_are_no_formulas_and_no_control_characters(self, tmp_path):
+        with results_csv(tmp_path / "r.csv", EMOTIONS) as write:
+            write(replace(TALK, clip=Path("=1+1.mp4")))
+            write(Failure(Path("\x1b[2J;-2.mp4"), "@SUM(A1) is empty"))
+        text = (tmp_path / "r.csv").read_text()
+        rows = list(csv.DictReader(text.splitlines()))
+        assert [row["clip"] for row in rows] == ["'=1+1.mp4", r"\x1b[2J;'-2.mp4"]
+        assert rows[1]["error"] == "'@SUM(A1) is empty"
+        with timeline_csv(tmp_path / "t.csv", EMOTIONS) as write:
+            write(replace(TALK, clip=Path("=1+1.mp4")))
+        assert "\n'=1+1.mp4,0.0,3.0,happy," in (tmp_path / "t.csv").read_text()
 
     def test_an_interrupted_run_keeps_its_rows(self, tmp_path, capsys):
         def run():

@@ -229,3 +229,31 @@ class TestFindingTheModel:
         model = write_model(tmp_path / "model.safetensors", faces={"frames": 8, "size": 32, "yunet": "face.onnx"})
         with pytest.raises(InputError, match="name the same file"):
             Predictor.from_pretrained(model)
+
+    @pytest.mark.parametrize("content", ["[" * 90_000, " " * 200_000 + "{}", "{}", '{"fold": "x"}', "\x00"])
+    def test_a_run_with_a_damaged_summary(self, tmp_path, content):
+        (tmp_path / "fold-0").mkdir()
+        (tmp_path / "fold-0" / "fold.json").write_text(content)
+        with pytest.raises(InputError, match=r"fold-0/fold\.json is damaged"):
+            Predictor.from_pretrained(tmp_path)
+
+    @pytest.mark.parametrize(
+        ("description", "message"),
+        [
+            (
+                "flavors: {python_function: {artifacts: {yunet: {path: ../secret.onnx}}}}",
+                "is outside the model's folder",
+            ),
+            ("flavors: {python_function: {artifacts: {yunet: {path: /etc/passwd}}}}", "is outside the model's folder"),
+            ("flavors: {python_function: {artifacts: {yunet: {path: [1]}}}}", "is damaged"),
+            ("flavors: {python_function: []}", "is damaged"),
+            ("{" * 100_000, "is damaged"),
+            ("# " + "x" * 2_000_000, "is damaged"),
+            ("flavors: \x00", "is damaged"),
+        ],
+    )
+    def test_a_model_that_names_a_detector_elsewhere_or_is_damaged(self, tmp_path, description, message):
+        model = write_model(tmp_path / "model" / "artifacts" / "model.safetensors")
+        (tmp_path / "model" / "MLmodel").write_text(description)
+        with pytest.raises(InputError, match=message):
+            Predictor.from_pretrained(model)

@@ -207,7 +207,7 @@ class TestWhoseFace:
         assert Flag.NO_FACE not in moments[-1].flags
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux's /proc")
 def test_memory_does_not_grow_with_the_length(tmp_path):
     """Four more minutes cost less than a third of what the network was given of them: the rest is chance."""

@@ -90,11 +90,12 @@ def browser(home) -> Iterator[Browser]:
 def visit(browser, url):
     """Opens the page in a window of the given size. The page must not load anything from other servers."""
     contexts = []
-    asked = []
+    asked, failed = [], []
 
     def open_page(size: tuple[int, int] = DESKTOP) -> Page:
         contexts.append(browser.new_context(viewport={"width": size[0], "height": size[1]}))
         contexts[-1].on("request", lambda request: asked.append(request.url))
+        contexts[-1].on("response", lambda response: failed.append(response.url) if response.status >= 400 else None)
         page = contexts[-1].new_page()
         page.set_default_timeout(DEADLINE)
         page.goto(url)
@@ -105,6 +106,7 @@ def visit(browser, url):
     for context in contexts:
         context.close()
     assert [address for address in asked if not address.startswith((url, "blob:", "data:"))] == []
+    assert failed == []
 
 
 def send(page: Page, clip: Path) -> None:
@@ -222,6 +224,62 @@ def test_a_clip_that_is_too_large_is_not_uploaded(visit, url, home, temporary):
     assert not kept(temporary, "large.mp4")
 
 
+FILE = {"meta": {"_type": "gradio.FileData"}}
+
+
+def processed(url: str, function: str, *data: object) -> str:
+    """What one of the page's functions answers over HTTP."""
+    functions = requests.get(f"{url}/config", timeout=60).json()["dependencies"]
+    (index,) = (each["id"] for each in functions if each["api_name"] == function)
+    call = {"fn_index": index, "session_hash": "stranger", "data": data}
+    if not functions[index]["queue"]:
+        return requests.post(f"{url}/gradio_api/run/predict", json=call, timeout=60).text
+    assert (
+        requests.post(f"{url}/gradio_api/run/predict", json=call, timeout=60).status_code == 404
+    )  # not past the queue
+    assert requests.post(f"{url}/gradio_api/queue/join", json=call, timeout=60).ok
+    with requests.get(f"{url}/gradio_api/queue/data?session_hash=stranger", stream=True, timeout=60) as events:
+        return next(line for line in events.iter_lines(decode_unicode=True) if '"process_completed"' in line)
+
+
+def test_clips_can_only_be_uploaded_and_nothing_else_is_deleted(url, temporary):
+    """As an attacker asks, without the page."""
+    (server,) = temporary.iterdir()
+    files = {"files": ("../../talk.mp4", b"not a film")}
+    (upload,) = requests.post(f"{url}/gradio_api/upload", files=files, timeout=60).json()
+    assert Path(upload).parent.parent == server
+    assert "not a media file" in processed(url, "show", {"path": upload, **FILE})
+    outside = temporary / "outside.mp4"
+    outside.touch()
+    for path in (server, Path(upload).parent, f"{upload}/../../../outside.mp4", outside, "/etc/passwd", "talk.mp4"):
+        for payload in ({"path": str(path), **FILE}, {"path": str(path), "is_stream": True, **FILE}):
+            processed(url, "arrive", payload)
+            assert "not a media file" not in processed(url, "show", payload)
+            processed(url, "clear")
+    # Not fetched.
+    assert "was not uploaded" in processed(url, "show", {"path": "http://127.0.0.1:9/talk.mp4", **FILE})
+    for payload in ({"url": upload, **FILE}, {"path": upload}, [upload]):
+        assert '"success":false' in processed(url, "show", payload).replace(" ", "")
+    for path in ("gradio_api/file=http://example.org", "gradio_api/proxy=http://example.org", "openapi.json"):
+        assert requests.get(f"{url}/{path}", timeout=60).status_code == 404
+    assert requests.get(f"{url}/gradio_api/file={outside}", timeout=60).status_code == 403
+    assert (server / ".lock").exists()
+    outside.unlink()  # it is still there
+
+
+def test_other_servers_pages_and_names_are_refused(url):
+    port = url.rpartition(":")[2]
+    pages = [f"http://127.0.0.1:{port}", "http://localhost:1", "http://elsewhere.example", "null"]
+    assert [requests.get(url, headers={"Origin": page}, timeout=60).status_code for page in pages] == [
+        200,
+        403,
+        403,
+        403,
+    ]
+    names = [f"localhost:{port}", "elsewhere.example", "localhost.elsewhere.example"]
+    assert [requests.get(url, headers={"Host": name}, timeout=60).status_code for name in names] == [200, 403, 403]
+
+
 def test_two_visitors_get_their_own_results(visit, home):
     first, second = visit(), visit(PHONE)
     send(first, home / "talk.mp4")
@@ -321,4 +379,4 @@ def test_a_port_in_use_is_named(home):
 
 def test_without_gradio_the_error_says_how_to_install_it():
     without = "import sys; sys.modules['gradio'] = None; from cfnsr.cli import main; main()"
-    assert "pip install -c requirements-dev.txt -e '.[demo]'" in refused(program=("-c", without))
+    assert "pip install -r requirements-dev.txt" in refused(program=("-c", without))

@@ -19,6 +19,17 @@ from cfnsr.serve.request import local_clip
 OPEN = ServerLimits(url_schemes={"http"}, private_urls=True, max_megabytes=0.2)
 
 
+PRIVATE = [
+    "0.0.0.0", "0.1.2.3", "10.0.0.1", "100.64.0.1", "127.1.2.3", "169.254.169.254", "172.16.0.1", "192.0.0.1",
+    "192.0.0.8", "192.0.0.9", "192.0.0.170", "192.0.2.1", "192.88.99.1", "192.168.1.1", "198.18.0.1", "198.51.100.1",
+    "203.0.113.1", "224.0.0.1", "240.0.0.1", "255.255.255.255", "::", "::1", "::127.0.0.1", "::8.8.8.8",
+    "::ffff:10.0.0.1", "::ffff:8.8.8.8", "::ffff:0:10.0.0.1", "64:ff9b::10.0.0.1", "64:ff9b::8.8.8.8",
+    "64:ff9b:1::10.0.0.1", "100::1", "2001::1", "2001:0:4136:e378:8000:63bf:f5ff:fffe", "2001:2::1", "2001:10::1",
+    "2001:20::1", "2001:db8::1", "2002:a00:1::", "2002:808:808::", "3fff::1", "5f00::1", "fc00::1", "fd00::1",
+    "fe80::1", "fe80::1%lo", "fec0::1", "ff02::1",
+]  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def talk(tmp_path_factory) -> bytes:
     return write_talk(tmp_path_factory.mktemp("talk") / "talk.mp4", 1.0).read_bytes()
@@ -96,6 +107,58 @@ def test_by_default_no_url_leads_to_a_private_address(web, host):
     row = {"url": f"http://{host}:{port}/talk.mp4"}
     assert "not a public address" in refusal(row, ServerLimits(url_schemes={"http"}))
     assert not web.requests
+
+
+@pytest.mark.parametrize("address", PRIVATE)
+def test_addresses_that_are_not_public(address):
+    assert not fetch_url.is_public(address)
+
+
+@pytest.mark.parametrize("address", ["8.8.8.8", "192.0.1.1", "193.0.6.139", "2001:4860:4860::8888", "2606:4700::1111"])
+def test_addresses_that_are_public(address):
+    assert fetch_url.is_public(address)
+
+
+@pytest.mark.parametrize(
+    ("addresses", "connected"),
+    [
+        (["8.8.8.8", "192.0.0.8"], []),  # one of several is enough
+        (["64:ff9b::7f00:1"], []),
+        (["8.8.8.8"], ["8.8.8.8"]),
+    ],
+)
+def test_a_name_is_what_it_resolves_to_when_the_connection_is_made(monkeypatch, addresses, connected):
+    """A name that answers differently the next time (DNS rebinding) leads nowhere else: it is resolved once."""
+    answers = iter([addresses])
+    reached = []
+
+    def resolve(host, port, **_):
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in next(answers)]
+
+    def connect(address, timeout):
+        reached.append(address[0])
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    monkeypatch.setattr(socket, "create_connection", connect)
+    said = refusal({"url": "http://rebinding.example/talk.mp4"}, ServerLimits(url_schemes={"http"}))
+    assert ("not a public address" in said) == (not connected)
+    assert reached == connected
+
+
+def test_by_default_a_redirect_leads_to_no_private_address(web, monkeypatch):
+    """The first address counts as public here; the second one is as it is."""
+    web.files["/out"] = b""
+    web.always["/out"] = Fault(status=302, headers=(("Location", web.url.replace("127.0.0.1", "127.0.0.2")),))
+    is_public = fetch_url.is_public
+    monkeypatch.setattr(fetch_url, "is_public", lambda address: address == "127.0.0.1" or is_public(address))
+    assert "127.0.0.2, which is not a public" in refusal({"url": f"{web.url}/out"}, ServerLimits(url_schemes={"http"}))
+    assert len(web.requests) == 1
+
+
+def test_passwords_of_urls_are_not_repeated(web):
+    for url in ("http://me:secret@127.0.0.1:9/x", f"http://me:secret@{web.url[7:]}/none", "http://me:secret@[::1/"):
+        assert "secret" not in refusal({"url": url})
 
 
 def test_by_default_no_url_is_fetched(web):
@@ -188,14 +251,12 @@ def test_an_invalid_limit_is_named(name, value):
 @pytest.mark.parametrize(
     "head", ["ffconcat version 1.0\nfile talk.mp4\n", "#EXTM3U\ntalk.mp4\n", "<?xml version='1.0'?><MPD/>"]
 )
-def test_playlists_are_refused_by_their_content_or_name(tmp_path, talk, head):
+def test_playlists_are_refused(tmp_path, talk, head):
     (tmp_path / "talk.mp4").write_bytes(talk)
     content = base64.b64encode(head.encode()).decode()
     (tmp_path / "list.mp4").write_text(head)
     for row in ({"content": content}, {"path": str(tmp_path / "list.mp4")}):
-        assert "playlist" in refusal(row, ServerLimits(paths_below=tmp_path))
-    (tmp_path / "talk.m3u8").write_bytes(talk)
-    assert "playlist" in refusal({"path": str(tmp_path / "talk.m3u8")}, ServerLimits(paths_below=tmp_path))
+        assert "playlists and pictures can't" in refusal(row, ServerLimits(paths_below=tmp_path))
 
 
 def test_frames_that_are_too_large_are_refused(tmp_path):
@@ -208,6 +269,6 @@ def test_frames_that_are_too_large_are_refused(tmp_path):
 
 def test_the_frame_size_is_the_displayed_one(tmp_path):
     """320 x 240 pixels, each four times as wide as high."""
-    clip = write_video(tmp_path / "squeezed.mp4", face_frames([(160, 120)] * 5), options={"x264-params": "sar=4/1"})
+    clip = write_video(tmp_path / "squeezed.mp4", face_frames([(160, 120)] * 15), options={"x264-params": "sar=4/1"})
     limits = ServerLimits(max_megapixels=0.1, paths_below=tmp_path)
     assert "0.3 megapixels" in refusal({"path": str(clip)}, limits)

@@ -52,7 +52,7 @@ def test_two_processes_have_the_loss_and_weights_of_one_with_twice_the_batch(tmp
     torch.testing.assert_close(*weights, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_a_loss_that_is_not_finite_is_reported_by_any_process(tmp_path):
     with pytest.raises(InputError, match=r"^the training loss became (nan|inf) in epoch 0; lower this phase's lr"):
         train_video_encoder(tmp_path, 2, epochs=1, batch_size=8, lr=1e30)

@@ -132,8 +132,11 @@ def test_an_encoder_of_a_fused_network_has_nothing_to_say_alone(plain, tmp_path)
     [
         (None, "is missing; set the phase's checkpoint"),
         (b"not a file of weights", "is not a file of weights alone"),
-        (CFNSR(modality="audio", audio_width=16), r"does not fit the network: audio\.\w+\.\w+ is \("),
-        (CFNSR(modality="video", layers=(1, 1, 1, 1), width=8, cardinality=4), "has no encoder for a network of"),
+        ({"modality": "audio", "audio_width": 16}, r"does not fit the network: audio\.\w+\.\w+ is \("),
+        (
+            {"modality": "video", "layers": (1, 1, 1, 1), "width": 8, "cardinality": 4},
+            "has no encoder for a network of",
+        ),
     ],
 )
 def test_unusable_weights_are_refused(tmp_path, content, message):
@@ -142,8 +145,10 @@ def test_unusable_weights_are_refused(tmp_path, content, message):
         path.write_bytes(content)
     elif content is not None:
         path = write_model(tmp_path / "weights.safetensors")
-        _, metadata = load_model(path)
-        save_model(path, content, metadata.model_copy(update={"network": content.config, "provenance": Provenance()}))
+        fused, metadata = load_model(path)
+        other = CFNSR(fused.config, **content)
+        changes = {"network": other.config, "temperatures": {other.modality: 1.0}, "provenance": Provenance()}
+        save_model(path, other, metadata.model_copy(update=changes))
     with pytest.raises(InputError, match=message):
         train_first_fold(
             tmp_path / "run", pretrain={"audio": {**PHASE, "checkpoint": str(path)}, "video": PHASE}, fusion=PHASE

@@ -3,9 +3,11 @@
 import base64
 import json
 import os
+import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -75,18 +77,20 @@ def test_a_network_of_yunets_faces_comes_with_its_detector(tmp_path):
 
 @pytest.fixture(scope="module")
 def server(home) -> str:
-    """URL of `mlflow models serve` on a free port, as docs/serve.md starts it."""
+    """URL of the REST server on a free port, as docs/serve.md starts it."""
     port = str(free_ports(1)[0])
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(PROJECT),
+        "MLFLOW_TRACKING_URI": f"sqlite:///{home}/mlflow.db",
         "CFNSR_MAX_SECONDS": str(SECONDS),
         "CFNSR_MAX_MEGABYTES": str(MEGABYTES),
         "CFNSR_MAX_ROWS": str(ROWS),
         "CFNSR_URL_SCHEMES": "http",
     }
-    (line,) = page_lines("MLFLOW_TRACKING_URI=")
-    command = line.replace("sqlite:///mlflow.db", f"sqlite:///{home}/mlflow.db").replace(PORT, port)
+    (line,) = page_lines("python -m components.registered.serve")
+    command = line.replace(PORT, port)
     url = f"http://127.0.0.1:{port}"
     with running(["bash", "-c", command], cwd=home / "clips", env=environment, start_new_session=True) as program:
         wait_for_page(program, f"{url}/ping", lambda: program.communicate()[0])
@@ -163,6 +167,24 @@ def test_a_request_without_a_usable_clip_is_answered_with_400_and_a_sentence(ser
     assert answer.status_code == 400
     assert sentence in answer.json()["message"]
     assert "Traceback" not in answer.text
+
+
+def test_a_request_that_is_too_large_is_not_read(server):
+    answer = requests.post(f"{server}/invocations", data=iter([bytes(1_000_000)] * 3), timeout=DEADLINE)
+    assert (answer.status_code, "up to 2.3 MB" in answer.text) == (413, True)
+
+
+def test_other_servers_pages_and_names_are_refused(server):
+    for header in ({"Host": "elsewhere.example"}, {"Origin": "http://elsewhere.example"}):
+        assert ask(server, {"path": "talk.mp4"}, headers=header).status_code == 403
+
+
+def test_slow_requests_delay_no_others(server):
+    with ExitStack() as stack:
+        for _ in range(20):
+            slow = stack.enter_context(socket.create_connection(("127.0.0.1", int(server.rpartition(":")[2]))))
+            slow.sendall(b"POST /invocations HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n{")
+        assert ask(server, {"path": "talk.mp4"}).ok
 
 
 def test_a_request_of_too_many_rows_is_refused_before_any_work(server):

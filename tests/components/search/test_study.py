@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 
 from cfnsr.config.search import TuneSettings
 from cfnsr.errors import InputError
+from components.search import study as study_module
 from components.search.study import RETRIES, HopelessTrialError, SharedStudy, first_number
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -68,6 +69,50 @@ def test_draws_depend_on_the_seed_and_the_number_of_a_trial_only(tmp_path):
     other = shared(tmp_path / "other", 6, startup_trials=3, seed=1)
     other.work(uniform)
     assert not set(draws[0]) & {trial.params["x"] for trial in other.study.trials}
+
+
+def test_an_interrupted_search_has_the_trials_of_one_that_is_not(tmp_path):
+    whole, parted = (shared(tmp_path / name, 6, startup_trials=3) for name in ("whole", "parted"))
+
+    def reported(trial: optuna.Trial) -> float:
+        x = trial.suggest_float("x", 0, 1)
+        trial.report(x / 2, 0)
+        return x
+
+    def interrupted(trial: optuna.Trial) -> float:
+        if trial.number == 1:
+            raise KeyboardInterrupt  # before it draws
+        if trial.number == 4:
+            reported(trial)
+            raise KeyboardInterrupt
+        # What an earlier attempt has reported is not reported again.
+        return (
+            trial.suggest_float("x", 0, 1) if first_number(trial.study.trials[trial.number]) == 4 else reported(trial)
+        )
+
+    whole.work(reported)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            parted.work(interrupted)
+    parted.work(interrupted)
+    ended = [
+        [
+            (each.params, each.intermediate_values, each.value)
+            for each in study.study.trials
+            if each.state.name != "FAIL"
+        ]
+        for study in (whole, parted)
+    ]
+    assert ended[0] == ended[1]
+    assert len(ended[0]) == 6
+
+
+def test_a_trial_that_a_killed_worker_has_queued_again_is_queued_once(tmp_path):
+    study = shared(tmp_path, 1)
+    trial = study.study.ask()
+    study_module._RETRY(study.study, study._frozen(trial.number))  # the worker was killed before the trial was failed
+    study.work(uniform)
+    assert [each.state for each in study.study.trials] == [TrialState.FAIL, TrialState.COMPLETE]
 
 
 def test_hopeless_trials_count_and_interrupted_ones_are_queued_again(tmp_path):

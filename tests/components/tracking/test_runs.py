@@ -3,9 +3,10 @@
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
@@ -61,7 +62,7 @@ def test_training_goes_on_without_the_server_and_nothing_measured_is_lost(tmp_pa
         server.kill()
         said = training.communicate(timeout=300)[0]
     assert training.returncode == 0, said
-    assert "the MLflow server does not answer: measurements are kept" in said
+    assert "the MLflow server does not answer, or the disk is full: measurements are kept" in said
     assert (run / "fold-1" / "fold.json").exists()
     kept = list(outbox_folder(settings.layout).glob("*.jsonl"))
     assert kept
@@ -91,7 +92,7 @@ def test_training_goes_on_without_the_server_and_nothing_measured_is_lost(tmp_pa
         logged = tracker.client.get_metric_history(tracker.fold(fold), "fusion-validation/accuracy")
         assert sorted(metric.value for metric in logged) == pytest.approx(sorted(fusion["validation/accuracy"]))
     ids = json.loads((run / "mlflow.json").read_text())
-    assert {name: len(each) for name, each in ids.items()} == {"train": 1, "fold-0": 1, "fold-1": 1}
+    assert {name: len(each) - 1 for name, each in ids.items()} == {"train": 1, "fold-0": 1, "fold-1": 1}  # and a token
     evaluate(Run.open(settings))  # which had failed without the server
     assert register(Run.open(settings)) == 1
     for run_id in (tracker.parent(), tracker.fold(0), tracker.fold(1)):
@@ -133,7 +134,7 @@ def test_what_is_measured_during_a_delivery_is_kept(tmp_path):
 
 @pytest.mark.slow
 def test_a_server_that_is_away_at_the_start_is_a_sentence(tmp_path, monkeypatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:1")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     settings = write_params(tmp_path)
     write_features(settings)
@@ -141,6 +142,7 @@ def test_a_server_that_is_away_at_the_start_is_a_sentence(tmp_path, monkeypatch)
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 2
     assert "error: the MLflow server http://127.0.0.1:1 does not answer" in done.stderr
+    assert "secret" not in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -206,6 +208,39 @@ def test_an_experiment_deleted_in_mlflow_is_named_with_the_command_that_restores
         tracker.parent()
 
 
+def test_a_run_whose_id_was_not_noted_before_a_kill_is_found_again(tmp_path, monkeypatch):
+    settings = write_params(tmp_path)
+    killed = RunTracker(settings)
+    note = killed._write
+    monkeypatch.setattr(killed, "_write", lambda ids: note(ids) if len(ids["train"]) == 1 else sys.exit())
+    with pytest.raises(SystemExit):
+        killed.parent()
+    tracker = RunTracker(settings)
+    run_id = tracker.parent()
+    (run,) = tracker.client.search_runs([tracker.client.get_run(run_id).info.experiment_id])
+    assert run.info.run_id == run_id == RunTracker(settings).parent()
+
+
+def test_what_an_interrupted_registration_has_logged_is_dropped(tmp_path):
+    tracker = RunTracker(write_params(tmp_path))
+    run_id = tracker.parent()
+    experiment = tracker.client.get_run(run_id).info.experiment_id
+    _, finished = (tracker.client.create_logged_model(experiment, source_run_id=run_id) for _ in range(2))
+    tracker.client.finalize_logged_model(finished.model_id, "READY")
+    tracker.drop_unfinished_models(run_id)
+    assert [each.model_id for each in tracker.client.search_logged_models([experiment])] == [finished.model_id]
+
+
+def test_a_fault_of_the_database_is_raised_and_not_printed_too(tmp_path, caplog, capfd):
+    tracker = RunTracker(write_params(tmp_path))
+    run_id = tracker.parent()
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
+        database.execute("ALTER TABLE tags RENAME TO lost")
+    with pytest.raises(ServerAwayError, match="no such table: tags"), server_needed(tmp_path):
+        tracker.client.set_tag(run_id, "note", "text")
+    assert capfd.readouterr().err == caplog.text == ""
+
+
 def test_a_copied_project_does_not_write_into_the_folder_of_the_original(tmp_path):
     original, copy = tmp_path / "original", tmp_path / "copy of it"
     original.mkdir()
@@ -213,14 +248,14 @@ def test_a_copied_project_does_not_write_into_the_folder_of_the_original(tmp_pat
     shutil.copytree(original, copy)
     settings = load_settings(copy / "params.yaml")
     with pytest.raises(InputError, match=rf"ln -s .*{original}"):
-        RunTracker(settings).create("another", {})
+        RunTracker(settings).create("another", {}, "its token")
     shutil.rmtree(original)
     original.symlink_to(copy)
-    RunTracker(settings).create("another", {})
+    RunTracker(settings).create("another", {}, "its token")
 
 
 OPEN = """
-import sys
+import sys, time
 from pathlib import Path
 import mlflow.store.tracking.sqlalchemy_store
 from cfnsr.config.load import load_settings
@@ -228,13 +263,14 @@ from components.tracking.runs import RunTracker
 settings = load_settings(Path(sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.readline()
-print(RunTracker(settings).create("first", {}))
+print(RunTracker(settings).create("first", {}, str(time.time_ns())))
 """
 
 
 @pytest.mark.slow
 def test_trainings_started_at_once_in_a_fresh_project_make_one_database(tmp_path):
     settings = write_params(tmp_path)
+    (tmp_path / "mlflow.db").unlink()
     command = [sys.executable, "-c", OPEN, settings.params_file]
     with ExitStack() as stack:
         programs = [stack.enter_context(running(command, cwd=PROJECT, stdin=subprocess.PIPE)) for _ in range(6)]

@@ -13,7 +13,7 @@ from pipelines.studies.ablation import ablate, page
 ONE_EPOCH = {"epochs": 1, "batch_size": 8, "lr": 0.003}
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_every_variant_has_its_row(tmp_path):
     train = {"folds": 2, "pretrain": {"audio": ONE_EPOCH, "video": ONE_EPOCH}, "fusion": ONE_EPOCH}
     settings = write_params(tmp_path, train=train)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import random
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -84,6 +86,12 @@ def encrypted(content: bytes) -> bytes:
     return content[:flags] + b"\x01" + content[flags + 1 :]
 
 
+def moved(content: bytes, offset: int) -> bytes:
+    """The end record says that the central directory starts elsewhere, which moves all entries."""
+    start = content.index(b"PK\x05\x06") + 16
+    return content[:start] + offset.to_bytes(4, "little") + content[start + 4 :]
+
+
 STORED = make_zip({NAME: b"clip" * 100})
 DEFLATED = make_zip({NAME: b"clip" * 100}, zipfile.ZIP_DEFLATED)
 
@@ -97,12 +105,33 @@ DEFLATED = make_zip({NAME: b"clip" * 100}, zipfile.ZIP_DEFLATED)
         pytest.param(DEFLATED[:45] + b"\xff" * 15 + DEFLATED[60:], "is damaged", id="broken stream"),
         pytest.param(make_zip({"notes.txt": b""}), "holds no RAVDESS file", id="other content"),
         pytest.param(encrypted(STORED), "encrypted", id="encrypted"),
+        pytest.param(moved(STORED, 2**31), "is damaged", id="directory elsewhere"),
+        pytest.param(make_zip({NAME: b"clip" * 100}, zipfile.ZIP_BZIP2), "packed in another way", id="bzip2"),
+        pytest.param(make_zip({NAME: b"clip" * 100}, zipfile.ZIP_LZMA), "packed in another way", id="lzma"),
     ],
 )
 def test_an_unusable_zip_is_refused(tmp_path: Path, raw: Path, content: bytes, message: str) -> None:
     with pytest.raises(InputError, match=rf"^Video_Speech_Actor_01\.zip .*{message}"):
         unpack_archive(write(tmp_path, content), raw, {1}, {".mp4"})
     assert files_below(tmp_path).keys() == {"Video_Speech_Actor_01.zip"}
+
+
+@pytest.mark.parametrize("original", [STORED, DEFLATED], ids=["stored", "deflated"])
+def test_whatever_is_changed_in_a_zip_is_noticed_or_harmless(tmp_path: Path, raw: Path, original: bytes) -> None:
+    chance = random.Random(1)
+    refused = 0
+    for _ in range(150):
+        content = bytearray(original)
+        for _ in range(chance.randint(1, 4)):
+            content[chance.randrange(len(content))] = chance.choice([0, 1, 0x7F, 0x80, 0xFF, chance.randrange(256)])
+        try:
+            unpack_archive(write(tmp_path, bytes(content)), raw, {1}, {".mp4"})
+        except InputError:
+            refused += 1
+        else:
+            assert set(files_below(raw).values()) == {b"clip" * 100}
+        shutil.rmtree(raw, ignore_errors=True)
+    assert refused > 75
 
 
 @pytest.mark.parametrize("limit", ["MAX_FILES", "MAX_MIB"])
@@ -120,6 +149,15 @@ def test_an_entry_that_lies_about_its_size_is_noticed(tmp_path: Path, raw: Path)
     content = make_zip({NAME: bytes(5000)}, zipfile.ZIP_DEFLATED)
     lying = damaged(content, (5000).to_bytes(4, "little"), (50).to_bytes(4, "little"))
     with pytest.raises(InputError, match="Bad CRC-32"):
+        unpack_archive(write(tmp_path, lying), raw, {1}, {".mp4"})
+    assert files_below(tmp_path).keys() == {"Video_Speech_Actor_01.zip"}
+
+
+def test_an_entry_that_ends_early_is_noticed(tmp_path: Path, raw: Path) -> None:
+    """Its check sum is that of the bytes that are there."""
+    content = make_zip({NAME: bytes(50)}, zipfile.ZIP_DEFLATED)
+    lying = damaged(content, (50).to_bytes(4, "little"), (5000).to_bytes(4, "little"))
+    with pytest.raises(InputError, match="is 4950 bytes shorter than it should be"):
         unpack_archive(write(tmp_path, lying), raw, {1}, {".mp4"})
     assert files_below(tmp_path).keys() == {"Video_Speech_Actor_01.zip"}
 
