@@ -150,10 +150,8 @@ class MediaReader:
         self.progress[track.index].check_packet(packet)
         try:
             frames = packet.decode()
-        except av.InvalidDataError as error:
+        except av.FFmpegError as error:  # the kind depends on the decoder
             self.damage = str(error.strerror)
-            return []
-        except av.FFmpegError:  # the file may be intact: not every decoder knows all that a packet may be
             return []
         if any(frame.is_corrupt for frame in frames):
             self.damage = "a part is not decodable"

@@ -13,6 +13,7 @@ from cfnsr.errors import ClipError
 from cfnsr.media.container import open_reader
 from cfnsr.media.picture import Picture
 from cfnsr.media.video import (
+    decode,
     frame_times,
     read_frames,
     sample_kept_pictures,
@@ -109,8 +110,8 @@ def test_times_come_in_order_in_files_that_store_only_times_of_decoding(tmp_path
     assert numbers(sample_pictures(clip, 10)) == [1, 4, 7, 10, 13, 16, 19, 22, 25, 28]
 
 
-def test_packets_that_the_decoder_refuses_do_not_end_the_track(tmp_path):
-    """This decoder refuses them with "operation not permitted", as Theora's does for packets that repeat a picture."""
+def test_packets_that_the_decoder_refuses_do_not_end_the_track_and_count_as_damage(tmp_path):
+    """This decoder refuses them with "operation not permitted"."""
     clip = write_video(tmp_path / "a.avi", numbered_frames(40), codec="msmpeg4v2", options={"b": "2M", "g": "10"})
     with open_reader(clip) as reader:
         packets = list(reader.packets(reader.video))
@@ -118,8 +119,10 @@ def test_packets_that_the_decoder_refuses_do_not_end_the_track(tmp_path):
     for packet in packets[22:25]:
         content[packet.pos : packet.pos + packet.size] = b"\xff" * packet.size
     clip.write_bytes(content)
-    found = [frame_number(frame.to_ndarray(format="bgr24")) for _, frame in read_frames(clip)]
-    assert found == [*range(22), *range(25, 40)]
+    with open_reader(clip) as reader:
+        found = [frame_number(decoded.frame.to_ndarray(format="bgr24")) for decoded in decode(reader)]
+        assert found == [*range(22), *range(25, 40)]
+        assert "not permitted" in reader.fault()
 
 
 @pytest.mark.parametrize(
