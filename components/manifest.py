@@ -9,7 +9,7 @@ import pandas as pd
 from cfnsr.config.load import Settings
 from cfnsr.corpus.manifest import faults, selected, write_manifest
 from cfnsr.corpus.ravdess_manifest import ravdess_manifest
-from cfnsr.corpus.table import table_manifest
+from cfnsr.corpus.table_manifest import table_manifest
 from cfnsr.errors import InputError
 from cfnsr.media.probe import is_synthetic
 from cfnsr.parallel import default_workers
@@ -44,7 +44,7 @@ def _report(table: pd.DataFrame) -> None:
     )
     others = len(table) - len(selected(table))
     if others:
-        print(f"manifest: {others} others not selected by dataset.vocal and dataset.labels")
+        print(f"manifest: {others} others are not selected by dataset.vocal or dataset.labels")
     for name, fault in faults(table).items():
         logger.warning("manifest: %s: %s", name, fault)
 

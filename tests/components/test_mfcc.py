@@ -118,7 +118,7 @@ class TestResuming:
 
         pipe = settings.layout.data / "mfcc.parquet.part"
         os.mkfifo(pipe)  # the run blocks here, because nobody reads it
-        parts = [settings.layout.data / ".mfcc" / f"Actor_{speaker:02d}.parquet" for speaker in (1, 2, 3)]
+        parts = [settings.layout.data / ".mfcc" / f"{speaker:02d}.parquet" for speaker in (1, 2, 3)]
         with running(command(settings)["args"], cwd=PROJECT) as program:
             wait_for(program, parts[-1].exists)
             kill(program)
@@ -164,7 +164,7 @@ def test_after_a_full_disk_the_run_resumes(settings, tiny_disk):
     assert end.returncode == 2
     assert end.stderr.splitlines()[-1].startswith("error: the disk is full")
     assert "Traceback" not in end.stderr
-    assert files(settings) - {"ballast", "clips.csv", "raw", ".mfcc"} == {".mfcc/Actor_01.parquet"}
+    assert files(settings) - {"ballast", "clips.csv", "raw", ".mfcc"} == {".mfcc/01.parquet"}
 
     ballast.unlink()
     subprocess.run(**command(settings), check=True)

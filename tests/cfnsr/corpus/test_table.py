@@ -10,7 +10,8 @@ from cfnsr.config.corpus import DatasetSettings
 from cfnsr.corpus.download.table import copy_table
 from cfnsr.corpus.download.workspace import Workspace
 from cfnsr.corpus.manifest import NOT_SELECTED, faults
-from cfnsr.corpus.table import TABLE, read_rows, table_manifest
+from cfnsr.corpus.table import TABLE, read_rows
+from cfnsr.corpus.table_manifest import table_manifest
 from cfnsr.errors import InputError
 
 LABELS = {"anger": ["angry", "W"], "calm": ["calm"]}
