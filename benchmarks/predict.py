@@ -111,6 +111,7 @@ def _save(path: Path, network: CFNSR, faces: FacesSettings, mfcc: MfccSettings) 
         temperatures={"both": 1.0},
         provenance=Provenance(unknown=True),
         profile="benchmark",
+        corpus="none",
         synthetic=False,
     )
     save_model(path, network, metadata)
@@ -199,7 +200,7 @@ def write_variants(model: Path, folder: Path) -> None:
 def sample_network(path: Path) -> Path:
     """Write the sample profile's network with random weights."""
     params = load_settings(Path(__file__).resolve().parents[1] / "params.yaml", "sample").params
-    network = CFNSR.from_settings(params.model, params.mfcc, "both")
+    network = CFNSR.from_settings(params.model, params.mfcc, len(EMOTIONS), "both")
     return _save(path, network, params.faces, params.mfcc)
 
 

@@ -198,7 +198,7 @@ def draws_of_run(
     params = settings.params
     seed = Fold(fold, (), (), ()).seed(params.train.seed)
     torch.manual_seed(seed)
-    first = CFNSR.from_settings(params.model, params.mfcc, "audio").state_dict().values()
+    first = CFNSR.from_settings(params.model, params.mfcc, 8, "audio").state_dict().values()
     model = network()
     model.load_state_dict(dict(zip(model.state_dict(), first, strict=True)))
 

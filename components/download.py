@@ -1,7 +1,8 @@
-"""Stage `download`: fill `data/<profile>/raw` with the RAVDESS files of the configured actors, as published.
+"""Stage `download`: fill `data/<profile>/raw` with the files of the corpus, as published.
 
-They come from Zenodo, an S3 mirror or a folder, or are generated (the synthetic sample corpus), as `dataset.source` in
-params.yaml says. The stage can be killed at any moment and continues from there.
+RAVDESS comes from Zenodo, an S3 mirror or a folder, any other corpus from a table of clips, and the synthetic sample
+corpus is generated, as `dataset.source` in params.yaml says. The stage can be killed at any moment and continues from
+there.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ SAMPLE_RECORD = "sample.json"  # written by the generator; only a folder with it
 
 
 def download(settings: Settings, policy: RetryPolicy = RETRY_POLICY) -> None:
-    """Fill `settings.layout.raw` with the raw files of the configured actors, and with nothing else.
+    """Fill `settings.layout.raw` with the raw files of the corpus, and with nothing else.
 
     Args:
-        settings: `params.dataset` selects source and actors.
+        settings: `params.dataset` selects the source and, in RAVDESS, the actors.
         policy: timeouts and retries.
 
     Raises:
@@ -32,7 +33,7 @@ def download(settings: Settings, policy: RetryPolicy = RETRY_POLICY) -> None:
             return
         # From here on, `raw` is not a synthetic corpus, even if this run is killed.
         (settings.layout.raw / SAMPLE_RECORD).unlink(missing_ok=True)
-        if settings.params.dataset.source == "local":
+        if settings.params.dataset.source in ("local", "table"):
             _copy(settings, workspace)
         else:
             _fetch(settings, workspace, policy)
@@ -49,10 +50,15 @@ def _generate(settings: Settings, workspace: Workspace) -> None:
 
 def _copy(settings: Settings, workspace: Workspace) -> None:
     from cfnsr.corpus.download.local import copy_folder
+    from cfnsr.corpus.download.table import copy_table
 
     dataset = settings.params.dataset
     assert dataset.path is not None, "checked by DatasetSettings"
-    copy_folder(settings.layout.root / dataset.path.expanduser(), dataset.actors, workspace)
+    path = settings.layout.root / dataset.path.expanduser()
+    if dataset.source == "table":
+        copy_table(path, workspace)
+    else:
+        copy_folder(path, dataset.actors, workspace)
 
 
 def _fetch(settings: Settings, workspace: Workspace, policy: RetryPolicy) -> None:

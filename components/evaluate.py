@@ -84,21 +84,23 @@ def _write_tables(settings: Settings, history: pd.DataFrame, predictions: pd.Dat
 def _plot(
     run: Run, results: Sequence[FoldResult], content: dict[str, Any], history: pd.DataFrame, predictions: pd.DataFrame
 ) -> None:
-    from cfnsr.evaluation.plots import plot_actors, plot_confusion, plot_curves, plot_reliability
-    from cfnsr.evaluation.report import calibrated, probabilities
+    from cfnsr.evaluation.plots import plot_confusion, plot_curves, plot_reliability, plot_speakers
+    from cfnsr.evaluation.report import calibrated, probabilities, targets
 
-    plots, protocol = run.settings.layout.plots, content["protocol"]
-    about = f"{content['corpus']}, {protocol} protocol, {len(run.folds)} folds by actor"
+    labels, plots, protocol = run.features.labels, run.settings.layout.plots, content["protocol"]
+    about = f"{content['corpus']}, {protocol} protocol, {len(run.folds)} folds by speaker"
     if len(history):
-        plot_curves(history, plots / "curves.png", f"Training on the {about}", SELECTION[protocol])
+        plot_curves(history, plots / "curves.png", f"Training on the {about}", SELECTION[protocol], len(labels))
     title = f"{content['pooled']['accuracy']:.1%} of {content['clips']} clips: {about}\n{content['claim']}"
-    plot_confusion(np.array(content["confusion"]), plots / "confusion.png", title)
-    plot_actors(predictions, plots / "actors.png", f"Accuracy by test actor: {about}\n{content['claim']}")
+    plot_confusion(np.array(content["confusion"]), labels, plots / "confusion.png", title)
+    by_speaker = f"Accuracy by test speaker: {about}\n{content['claim']}"
+    plot_speakers(predictions, plots / "speakers.png", by_speaker, len(labels))
     outputs, scaled = {"network output": probabilities(predictions)}, calibrated(predictions)
     if scaled is not None:
         outputs["after temperature scaling"] = scaled
-    labels = predictions["label"].to_numpy()
-    plot_reliability(outputs, labels, plots / "reliability.png", f"Reliability: {about}\n{content['claim']}")
+    plot_reliability(
+        outputs, targets(predictions), plots / "reliability.png", f"Reliability: {about}\n{content['claim']}"
+    )
     _plot_attention(run, results[0], about)
 
 
@@ -106,10 +108,10 @@ def _plot_attention(run: Run, first: FoldResult, about: str) -> None:
     from cfnsr.evaluation.attention import attention_maps
     from cfnsr.evaluation.plots import plot_attention
 
-    actor, path = first.test[0], run.settings.layout.plots / "attention.png"
-    shown = attention_maps(run.fold_folder(first.fold) / WEIGHTS, run.features, actor)
+    speaker, path = first.test[0], run.settings.layout.plots / "attention.png"
+    shown = attention_maps(run.fold_folder(first.fold) / WEIGHTS, run.features, speaker)
     if shown:
-        plot_attention(shown, path, f"Attention of fold {first.fold} on its test actor {actor}\n{about}")
+        plot_attention(shown, path, f"Attention of fold {first.fold} on its test speaker {speaker}\n{about}")
     else:
         path.unlink(missing_ok=True)  # of an earlier run whose network had a cross-modal block
 

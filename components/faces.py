@@ -1,4 +1,4 @@
-"""Stage `faces`: crop the face from frames evenly spaced over each clip, and pack the crops in one file per actor."""
+"""Stage `faces`: crop the face from frames evenly spaced over each clip, and pack the crops in one file per speaker."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from cfnsr.errors import InputError
 from cfnsr.features.faces.detect import load_detector
 from cfnsr.features.faces.extract import FaceTask, extract_faces
 from cfnsr.features.faces.store import SCHEMA
-from cfnsr.features.packed import check_bad_share, excluded, extract_by_actor, files_by_actor
+from cfnsr.features.packed import check_bad_share, excluded, extract_by_speaker, files_by_speaker
 from cfnsr.files import file_digest
 from cfnsr.parallel import default_workers
 from components.step import code_of, output_lock, run_step
 
 
 def faces(settings: Settings) -> None:
-    """Write `data/<profile>/faces/Actor_NN.parquet` for all clips that have a video.
+    """Write `data/<profile>/faces/<speaker>.parquet` for all clips that have a video.
 
-    Actors that an earlier run with the same settings and clips has finished are skipped.
+    Speakers that an earlier run with the same settings and clips has finished are skipped.
 
     Raises:
         InputError: the raw folder, the manifest or the detector's file is missing, another process is writing the same
@@ -34,7 +34,7 @@ def faces(settings: Settings) -> None:
         options = _options(settings)
         tasks = _tasks(settings, options)
         layout.faces.mkdir(parents=True, exist_ok=True)
-        paths = extract_by_actor(
+        paths = extract_by_speaker(
             extract_faces,
             tasks,
             folder=layout.faces,
@@ -58,7 +58,7 @@ def keys(settings: Settings) -> dict[Path, str]:
         InputError: the manifest or the detector's file is missing.
     """
     options = _options(settings)
-    files = files_by_actor(_tasks(settings, options), settings.layout.faces, _dependencies(options))
+    files = files_by_speaker(_tasks(settings, options), settings.layout.faces, _dependencies(options))
     return {path: key for path, (key, _) in files.items()}
 
 
@@ -76,13 +76,13 @@ def _tasks(settings: Settings, options: FacesSettings) -> list[FaceTask]:
     return [
         FaceTask(
             clip_id=row["clip_id"],
-            actor=int(row["actor"]),
+            speaker=row["speaker"],
             digest=f"{row['video_digest']} {row['landmarks_digest']}",
             video=raw / row["video_path"],
             landmarks=raw / row["landmarks_path"] if row["landmarks_path"] else None,
             settings=options,
         )
-        for row in table[table["has_video"]].to_dict("records")
+        for row in table[(table["reason"] == "") & table["has_video"]].to_dict("records")
     ]
 
 

@@ -1,4 +1,4 @@
-"""Stage `manifest`: examine every raw file and write one row per take, with the reason for every exclusion."""
+"""Stage `manifest`: examine every raw file and write one row per clip, with the reason for every exclusion."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import logging
 import pandas as pd
 
 from cfnsr.config.load import Settings
-from cfnsr.corpus.manifest import build_manifest, faults, without_songs, write_manifest
+from cfnsr.corpus.manifest import faults, selected, write_manifest
+from cfnsr.corpus.ravdess_manifest import ravdess_manifest
+from cfnsr.corpus.table_manifest import table_manifest
 from cfnsr.errors import InputError
 from cfnsr.media.probe import is_synthetic
 from cfnsr.parallel import default_workers
@@ -21,11 +23,12 @@ def manifest(settings: Settings) -> None:
 
     Raises:
         InputError: the raw folder is missing or empty, another process is writing the same file, there is no usable
-            take, synthetic clips pass for real ones, or more rows than `manifest.max_bad_share` have a file that can't
+            clip, synthetic clips pass for real ones, or more rows than `manifest.max_bad_share` have a file that can't
             be used (the table is written all the same).
     """
     with output_lock(settings, settings.layout.manifest):
-        table = build_manifest(settings.layout.raw, default_workers())
+        build = table_manifest if settings.params.dataset.source == "table" else ravdess_manifest
+        table = build(settings.layout.raw, settings.params.dataset, default_workers())
         write_manifest(table, settings.layout.manifest)
     _report(table)
     _check(table, settings)
@@ -33,15 +36,15 @@ def manifest(settings: Settings) -> None:
 
 
 def _report(table: pd.DataFrame) -> None:
-    takes = table[table["reason"] == ""]
-    both = takes["has_video"] & takes["has_audio"]
+    clips = table[table["reason"] == ""]
+    both = clips["has_video"] & clips["has_audio"]
     print(
-        f"manifest: {len(takes)} takes of {takes['actor'].nunique()} actors: {takes['has_video'].sum()} with video, "
-        f"{takes['has_audio'].sum()} with audio, {both.sum()} with both"
+        f"manifest: {len(clips)} clips of {clips['speaker'].nunique()} speakers: "
+        f"{clips['has_video'].sum()} with video, {clips['has_audio'].sum()} with audio, {both.sum()} with both"
     )
-    songs = len(table) - len(without_songs(table))
-    if songs:
-        print(f"manifest: {songs} song files excluded; only speech is used")
+    others = len(table) - len(selected(table))
+    if others:
+        print(f"manifest: {others} others are not selected by dataset.vocal or dataset.labels")
     for name, fault in faults(table).items():
         logger.warning("manifest: %s: %s", name, fault)
 
@@ -49,15 +52,15 @@ def _report(table: pd.DataFrame) -> None:
 def _check(table: pd.DataFrame, settings: Settings) -> None:
     limit = settings.params.manifest.max_bad_share
     path = settings.layout.manifest
-    found, total = faults(table), len(without_songs(table))
+    found, total = faults(table), len(selected(table))
     if total and len(found) / total > limit:
         name, fault = next(iter(found.items()))
         raise InputError(
-            f"manifest: {len(found)} of {total} takes and files can't be used ({name}: {fault}), more than the "
+            f"manifest: {len(found)} of {total} clips and files can't be used ({name}: {fault}), more than the "
             f"{limit:.0%} that manifest.max_bad_share allows; {path} lists them all: repair them or raise the limit."
         )
     if not (table["reason"] == "").any():
-        raise InputError(f"manifest: there is no usable take below {settings.layout.raw}; {path} says why.")
+        raise InputError(f"manifest: there is no usable clip below {settings.layout.raw}; {path} says why.")
 
 
 def _check_origin(table: pd.DataFrame, settings: Settings) -> None:
@@ -65,7 +68,7 @@ def _check_origin(table: pd.DataFrame, settings: Settings) -> None:
     if settings.params.dataset.synthetic:
         return
     videos = table[(table["reason"] == "") & table["has_video"]]
-    for path in videos.groupby("actor")["video_path"].first():
+    for path in videos.groupby("speaker")["video_path"].first():
         if is_synthetic(settings.layout.raw / path):
             raise InputError(
                 f"manifest: {path} is a clip of the synthetic sample corpus, whose figures must be called synthetic: "

@@ -15,7 +15,7 @@ from cfnsr.features.packed import (
     ClipTask,
     check_bad_share,
     excluded,
-    extract_by_actor,
+    extract_by_speaker,
     features_key,
     merge_packed,
     read_key,
@@ -33,7 +33,7 @@ class MfccTask(ClipTask):
 
 
 def mfcc(settings: Settings) -> None:
-    """Write `data/<profile>/mfcc.parquet`; an interrupted run continues after its last finished actor.
+    """Write `data/<profile>/mfcc.parquet`; an interrupted run continues after its last finished speaker.
 
     Raises:
         InputError: there is no manifest, another process is writing the same file, or more clips than
@@ -43,9 +43,9 @@ def mfcc(settings: Settings) -> None:
     with output_lock(settings, layout.mfcc):
         tasks, depends_on = _tasks(settings), _dependencies(params)
         key = features_key(depends_on, tasks)
-        folder = layout.mfcc.with_name(f".{layout.mfcc.stem}")  # finished actors of an unfinished run
+        folder = layout.mfcc.with_name(f".{layout.mfcc.stem}")  # finished speakers of an unfinished run
         if read_key(layout.mfcc) != key:
-            parts = extract_by_actor(
+            parts = extract_by_speaker(
                 extract,
                 tasks,
                 folder=folder,
@@ -74,7 +74,7 @@ def _tasks(settings: Settings) -> list[MfccTask]:
     clips = read_manifest(layout.manifest)
     clips = clips[(clips["reason"] == "") & clips["has_audio"]]
     return [
-        MfccTask(clip["clip_id"], clip["actor"], clip["audio_digest"], layout.raw / clip["audio_path"], params)
+        MfccTask(clip["clip_id"], clip["speaker"], clip["audio_digest"], layout.raw / clip["audio_path"], params)
         for clip in clips.to_dict("records")
     ]
 

@@ -4,10 +4,10 @@
     python -m components.promote --version N --force --reason TEXT     a person decides, and says why
     python -m components.promote --rollback                            back to the previous champion
 
-The gate compares test predictions of the same clips in the same folds by a paired bootstrap over actors; `promote` in
-params.yaml sets the required margin and confidence. Every version that it judges is one more look at the test actors,
-and it reports how many there were. A version of the synthetic corpus never replaces one of RAVDESS. Promotions on one
-machine take turns.
+The gate compares test predictions of the same clips in the same folds by a paired bootstrap over speakers; `promote` in
+params.yaml sets the required margin and confidence. Every version that it judges is one more look at the test speakers,
+and it reports how many there were. A version of the synthetic corpus never replaces one of a real corpus. Promotions on
+one machine take turns.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from cfnsr.config.corpus import RAVDESS, SAMPLE_CORPUS
+from cfnsr.config.corpus import SAMPLE_CORPUS
 from cfnsr.config.load import load_settings
 from cfnsr.config.search import PromoteSettings
 from cfnsr.corpus.folds import UNKNOWN
@@ -108,7 +108,9 @@ def rollback(params_file: Path) -> str:
             raise InputError(f"version {champion.version} does not record which version was {ALIAS} before it.")
         before = client.get_model_version(REGISTERED_MODEL, champion.tags[PREVIOUS])
         if _synthetic(before) and not _synthetic(champion):
-            raise InputError(f"version {before.version} is of the {SAMPLE_CORPUS} and can't replace one of {RAVDESS}.")
+            raise InputError(
+                f"version {before.version} is of the {SAMPLE_CORPUS} and can't replace one of a real corpus."
+            )
         client.set_registered_model_alias(REGISTERED_MODEL, ALIAS, before.version)
         client.set_model_version_tag(REGISTERED_MODEL, champion.version, "rolled_back_at", _now())
         return f"version {before.version} is champion again, in place of version {champion.version}"
@@ -129,7 +131,7 @@ def judge(
     if champion is None:
         return Verdict(True, "there was no champion before it")
     if _synthetic(candidate) and not _synthetic(champion):
-        reason = f"it is of the {SAMPLE_CORPUS}, version {champion.version} of {RAVDESS}; not even --force helps"
+        reason = f"it is of the {SAMPLE_CORPUS}, version {champion.version} of a real corpus; not even --force helps"
         return Verdict(False, reason)
     if forced:
         return Verdict(True, f"forced, in place of version {champion.version}")
@@ -138,14 +140,14 @@ def judge(
     if _may_know_its_test(candidate) and not _may_know_its_test(champion):
         return Verdict(
             False,
-            "it was started from weights that may have been trained on its own test actors, so its figures may be too "
-            "high; use --force and give a reason",
+            "it was started from weights that may have been trained on its own test speakers, so its figures may be "
+            "too high; use --force and give a reason",
         )
     result = _compare(client, candidate, champion)
     if result.confidence is None:
         return Verdict(
             False,
-            f"it was tested on {result.actors} actors, too few to be confident of the difference "
+            f"it was tested on {result.speakers} speakers, too few to be confident of the difference "
             f"({result.difference:+.1%}); use --force and give a reason",
         )
     passed = result.difference > limits.margin and result.confidence >= limits.confidence
@@ -182,14 +184,13 @@ def _compare(client: MlflowClient, candidate: ModelVersion, champion: ModelVersi
 
 
 def _predictions(client: MlflowClient, version: ModelVersion) -> pd.DataFrame:
-    import pandas as pd
     from mlflow.exceptions import MlflowException
 
-    from cfnsr.evaluation.report import final_network
+    from cfnsr.evaluation.report import final_network, read_table
 
     with tempfile.TemporaryDirectory() as folder:
         try:
-            return final_network(pd.read_csv(client.download_artifacts(str(version.run_id), PREDICTIONS, folder)))
+            return final_network(read_table(Path(client.download_artifacts(str(version.run_id), PREDICTIONS, folder))))
         except (MlflowException, OSError) as error:
             raise InputError(
                 f"{PREDICTIONS} of the run of version {version.version} can't be read ({error}), so it can't be "
@@ -250,7 +251,7 @@ def _claims(candidate: ModelVersion, champion: ModelVersion) -> str:
 
 
 def _judged_before(client: MlflowClient, candidate: ModelVersion) -> str:
-    """How often the gate has used these test actors before: each use makes a lucky version more likely."""
+    """How often the gate has used these test speakers before: each use makes a lucky version more likely."""
     others = [
         version
         for version in client.search_model_versions(f"name = '{REGISTERED_MODEL}'")

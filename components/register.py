@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import cfnsr
 from cfnsr.config.load import Settings
 from cfnsr.corpus.folds import SELECTION
-from cfnsr.corpus.ravdess import EMOTIONS
 from cfnsr.evaluation.metrics import interval_in_words
 from cfnsr.files import write_text
 from cfnsr.training.result import WEIGHTS, FoldResult
@@ -49,7 +48,7 @@ def register(run: Run) -> int:
         InputError: a fold is not trained, the run has not been evaluated, or its settings, data or code have changed.
     """
     results, content = run.results(), read_figures(run.settings)
-    best = max(results, key=lambda result: result.selection_accuracy)
+    best = max(results, key=lambda result: result.selection_score)
     tracker = run.tracker
     run_id = tracker.parent()
     with tracker.running(run_id):
@@ -93,6 +92,8 @@ def log_model(settings: Settings, run_id: str, files: Mapping[str, Path]) -> Non
     """
     import mlflow
 
+    from cfnsr.model.checkpoint import load_model
+
     with mlflow_at(settings.layout.root), mlflow.start_run(run_id=run_id), warnings.catch_warnings():
         # The signature is given; an example would only be run through the model to infer it.
         warnings.filterwarnings("ignore", ".*input example was not provided")
@@ -103,13 +104,13 @@ def log_model(settings: Settings, run_id: str, files: Mapping[str, Path]) -> Non
             code_paths=[str(Path(cfnsr.__file__).parent)],
             # The installed versions of what prediction needs; MLflow's own guess would import everything.
             pip_requirements=[f"{name}=={version(name)}" for name in REQUIREMENTS],
-            signature=_signature(),
+            signature=_signature(load_model(files["weights"])[1].labels),
             registered_model_name=REGISTERED_MODEL,
         )
         mlflow.log_artifact(str(files["model_card"]))  # also beside the run's other files
 
 
-def _signature() -> ModelSignature:
+def _signature(labels: Sequence[str]) -> ModelSignature:
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 
@@ -117,7 +118,7 @@ def _signature() -> ModelSignature:
     inputs: list[ColSpec | TensorSpec] = [ColSpec(DataType.string, name, required=False) for name in columns]
     outputs: list[ColSpec | TensorSpec] = [
         ColSpec(DataType.string, "emotion"),
-        *(ColSpec(DataType.double, name) for name in ("confidence", *EMOTIONS)),
+        *(ColSpec(DataType.double, name) for name in ("confidence", *labels)),
         ColSpec(DataType.string, "error"),
     ]
     return ModelSignature(Schema(inputs), Schema(outputs))
@@ -131,7 +132,7 @@ def _tags(content: dict[str, Any], best: FoldResult, tracker: RunTracker, run_id
         "claim": content["claim"],
         "parameters": str(content["parameters"]),
         "fold": str(best.fold),
-        "selection_accuracy": f"{best.selection_accuracy:.4f}",
+        "selection_score": f"{best.selection_score:.4f}",
         "test_accuracy": f"{content['pooled']['accuracy']:.4f}",
         "test_accuracy_interval": interval_in_words(content["interval"].get("accuracy"), ".4f"),
     }

@@ -10,6 +10,7 @@ from typing import Any
 
 from cfnsr.config.load import Settings, load_settings
 from cfnsr.config.sections import Modality, is_unused
+from cfnsr.corpus.folds import Fold
 from cfnsr.errors import InputError
 
 SECTIONS = ("model", "train")  # of a profile; the others define the data, which all runs of the profile share
@@ -81,13 +82,13 @@ def check_keys(keys: Iterable[str], modalities: Collection[Modality], where: str
             )
 
 
-def requested_folds(settings: Settings, wanted: Sequence[int] | None) -> set[int]:
+def requested_folds(folds: Sequence[Fold], wanted: Sequence[int] | None) -> set[int]:
     """The numbers of the folds to train, all of them for None.
 
     Raises:
         InputError: a number that is not a fold's, or no number at all.
     """
-    known = range(settings.params.train.folds)
+    known = [fold.index for fold in folds]
     if wanted is None:
         return set(known)
     unknown = sorted(set(wanted) - set(known))

@@ -7,13 +7,11 @@ from typing import Any
 
 from cfnsr.config.load import Settings
 from cfnsr.errors import InputError
-from cfnsr.evaluation.metrics import interval_in_words
+from cfnsr.evaluation.metrics import NAMES, interval_in_words
 from cfnsr.text import without_passwords
 from components.run import read_figures
 from components.step import run_step
 from components.tracking.runs import PARENT, REGISTERED_MODEL, RunTracker
-
-LABELS = {"accuracy": "accuracy (WAR)", "uar": "UAR", "f1": "macro F1", "ece": "ECE"}
 
 
 def results(settings: Settings) -> None:
@@ -47,9 +45,9 @@ def print_table(content: dict[str, Any]) -> None:
     from rich.table import Table
 
     table = Table(title=f"{content['corpus']} - {content['protocol']} protocol\n{content['claim']}")
-    for column in ("figure", "all test clips", "95 % interval (actors)", "mean ± std over folds"):
+    for column in ("figure", "all test clips", "95 % interval (speakers)", "mean ± std over folds"):
         table.add_column(column, justify="left" if column == "figure" else "right")
-    for name, label in LABELS.items():
+    for name, label in NAMES.items():
         table.add_row(label, *cells(content, name))
     if content["ece_calibrated"] is not None:
         table.add_row("ECE, temperature scaled", f"{content['ece_calibrated']:.3f}", "", "")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cfnsr.config.load import Settings
-from cfnsr.corpus.folds import Fold, actor_folds
+from cfnsr.corpus.folds import Fold, make_folds
 from cfnsr.corpus.manifest import dataset_digest
 from cfnsr.errors import InputError
 from cfnsr.features.cached import Features
@@ -36,21 +36,21 @@ class Run:
 
     @classmethod
     def open(cls, settings: Settings) -> Run:
-        """Read the features of a profile and divide its actors into folds.
+        """Read the features of a profile and divide its speakers into folds.
 
         Raises:
-            InputError: a data stage has not run, its output is out of date, there are too few actors for the folds, or
-                a checkpoint to start from is missing.
+            InputError: a data stage has not run, its output is out of date, there are too few speakers for the folds,
+                or a checkpoint to start from is missing.
         """
-        features = Features.load(settings.layout)
+        features = Features.load(settings)
         keys = _feature_keys(settings)
         usable = features.having(settings.params.model.modality)
-        folds = actor_folds(sorted(usable["actor"].unique().tolist()), settings.params.train)
+        folds = make_folds(usable, settings.params.train)
         made_from = [
             decisive_settings(settings),
             dataset_digest(features.clips),
             keys,
-            [file_digest(path) for path in _checkpoints(settings)],
+            [file_digest(path) for path in _checkpoints(settings, len(folds))],
             code_of("train"),
         ]
         key = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
@@ -134,7 +134,7 @@ def _feature_keys(settings: Settings) -> list[str]:
     """The keys of the feature files, which say what each was made from.
 
     Raises:
-        InputError: a file was made from other settings, clips or code than the present ones, or belongs to an actor
+        InputError: a file was made from other settings, clips or code than the present ones, or belongs to a speaker
             who is no longer in the corpus.
     """
     wanted = {**faces.keys(settings), **mfcc.keys(settings)}
@@ -148,7 +148,7 @@ def _feature_keys(settings: Settings) -> list[str]:
     return [wanted[path] for path in sorted(wanted)]
 
 
-def _checkpoints(settings: Settings) -> list[Path]:
+def _checkpoints(settings: Settings, folds: int) -> list[Path]:
     """The files that phases start from, of all folds.
 
     Raises:
@@ -158,7 +158,7 @@ def _checkpoints(settings: Settings) -> list[Path]:
     from cfnsr.training.pretrained import checkpoint_of
 
     patterns = [phase.checkpoint for phase in phases_of(settings).values() if phase.checkpoint is not None]
-    files = [checkpoint_of(pattern, fold) for pattern in patterns for fold in range(settings.params.train.folds)]
+    files = [checkpoint_of(pattern, fold) for pattern in patterns for fold in range(folds)]
     for path in files:
         if not path.exists():
             raise InputError(f"{path} is missing; set the phase's checkpoint to an existing file, or to null.")

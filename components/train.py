@@ -187,7 +187,7 @@ def train_fold(run: Run, fold: Fold, callbacks: Sequence[Callback] = ()) -> Fold
     with run.tracker.running(run_id):
         loggers = partial(run.tracker.phase_logger, run_id)
         result = training.train_fold(run.features, fold, run.settings, folder, loggers, callbacks)
-        figures = {"param_count": result.parameters, "selection_accuracy": result.selection_accuracy}
+        figures = {"param_count": result.parameters, "selection_score": result.selection_score}
         run.tracker.outbox(run_id).metrics({**figures, "best_epoch": result.epoch, "seconds": result.seconds})
     return result
 

@@ -1,9 +1,9 @@
 """Step `tune`: search the training settings that `tune.search` in params.yaml names, then train with the best ones.
 
-The objective is the mean over folds of the score on the validation actors, so protocol `published`, which has none, is
-refused. No test result is used, but the validation actors of one fold are test actors of another: figures of settings
-that a search found say so (`train.tuned`). A trial that is worse than the median of the others at the same epoch of the
-same fold is pruned.
+The objective is the mean over folds of the score on the validation speakers, so protocol `published`, which has none,
+is refused. No test result is used, but the validation speakers of one fold are test speakers of another: figures of
+settings that a search found say so (`train.tuned`). A trial that is worse than the median of the others
+at the same epoch of the same fold is pruned.
 
 Started more than once, the processes work on the same study, and one of them trains at the end. Killed and started
 again, a search continues the study, and the fold that it was training.
@@ -102,7 +102,7 @@ def check_space(settings: Settings) -> None:
     """Check both ends of every range.
 
     Raises:
-        InputError: the search space is empty, one of its keys or values is impossible or does nothing, or test actors
+        InputError: the search space is empty, one of its keys or values is impossible or does nothing, or test speakers
             would choose.
     """
     tune = settings.params.tune
@@ -115,8 +115,8 @@ def check_space(settings: Settings) -> None:
     check_keys(tune.search, {each.params.model.modality for each in tried}, f"{settings.profile}.tune.search")
     if any(each.params.train.protocol == "published" for each in tried):
         raise InputError(
-            "a search needs validation actors, and protocol `published` has none, so its test actors would choose the "
-            "settings; set train.protocol to honest."
+            "a search needs validation speakers, and protocol `published` has none, so its test speakers would choose "
+            "the settings; set train.protocol to honest."
         )
 
 
@@ -199,7 +199,7 @@ def run_trial(settings: Settings, trial: optuna.Trial, study_run: str) -> float 
             with tracker.running(run_id):
                 for fold in run.folds:
                     pruning = PruningCallback(trial, scores, longest, settings.params.tune.warmup_epochs)
-                    scores.append(train.train_fold(run, fold, (pruning,)).selection_accuracy)
+                    scores.append(train.train_fold(run, fold, (pruning,)).selection_score)
                 mean = sum(scores) / len(scores)
                 tracker.outbox(run_id).metrics({"validation_accuracy": mean})
         except optuna.TrialPruned:

@@ -17,8 +17,9 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
+from cfnsr.evaluation.metrics import NAMES
 from cfnsr.text import without_passwords
-from components.results import LABELS, cells
+from components.results import cells
 from components.run import Run
 from components.tracking.runs import REGISTERED_MODEL
 
@@ -78,9 +79,9 @@ def result_table(figures: Mapping[str, Any], version: int | None) -> str:
         f"# {figures['corpus']}, {figures['protocol']} protocol",
         f"{figures['claim']}.",
         "",
-        "| figure | all test clips | 95 % interval (actors) | mean ± std over folds |",
+        "| figure | all test clips | 95 % interval (speakers) | mean ± std over folds |",
         "| --- | --- | --- | --- |",
-        *(f"| {label} | {' | '.join(cells(figures, name))} |" for name, label in LABELS.items()),
+        *(f"| {label} | {' | '.join(cells(figures, name))} |" for name, label in NAMES.items()),
         *(
             f"| accuracy, {name} alone | {' | '.join(cells(encoder, 'accuracy'))} |"
             for name, encoder in figures["encoders"].items()

@@ -105,10 +105,10 @@ def train_cfnsr(
         The registered version; None if there is none.
     """
     settings = requested_settings(params_file, profile, overrides, protocol, seed)
-    wanted = requested_folds(settings, folds)
     if update:
         update_data(settings)
     run = Run.open(settings)
+    wanted = requested_folds(run.folds, folds)
     with train.exclusive(settings):
         prepare_run(run)
         train.train_folds(run, wanted, _with_progress(len(wanted)))

@@ -44,7 +44,7 @@ PROFILE = {
     "mfcc": {"sample_rate": 16000, "offset": 0.0, "duration": 1.1, "n_fft": 512, "hop": 256, "n_mels": 40},
     "model": {"layers": [1, 1, 1, 1], "width": 8, "cardinality": 4, "audio_width": 8, "transformer_layers": 1},
     "train": {
-        **{"folds": 3, "actors_per_fold": 1, "validation_actors": 1, "standardize_mfcc": True, "loader_workers": 0},
+        **{"folds": 3, "speakers_per_fold": 1, "validation_speakers": 1, "standardize_mfcc": True, "loader_workers": 0},
         "pretrain": {"audio": {**_PHASE, "augment_audio": True}, "video": {**_PHASE, "augment_video": True}},
         "fusion": {**_PHASE, "augment_audio": True, "augment_video": True},
     },

@@ -9,9 +9,11 @@ from typing import Annotated
 
 import typer
 
+from cfnsr.cli.evaluate import evaluate
 from cfnsr.cli.export import export
 from cfnsr.cli.predict import predict
 from cfnsr.cli.serve import serve
+from cfnsr.cli.table import table
 from cfnsr.config.load import load_settings
 from cfnsr.errors import exit_with_message
 from cfnsr.files import ensure_utf8
@@ -24,8 +26,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(predict)
+app.command()(evaluate)
 app.command()(export)
 app.command()(serve)
+app.command()(table)
 
 ParamsOption = Annotated[Path, typer.Option("--params", help="Settings file.")]
 ProfileOption = Annotated[str | None, typer.Option(help="Profile in the settings file; default: the one it names.")]
@@ -64,13 +68,13 @@ def mirror(params: ParamsOption = Path("params.yaml"), profile: ProfileOption = 
 
 @app.command()
 def clips(params: ParamsOption = Path("params.yaml"), profile: ProfileOption = None) -> None:
-    """List the excluded takes and files with the reason for each."""
+    """List the excluded clips and files with the reason for each."""
     from cfnsr.features.cached import Features
 
-    features = Features.load(load_settings(params, profile).layout)
+    features = Features.load(load_settings(params, profile))
     for name, reason in sorted(features.excluded.items()):
         typer.echo(printable(f"{name}: {reason}"))
-    typer.echo(f"{len(features.having('both'))} takes with face and voice, {len(features.excluded)} excluded")
+    typer.echo(f"{len(features.having('both'))} clips with face and voice, {len(features.excluded)} excluded")
 
 
 @app.command()

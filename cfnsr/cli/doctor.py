@@ -120,8 +120,22 @@ def _raw_bytes(settings: Settings) -> int:
         case "local":
             files = visible_files(settings.layout.root / (dataset.path or ""))
             return sum(path.stat().st_size for path in files if file_kind(path) and path.is_file())
+        case "table":
+            rows = _table_rows(settings)
+            return sum(path.stat().st_size for path in rows if path.is_file()) if isinstance(rows, set) else 0
         case "zenodo" | "s3":
             return sum(archive.published.size for archive in wanted_archives(dataset))
+
+
+def _table_rows(settings: Settings) -> set[Path] | str:
+    """The files of a table of clips, or why the table can't be used."""
+    from cfnsr.corpus.table import read_rows
+
+    table = settings.layout.root / (settings.params.dataset.path or "")
+    try:
+        return {table.parent / row.path for row in read_rows(table)}
+    except InputError as error:
+        return str(error)
 
 
 def _source(settings: Settings) -> Check:
@@ -134,6 +148,9 @@ def _source(settings: Settings) -> Check:
             path = settings.layout.root / (dataset.path or "")
             remedy = "" if path.is_dir() else "not a folder: set dataset.path in params.yaml to your RAVDESS folder"
             return Check("data source", f"folder {path}", remedy)
+        case "table":
+            path, rows = settings.layout.root / (dataset.path or ""), _table_rows(settings)
+            return Check("data source", f"table {path}", "" if isinstance(rows, set) else rows)
         case "zenodo":
             return _reachable("data source", f"{dataset.zenodo_url}/api/records/1188976", "dataset.zenodo_url")
         case "s3":

@@ -49,6 +49,8 @@ def _report(done: Exported) -> None:
     typer.echo(f"difference: {done.difference:.1e} of the largest logit, {RUNTIMES[done.runtime]} against PyTorch")
     if (found := done.agreement) is not None:
         typer.echo(f"accuracy:   {found.accuracy:.3f}, PyTorch {found.reference:.3f}")
-        typer.echo(f"            the same prediction for {found.same} of {found.clips} clips of {found.actors} actors")
+        typer.echo(
+            f"            the same prediction for {found.same} of {found.clips} clips of {found.speakers} speakers"
+        )
         if found.doubtful:
-            typer.echo("            the initial weights may have been trained on these actors")
+            typer.echo("            the initial weights may have been trained on these speakers")

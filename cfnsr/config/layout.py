@@ -26,17 +26,17 @@ class Layout:
 
     @property
     def raw(self) -> Path:
-        """Files as published, in `Actor_NN` folders."""
+        """Files as published."""
         return self.data / "raw"
 
     @property
     def manifest(self) -> Path:
-        """Manifest, with one row per take."""
+        """Manifest, with one row per clip."""
         return self.data / "clips.csv"
 
     @property
     def faces(self) -> Path:
-        """Folder of `Actor_NN.parquet` files with one row group per clip."""
+        """Folder of one Parquet file per speaker, with one row group per clip."""
         return self.data / "faces"
 
     @property

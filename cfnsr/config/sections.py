@@ -157,24 +157,42 @@ class TrainSettings(Section):
 
     preset: str | None = None  # name of an entry of `presets`, which gives the values of missing keys
     protocol: Literal["honest", "published"] = "honest"
-    folds: PositiveInt = 6
-    actors_per_fold: PositiveInt = 4
-    validation_actors: PositiveInt = 4  # protocol honest only; they select the epoch
+    # A number of folds of consecutive speakers; the test speakers of each fold; or `split`, the column of the table.
+    folds: PositiveInt | tuple[tuple[str, ...], ...] | Literal["split"] = 6
+    speakers_per_fold: PositiveInt = 4  # test speakers, where `folds` is a number
+    validation_speakers: PositiveInt = 4  # protocol honest only; they select the epoch
     seed: int = Field(0, ge=0, lt=2**26)  # the seeds of the epochs are derived from it and have 64 bits
-    # Length of the moving average of the validation accuracy that selects the epoch: that of a single epoch is noisy
-    # with few actors. Protocol `published` always compares single epochs.
+    select_by: Literal["accuracy", "uar"] = "accuracy"  # score that selects the epoch; uar suits unbalanced corpora
+    # For unbalanced corpora: `loss` weighs each clip by the inverse frequency of its label among the training clips,
+    # `sampling` draws all labels equally often.
+    balance: Literal["none", "loss", "sampling"] = "none"
+    # Length of the moving average of the validation score that selects the epoch: that of a single epoch is noisy
+    # with few speakers. Protocol `published` always compares single epochs.
     smooth_epochs: PositiveInt = 1
-    tuned: bool = False  # whether the settings were tuned on the validation actors of these folds; reports say so
+    tuned: bool = False  # whether the settings were tuned on the validation speakers of these folds; reports say so
     watch_test: bool = True  # report the test accuracy after each epoch; it never selects anything
-    standardize_mfcc: bool = False  # by mean and standard deviation of the training actors; not in the published recipe
+    standardize_mfcc: bool = (
+        False  # by mean and standard deviation of the training speakers; not in the published recipe
+    )
     fold_workers: PositiveInt = 1  # folds trained in parallel, each in its own process
-    loader_workers: int = Field(2, ge=0)  # data loader processes per fold, device and group of actors
+    loader_workers: int = Field(2, ge=0)  # data loader processes per fold, device and group of speakers
     devices: PositiveInt | Literal["auto"] = 1  # GPUs or CPU processes per fold; auto: all GPUs
     precision: Literal["auto", "32", "bf16"] = "auto"  # auto: bf16 on GPUs that support it
     channels_last: bool = True  # memory layout of the video network
     compile: bool = False  # torch.compile
     pretrain: PretrainSettings = PretrainSettings()
     fusion: FusionSettings = FusionSettings()
+
+    @field_validator("folds", mode="before")
+    @classmethod
+    def _speakers_as_text(cls, value: Any) -> Any:
+        """YAML reads a speaker such as 05 as a number."""
+        if not isinstance(value, list | tuple):
+            return value
+        return [
+            [f"{each:02d}" if type(each) is int else each for each in test] if isinstance(test, list | tuple) else test
+            for test in value
+        ]
 
     @field_validator("precision", mode="before")
     @classmethod

@@ -1,1 +1,1 @@
-"""Corpora: how their files are named and fetched, the manifest of their clips, and folds by actor."""
+"""Corpora: how their files are named and fetched, the manifest of their clips, and folds by speaker."""

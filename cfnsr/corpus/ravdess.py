@@ -13,11 +13,8 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Literal
 
-from cfnsr.config.corpus import ACTORS
+from cfnsr.config.corpus import ACTORS, EMOTIONS
 from cfnsr.media.formats import clip_kind
-
-EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
-"""The eight labels; the index is the file name's third field minus one."""
 
 TAKES_PER_ACTOR = 60
 """Speech takes per actor: 4 neutral (never strong) and 8 of each other emotion."""
@@ -56,9 +53,14 @@ class Take:
         return "-".join(f"{field:02d}" for field in fields)
 
     @property
-    def label(self) -> int:
-        """Class index, 0 (neutral) to 7 (surprised)."""
-        return self.emotion - 1
+    def label(self) -> str:
+        """The emotion as a word."""
+        return EMOTIONS[self.emotion - 1]
+
+    @property
+    def speaker(self) -> str:
+        """The actor as in file names, for example `07`."""
+        return f"{self.actor:02d}"
 
     @property
     def sex(self) -> str:
@@ -66,9 +68,14 @@ class Take:
         return "male" if self.actor % 2 else "female"
 
     @property
-    def is_speech(self) -> bool:
-        """Vocal channel 01; 02 is song."""
-        return self.vocal == 1
+    def channel(self) -> Literal["speech", "song"]:
+        """The vocal channel as a word."""
+        return "speech" if self.vocal == 1 else "song"
+
+    @property
+    def strength(self) -> Literal["normal", "strong"]:
+        """The intensity as a word."""
+        return "normal" if self.intensity == 1 else "strong"
 
     def file_name(self, modality: FileModality, suffix: str) -> str:
         """Name of this take's file of that modality, for example `01-01-05-02-01-01-12.mp4`."""

@@ -1,6 +1,6 @@
-"""Metrics of a set of predictions: WAR, UAR, macro F1, ECE, and confidence intervals by resampling actors.
+"""Metrics of a set of predictions: WAR, UAR, macro F1, ECE, and confidence intervals by resampling speakers.
 
-Shapes: N clips, K classes, A actors.
+Shapes: N clips, K classes, A speakers.
 """
 
 from __future__ import annotations
@@ -12,12 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 BOOTSTRAP_DRAWS = 10_000
-MIN_ACTORS = 5
-"""Smallest number of actors for an interval. All of four actors favour one of two equal networks once in 16 times, too
-often for 95 % confidence, and resampling the same four actors does not show it."""
+MIN_SPEAKERS = 5
+"""Smallest number of speakers for an interval. All of four speakers favour one of two equal networks once in 16 times,
+too often for 95 % confidence, and resampling the same four speakers does not show it."""
 COVERAGE = 0.95
 """Coverage of the intervals."""
 ECE_BINS = 15  # Guo et al., ICML 2017
+
+
+NAMES = {"accuracy": "accuracy (WAR)", "uar": "UAR", "f1": "macro F1", "ece": "ECE"}
+"""Names of the metrics in tables."""
 
 
 @dataclass(frozen=True)
@@ -75,51 +79,53 @@ def class_recall(matrix: NDArray[np.integer]) -> list[float | None]:
 
 
 def bootstrap_intervals(
-    probabilities: NDArray[np.floating], labels: NDArray[np.integer], actors: NDArray[np.integer], seed: int = 0
+    probabilities: NDArray[np.floating], labels: NDArray[np.integer], speakers: NDArray[np.integer], seed: int = 0
 ) -> dict[str, tuple[float, float]]:
-    """Compute 95 % intervals of accuracy, UAR and F1 by resampling actors; empty with fewer than `MIN_ACTORS`.
+    """Compute 95 % intervals of accuracy, UAR and F1 by resampling speakers; empty with fewer than `MIN_SPEAKERS`.
 
-    Clips of one actor are correlated, so that resampling clips would give intervals that are too narrow.
+    Clips of one speaker are correlated, so that resampling clips would give intervals that are too narrow.
 
     Args:
         probabilities: (N, K), rows sum to 1.
         labels: (N,) class indices.
-        actors: (N,)
+        speakers: (N,)
         seed: of the resampling.
     """
-    unique = np.unique(actors)
-    if len(unique) < MIN_ACTORS:
+    unique = np.unique(speakers)
+    if len(unique) < MIN_SPEAKERS:
         return {}
-    by_actor = np.stack([confusion_matrix(probabilities[actors == a], labels[actors == a]) for a in unique])  # (A,K,K)
+    by_speaker = np.stack(
+        [confusion_matrix(probabilities[speakers == a], labels[speakers == a]) for a in unique]
+    )  # (A,K,K)
     draws = np.random.default_rng(seed).integers(len(unique), size=(BOOTSTRAP_DRAWS, len(unique)))
-    matrices = by_actor[draws].sum(axis=1)  # (draws, K, K)
+    matrices = by_speaker[draws].sum(axis=1)  # (draws, K, K)
     figures = {"accuracy": _accuracy(matrices), "uar": _uar(matrices), "f1": _f1(matrices)}
     return {name: _interval(values, len(unique)) for name, values in figures.items()}
 
 
-def _interval(resampled: NDArray[np.floating], actors: int) -> tuple[float, float]:
+def _interval(resampled: NDArray[np.floating], speakers: int) -> tuple[float, float]:
     """The expanded percentile interval of Hesterberg (The American Statistician 69(4), 2015).
 
-    With few actors, the plain percentile interval is too narrow, by the factor sqrt((n - 1) / n) and because it follows
-    the normal instead of Student's distribution; more extreme quantiles correct for both.
+    With few speakers, the plain percentile interval is too narrow, by the factor sqrt((n - 1) / n) and because it
+    follows the normal instead of Student's distribution; more extreme quantiles correct for both.
     """
     from scipy.stats import norm, t
 
-    tail = norm.cdf(t.ppf((1 - COVERAGE) / 2, actors - 1) * np.sqrt(actors / (actors - 1)))
+    tail = norm.cdf(t.ppf((1 - COVERAGE) / 2, speakers - 1) * np.sqrt(speakers / (speakers - 1)))
     low, high = np.quantile(resampled, [tail, 1 - tail])
     return float(low), float(high)
 
 
-def _confidence(resampled: NDArray[np.floating], actors: int) -> float:
+def _confidence(resampled: NDArray[np.floating], speakers: int) -> float:
     """The highest confidence at which the one-sided interval corresponding to `_interval` is above 0.
 
-    It stays below 1 even if all resampled values are positive, because they all come from the same actors.
+    It stays below 1 even if all resampled values are positive, because they all come from the same speakers.
     """
     from scipy.stats import norm, t
 
     above = (resampled > 0).sum() + (resampled == 0).sum() / 2
     share = (above + 0.5) / (len(resampled) + 1)
-    return float(t.cdf(norm.ppf(share) * np.sqrt((actors - 1) / actors), actors - 1))
+    return float(t.cdf(norm.ppf(share) * np.sqrt((speakers - 1) / speakers), speakers - 1))
 
 
 def interval_in_words(interval: Sequence[float] | None, form: str = ".1%") -> str:
@@ -136,36 +142,36 @@ class Comparison:
     difference: float
     """A minus B."""
     interval: tuple[float, float] | None
-    """95 % interval of the difference by resampling actors; None with fewer than `MIN_ACTORS`."""
+    """95 % interval of the difference by resampling speakers; None with fewer than `MIN_SPEAKERS`."""
     confidence: float | None
-    """Confidence from 0 to 1 that A is better, by resampling actors; 0.5 if both are equal. None with fewer than
-    `MIN_ACTORS`."""
+    """Confidence from 0 to 1 that A is better, by resampling speakers; 0.5 if both are equal. None with fewer than
+    `MIN_SPEAKERS`."""
     clips: int
-    actors: int
+    speakers: int
 
 
 def compare(
-    right_a: NDArray[np.bool_], right_b: NDArray[np.bool_], actors: NDArray[np.integer], seed: int = 0
+    right_a: NDArray[np.bool_], right_b: NDArray[np.bool_], speakers: NDArray[np.integer], seed: int = 0
 ) -> Comparison:
-    """Paired bootstrap over actors: each draw scores both on the same actors, so that common effects cancel out.
+    """Paired bootstrap over speakers: each draw scores both on the same speakers, so that common effects cancel out.
 
     Args:
         right_a: (N,) which clips A predicted correctly.
         right_b: (N,) the same for B, in the same order.
-        actors: (N,)
+        speakers: (N,)
         seed: of the resampling.
     """
-    unique, index = np.unique(actors, return_inverse=True)
+    unique, index = np.unique(speakers, return_inverse=True)
     accuracy_a, accuracy_b = float(right_a.mean()), float(right_b.mean())
     figures = (accuracy_a, accuracy_b, accuracy_a - accuracy_b)
-    if len(unique) < MIN_ACTORS:
-        return Comparison(*figures, None, None, len(actors), len(unique))
+    if len(unique) < MIN_SPEAKERS:
+        return Comparison(*figures, None, None, len(speakers), len(unique))
     clips = np.bincount(index)  # (A,)
     gains = np.bincount(index, weights=right_a.astype(float) - right_b.astype(float))  # (A,)
     draws = np.random.default_rng(seed).integers(len(unique), size=(BOOTSTRAP_DRAWS, len(unique)))
     differences = gains[draws].sum(axis=1) / clips[draws].sum(axis=1)
     confidence = _confidence(differences, len(unique))
-    return Comparison(*figures, _interval(differences, len(unique)), confidence, len(actors), len(unique))
+    return Comparison(*figures, _interval(differences, len(unique)), confidence, len(speakers), len(unique))
 
 
 # These take confusion matrices (B, K, K), so that a metric and its bootstrap draws share one definition.

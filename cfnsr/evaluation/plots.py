@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cfnsr.corpus.ravdess import EMOTIONS
 from cfnsr.evaluation.metrics import ECE_BINS, reliability, scores
 from cfnsr.files import atomic_path
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
 PHASE_NAMES = {"audio": "audio encoder", "video": "video encoder", "fusion": "fused network"}
 COLOURS = {"audio": "#d97706", "video": "#2563eb", "fusion": "#047857"}
+SEX_COLOURS = {"female": "#7c3aed", "male": "#0891b2"}
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -40,14 +40,15 @@ def _set_title(figure: Figure, title: str) -> None:
     figure.suptitle("\n".join(lines))
 
 
-def plot_curves(history: pd.DataFrame, path: Path, title: str, selection: str) -> None:
+def plot_curves(history: pd.DataFrame, path: Path, title: str, selection: str, classes: int) -> None:
     """Plot training loss and selection accuracy by epoch: thin lines are folds, thick lines their means.
 
     Args:
         history: columns `fold, phase, epoch, train/loss` and `validation/accuracy`.
         path: PNG to write.
         title: above the plot.
-        selection: the actors that chose the epoch, for example `validation actors`.
+        selection: the speakers that chose the epoch, for example `validation speakers`.
+        classes: K.
     """
     phases = [phase for phase in PHASE_NAMES if phase in set(history["phase"])]
     figure = _figure(10, 4.2)
@@ -63,17 +64,18 @@ def plot_curves(history: pd.DataFrame, path: Path, title: str, selection: str) -
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     panels[1].set_ylim(0, 1.02)
-    panels[1].axhline(1 / len(EMOTIONS), color="grey", linestyle=":", linewidth=1, label="chance")
+    panels[1].axhline(1 / classes, color="grey", linestyle=":", linewidth=1, label="chance")
     figure.legend(*panels[1].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     _set_title(figure, title)
     _save(figure, path)
 
 
-def plot_confusion(matrix: NDArray[np.integer], path: Path, title: str) -> None:
-    """Plot a confusion matrix `(8, 8)` as shares of each true class, with the counts."""
+def plot_confusion(matrix: NDArray[np.integer], labels: Sequence[str], path: Path, title: str) -> None:
+    """Plot a confusion matrix `(K, K)` as shares of each true class, with the counts."""
     totals = matrix.sum(axis=1, keepdims=True)
     shares = np.divide(matrix, totals, out=np.zeros(matrix.shape), where=totals > 0)
-    figure = _figure(7, 6.2)
+    side = max(6.2, 0.55 * len(labels) + 1.8)  # inches
+    figure = _figure(side + 0.8, side)
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.ndindex(*matrix.shape):
@@ -81,8 +83,8 @@ def plot_confusion(matrix: NDArray[np.integer], path: Path, title: str) -> None:
             colour = "white" if shares[row, column] > 0.55 else "#1f2937"
             text = f"{shares[row, column]:.0%}\n{matrix[row, column]}"
             axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
-    axes.set_xticks(range(len(EMOTIONS)), EMOTIONS, rotation=40, ha="right")
-    axes.set_yticks(range(len(EMOTIONS)), EMOTIONS)
+    axes.set_xticks(range(len(labels)), labels, rotation=40, ha="right")
+    axes.set_yticks(range(len(labels)), labels)
     axes.set(xlabel="predicted", ylabel="true")
     figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true class")
     _set_title(figure, title)
@@ -122,26 +124,27 @@ def plot_reliability(
     _save(figure, path)
 
 
-def plot_actors(predictions: pd.DataFrame, path: Path, title: str) -> None:
-    """Plot the accuracy of each test actor; the line is the accuracy over all clips.
+def plot_speakers(predictions: pd.DataFrame, path: Path, title: str, classes: int) -> None:
+    """Plot the accuracy of each test speaker; the line is the accuracy over all clips.
 
     Args:
-        predictions: columns `actor`, `sex`, `actual`, `predicted`.
+        predictions: columns `speaker`, `sex`, `label`, `predicted`.
         path: PNG to write.
         title: above the plot.
+        classes: K.
     """
-    table = predictions.assign(right=predictions["actual"] == predictions["predicted"])
-    actors = table.groupby(["actor", "sex"])["right"].mean().reset_index()
-    figure = _figure(max(8.5, 0.42 * len(actors) + 2), 4)
+    table = predictions.assign(right=predictions["label"] == predictions["predicted"])
+    speakers = table.groupby(["speaker", "sex"])["right"].mean().reset_index()
+    figure = _figure(max(8.5, 0.42 * len(speakers) + 2), 4)
     axes = figure.subplots()
-    for sex, colour in (("female", "#7c3aed"), ("male", "#0891b2")):
-        group = actors[actors["sex"] == sex]
-        axes.bar(group.index, group["right"], color=colour, label=f"{sex} actors")
-    axes.set_xticks(actors.index, actors["actor"].astype(str))
+    for sex, group in speakers.groupby("sex"):
+        name = f"{sex} speakers" if sex else "speakers"
+        axes.bar(group.index, group["right"], color=SEX_COLOURS.get(str(sex), "#64748b"), label=name)
+    axes.set_xticks(speakers.index, speakers["speaker"], rotation=90 if speakers["speaker"].str.len().max() > 3 else 0)
     mean = float(table["right"].mean())
     axes.axhline(mean, color="#1f2937", linewidth=1, label=f"all clips, {mean:.1%}")
-    axes.axhline(1 / len(EMOTIONS), color="grey", linestyle=":", linewidth=1, label="chance")
-    axes.set(xlabel="test actor", ylabel="accuracy", ylim=(0, 1.02))
+    axes.axhline(1 / classes, color="grey", linestyle=":", linewidth=1, label="chance")
+    axes.set(xlabel="test speaker", ylabel="accuracy", ylim=(0, 1.02))
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=4, frameon=False)
     _set_title(figure, title)

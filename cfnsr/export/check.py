@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +14,11 @@ from cfnsr.config.sections import Modality
 from cfnsr.errors import InputError
 from cfnsr.export.quantize import Inputs
 from cfnsr.features.cached import Features
-from cfnsr.model.metadata import ModelMetadata, feature_settings
+from cfnsr.model.metadata import ModelMetadata, feature_settings, qualified
 from cfnsr.predict.backend import Frames, Mfccs
 
 CALIBRATION_CLIPS = 32
-"""Number of clips that int8 is calibrated on, spread over the training actors."""
+"""Number of clips that int8 is calibrated on, spread over the training speakers."""
 
 Logits = Callable[[Frames | None, Mfccs | None], NDArray[np.float32]]
 """`cfnsr.predict.backend.Backend.logits`"""
@@ -30,7 +31,7 @@ class Agreement:
     """Results of both networks on the same clips."""
 
     clips: int
-    actors: int
+    speakers: int
     accuracy: float
     """Of the exported network."""
     reference: float
@@ -49,7 +50,8 @@ class Clips:
         metadata: of the network.
 
     Raises:
-        InputError: a data stage has not run, or the profile's features are not those the network was trained on.
+        InputError: a data stage has not run, or the profile's features or labels are not those the network was
+            trained on.
     """
 
     def __init__(self, settings: Settings, metadata: ModelMetadata) -> None:
@@ -60,11 +62,17 @@ class Clips:
                     f"the section {name} of profile {settings.profile} differs from what the network was trained with; "
                     "name its profile with --profile, or skip the check with --no-check."
                 )
-        self._features = Features.load(settings.layout)
+        self._features = Features.load(settings)
         self._modality: Modality = metadata.network.modality
+        if self._features.labels != metadata.labels:
+            raise InputError(
+                f"the clips of profile {settings.profile} have the labels {', '.join(self._features.labels)}, and the "
+                f"network has {', '.join(metadata.labels)}; name its profile with --profile."
+            )
         usable, provenance = self._features.having(self._modality), metadata.provenance
         self._doubtful = provenance.unknown
-        trained, selected = (usable["actor"].isin(a) for a in (provenance.trained_on, provenance.selected_on))
+        names = usable["speaker"].map(partial(qualified, params.dataset.corpus))
+        trained, selected = (names.isin(each) for each in (provenance.trained_on, provenance.selected_on))
         self.training, self.tested = usable[trained], usable[~trained & ~selected]
 
     def calibration(self) -> Iterator[Inputs]:
@@ -83,14 +91,14 @@ class Clips:
             yield {**given, "present": np.ones((1, 2), bool)} if self._modality == "both" else given
 
     def compare(self, exported: Logits, network: Logits) -> Agreement:
-        """Compare both on the clips of actors that had no known part in training or in the choice of the epoch.
+        """Compare both on the clips of speakers that had no known part in training or in the choice of the epoch.
 
         Raises:
             InputError: there are no such clips.
         """
         if self.tested.empty:
             raise InputError(
-                "the features have no clips of actors without a part in training; skip the check with --no-check."
+                "the features have no clips of speakers without a part in training; skip the check with --no-check."
             )
         answers: list[list[NDArray[np.intp]]] = [[], []]
         for start in range(0, len(self.tested), _BATCH):
@@ -98,10 +106,10 @@ class Clips:
             for rows, logits in zip(answers, (exported, network), strict=True):
                 rows.append(logits(*inputs).argmax(axis=1))
         of_exported, of_network = map(np.concatenate, answers)
-        labels = self.tested["label"].to_numpy()
+        labels = self._features.classes(self.tested)
         accuracy, reference = (float((answer == labels).mean()) for answer in (of_exported, of_network))
-        actors, same = self.tested["actor"].nunique(), int((of_exported == of_network).sum())
-        return Agreement(len(labels), actors, accuracy, reference, same, self._doubtful)
+        speakers, same = self.tested["speaker"].nunique(), int((of_exported == of_network).sum())
+        return Agreement(len(labels), speakers, accuracy, reference, same, self._doubtful)
 
     def _inputs(self, clips: Sequence[str]) -> tuple[Frames | None, Mfccs | None]:
         frames = np.stack([self._features.frames(clip) for clip in clips]) if self._modality != "audio" else None

@@ -105,7 +105,7 @@ def _write(
         return _write_program(path, network, metadata), "torch"
     if precision == "int8" and clips is None:
         raise InputError(
-            "int8 is calibrated on clips of the training actors; run the data stages of the model's profile first."
+            "int8 is calibrated on clips of the training speakers; run the data stages of the model's profile first."
         )
     # A branch can't be quantized, so an int8 network always runs its video encoder.
     described = metadata.model_copy(update={"precision": precision})

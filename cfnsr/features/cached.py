@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from cfnsr.config.layout import Layout
+from cfnsr.config.load import Settings
 from cfnsr.config.sections import MfccSettings, Modality
 from cfnsr.corpus.manifest import faults, read_manifest
 from cfnsr.errors import InputError
@@ -26,21 +28,24 @@ class Features:
     """All cached features of a profile."""
 
     clips: pd.DataFrame
-    """The manifest, one row per usable take; where a feature stage excluded the clip,
+    """The manifest, one row per usable clip; where a feature stage excluded the clip,
     `has_video` or `has_audio` is false."""
     excluded: dict[str, str]
     """Reason by `cfnsr.corpus.manifest.row_name`, and by clip where a face or a voice is missing."""
     mfcc: dict[str, NDArray[np.float32]]
     """(coefficients, L) by clip id."""
+    labels: tuple[str, ...]
+    """In the order of the network's outputs."""
     layout: Layout
 
     @classmethod
-    def load(cls, layout: Layout) -> Features:
+    def load(cls, settings: Settings) -> Features:
         """Read the manifest, the MFCC, and which clips have faces.
 
         Raises:
-            InputError: a stage has not run.
+            InputError: a stage has not run, or the clips have fewer than two labels.
         """
+        layout = settings.layout
         for path in (layout.manifest, layout.faces, layout.mfcc):
             if not path.exists():
                 raise InputError(f"{path} is missing; run `dvc repro` to run the data stages.")
@@ -54,7 +59,8 @@ class Features:
         usable = manifest[manifest["reason"] == ""].sort_values("clip_id", ignore_index=True)
         usable["has_video"] &= ~usable["clip_id"].isin(list(no_face))
         usable["has_audio"] &= ~usable["clip_id"].isin(list(no_voice))
-        return cls(usable, reasons, read_mfcc(layout.mfcc), layout)
+        labels = settings.params.dataset.classes(usable["label"])
+        return cls(usable, reasons, read_mfcc(layout.mfcc), labels, layout)
 
     def having(self, modality: Modality) -> pd.DataFrame:
         """The clips with the tracks that a network of this modality needs."""
@@ -77,4 +83,12 @@ class Features:
 
     def frames(self, clip_id: str) -> NDArray[np.uint8]:
         """Face crops of a clip, `(T, H, W, 3)` RGB."""
-        return read_faces(self.layout.faces, clip_id).frames
+        return read_faces(self.layout.faces, self._speakers[clip_id], clip_id).frames
+
+    def classes(self, clips: pd.DataFrame) -> NDArray[np.int64]:
+        """The class index of each clip, (N,)."""
+        return np.array([self.labels.index(label) for label in clips["label"]], np.int64)
+
+    @cached_property
+    def _speakers(self) -> dict[str, str]:
+        return dict(zip(self.clips["clip_id"], self.clips["speaker"], strict=True))

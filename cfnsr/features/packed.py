@@ -15,11 +15,11 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cfnsr.corpus.ravdess import actor_folder
 from cfnsr.errors import ClipError, InputError
 from cfnsr.files import PARTIAL, atomic_path
 from cfnsr.parallel import map_clips
@@ -31,10 +31,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ClipTask:
-    """Input of a feature extractor: a clip, its actor, and the digest of its source files."""
+    """Input of a feature extractor: a clip, its speaker, and the digest of its source files."""
 
     clip_id: str
-    actor: int
+    speaker: str
     digest: str
 
 
@@ -65,17 +65,22 @@ def features_key(settings: Mapping[str, Any], clips: Sequence[ClipTask]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def files_by_actor(
+def speaker_file(folder: Path, speaker: str) -> Path:
+    """The packed file of a speaker; characters that file systems may refuse are percent-encoded."""
+    return folder / f"{quote(speaker, safe=' ')}.parquet"
+
+
+def files_by_speaker(
     tasks: Iterable[Task], folder: Path, settings: Mapping[str, Any]
 ) -> dict[Path, tuple[str, list[Task]]]:
-    """Packed file of each actor in `folder`, with the key it should have and its clips, all in order."""
-    by_actor: dict[Path, list[Task]] = {}
-    for task in sorted(tasks, key=lambda task: (task.actor, task.clip_id)):
-        by_actor.setdefault(folder / f"{actor_folder(task.actor)}.parquet", []).append(task)
-    return {path: (features_key(settings, clips), clips) for path, clips in by_actor.items()}
+    """Packed file of each speaker in `folder`, with the key it should have and its clips, all in order."""
+    by_speaker: dict[Path, list[Task]] = {}
+    for task in sorted(tasks, key=lambda task: (task.speaker, task.clip_id)):
+        by_speaker.setdefault(speaker_file(folder, task.speaker), []).append(task)
+    return {path: (features_key(settings, clips), clips) for path, clips in by_speaker.items()}
 
 
-def extract_by_actor(
+def extract_by_speaker(
     function: Callable[[Task], Row],
     tasks: Sequence[Task],
     *,
@@ -85,25 +90,25 @@ def extract_by_actor(
     workers: int,
     description: str,
 ) -> list[Path]:
-    """Run a feature extractor over clips and write one packed file per actor to `folder`.
+    """Run a feature extractor over clips and write one packed file per speaker to `folder`.
 
-    Files of an earlier run with the same settings and sources are kept; files of other actors are removed. A clip whose
-    extractor raises `ClipError` becomes a row with the reason and nulls.
+    Files of an earlier run with the same settings and sources are kept; files of other speakers are removed. A clip
+    whose extractor raises `ClipError` becomes a row with the reason and nulls.
 
     Args:
         function: importable; returns a row of `schema` without `clip_id` and `reason`.
         tasks: one per clip.
-        folder: for the files `Actor_NN.parquet`.
+        folder: for the files, see `speaker_file`.
         schema: has the columns `clip_id` and `reason` (empty: usable).
         settings: what the features depend on besides the source files; JSON-serialisable.
         workers: number of processes.
         description: text of the progress bar.
 
     Returns:
-        The files, in the order of actors.
+        The files, in the order of speakers.
     """
-    files = files_by_actor(tasks, folder, settings)
-    for stray in set(folder.glob(f"Actor_*.parquet{PARTIAL}")) | (set(folder.glob("*.parquet")) - set(files)):
+    files = files_by_speaker(tasks, folder, settings)
+    for stray in set(folder.glob(f"*.parquet{PARTIAL}")) | (set(folder.glob("*.parquet")) - set(files)):
         stray.unlink()
 
     stale = {path: clips for path, (key, clips) in files.items() if read_key(path) != key}

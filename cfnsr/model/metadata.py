@@ -5,7 +5,7 @@ The same JSON is stored in the metadata of safetensors, ONNX and `torch.export` 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -13,15 +13,15 @@ from pydantic import Field, PositiveFloat, ValidationError, field_validator, mod
 from pydantic_core import from_json
 
 from cfnsr.config.base import Section, first_problem
+from cfnsr.config.corpus import EMOTIONS
 from cfnsr.config.sections import FacesSettings, MfccSettings, Modality, ModelSettings
-from cfnsr.corpus.ravdess import EMOTIONS
 from cfnsr.errors import InputError
 from cfnsr.model.normalize import Normalization
 
 KEY = "cfnsr"
 """The key of the JSON in a file's metadata."""
 
-FORMAT: Literal[2] = 2
+FORMAT: Literal[3] = 3
 """Version of the JSON; raised whenever older files can no longer be read."""
 
 _LONGEST = 1_000_000  # characters of the JSON, which has about 2,000
@@ -41,13 +41,22 @@ _Label = Annotated[str, Field(pattern=r"^\w[\w -]*$")]  # a word or several: the
 
 
 class Provenance(Section):
-    """Which actors had a part in a network's weights."""
+    """Which speakers had a part in a network's weights."""
 
-    trained_on: tuple[int, ...] = ()
-    selected_on: tuple[int, ...] = ()
-    """Actors whose scores chose the epoch."""
+    trained_on: tuple[str, ...] = ()
+    """Corpus and speaker, for example `RAVDESS/07`."""
+    selected_on: tuple[str, ...] = ()
+    """Speakers whose scores chose the epoch."""
     unknown: bool = False
-    """Training started from weights that do not record their actors, such as those of the published code."""
+    """Training started from weights that do not record their speakers, such as those of the published code."""
+
+    @classmethod
+    def of(cls, corpus: str, trained_on: Iterable[str], selected_on: Iterable[str]) -> Provenance:
+        """The provenance of weights that were trained on speakers of one corpus."""
+        return cls(
+            trained_on=tuple(qualified(corpus, speaker) for speaker in trained_on),
+            selected_on=tuple(qualified(corpus, speaker) for speaker in selected_on),
+        )
 
     def merged(self, other: Provenance) -> Provenance:
         """The provenance of weights that descend from both."""
@@ -58,10 +67,15 @@ class Provenance(Section):
         )
 
 
+def qualified(corpus: str, speaker: str) -> str:
+    """A speaker's name that no other corpus has."""
+    return f"{corpus}/{speaker}"
+
+
 class ModelMetadata(Section):
     """Everything besides the weights that is needed to use a network."""
 
-    format: Literal[2] = FORMAT
+    format: Literal[3] = FORMAT
     network: NetworkConfig
     labels: tuple[_Label, ...]
     """Names of the classes, in the order of the logits."""
@@ -77,6 +91,8 @@ class ModelMetadata(Section):
     provenance: Provenance
     profile: str
     """Profile of params.yaml."""
+    corpus: str
+    """Name of the corpus that the network was trained on."""
     synthetic: bool
     """Whether the network was trained on the synthetic sample corpus."""
     precision: Literal["fp32", "fp16", "int8"] = "fp32"

@@ -88,9 +88,11 @@ class CFNSR(nn.Module):
             )
 
     @classmethod
-    def from_settings(cls, model: ModelSettings, mfcc: MfccSettings, modality: Modality | None = None) -> CFNSR:
-        """Build the network that a profile describes; `modality` overrides the profile's."""
-        sizes = {"coefficients": mfcc.channels, "mfcc_frames": mfcc.frames}
+    def from_settings(
+        cls, model: ModelSettings, mfcc: MfccSettings, classes: int, modality: Modality | None = None
+    ) -> CFNSR:
+        """Build the network that a profile describes, for K `classes`; `modality` overrides the profile's."""
+        sizes = {"classes": classes, "coefficients": mfcc.channels, "mfcc_frames": mfcc.frames}
         return cls(**{**model.model_dump(), **sizes, "modality": modality or model.modality})
 
     @property

@@ -22,7 +22,7 @@ RGB_STD = (0.22803, 0.22145, 0.216989)
 
 @dataclass(frozen=True)
 class Normalization:
-    """Scales frames by fixed RGB statistics and the MFCC by the statistics of the training actors."""
+    """Scales frames by fixed RGB statistics and the MFCC by the statistics of the training speakers."""
 
     mfcc_mean: tuple[float, ...]
     """Per coefficient."""

@@ -36,7 +36,7 @@ class Answer:
     emotion: str
     """The most probable one."""
     confidence: float
-    """Its probability, calibrated with a temperature that was fitted on whole clips of the validation actors."""
+    """Its probability, calibrated with a temperature that was fitted on whole clips of the validation speakers."""
     probabilities: dict[str, float]
     """By emotion; they sum to 1."""
     inputs: Modality

@@ -54,7 +54,7 @@ def find_detector(weights: Path) -> Path | None:
 def _weights_in(folder: Path) -> Path:
     folds = [(result, path.parent) for path in folder.glob("*/fold.json") if (result := FoldResult.load(path.parent))]
     if folds:
-        _, best = max(folds, key=lambda fold: fold[0].selection_accuracy)
+        _, best = max(folds, key=lambda fold: fold[0].selection_score)
         return best / WEIGHTS
     found = sorted(folder.rglob(WEIGHTS))
     if len(found) == 1:

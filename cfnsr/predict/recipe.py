@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cfnsr.config.sections import FacesSettings, MfccSettings, Modality
 from cfnsr.errors import InputError
-from cfnsr.model.metadata import ModelMetadata
+from cfnsr.model.metadata import ModelMetadata, Provenance
 
 _SINGLE = 1.75
 """In windows: clips up to this length get one answer, longer ones a timeline. RAVDESS's longest take is 5.3 s; a window
@@ -25,6 +25,8 @@ class Recipe:
     temperatures: dict[Modality, float]
     synthetic: bool
     landmark_share: float
+    corpus: str
+    provenance: Provenance
 
     @classmethod
     def from_metadata(cls, metadata: ModelMetadata, yunet: Path | None = None) -> Recipe:
@@ -48,6 +50,8 @@ class Recipe:
             temperatures=metadata.temperatures,
             synthetic=metadata.synthetic,
             landmark_share=metadata.landmark_share,
+            corpus=metadata.corpus,
+            provenance=metadata.provenance,
         )
 
     @property

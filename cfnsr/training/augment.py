@@ -35,7 +35,7 @@ class VideoAugment:
 class AudioAugment:
     """Speed, time shift, colour and the masks of SpecAugment (Park et al., Interspeech 2019), drawn for each clip.
 
-    The strengths were chosen on validation actors of RAVDESS, see docs/results.md.
+    The strengths were chosen on validation speakers of RAVDESS, see docs/results.md.
 
     Args:
         frames: L of the network's input.

@@ -56,11 +56,12 @@ class History(Callback):
 
     Args:
         smooth: number of epochs whose scores are averaged.
+        score: name of the score.
     """
 
-    def __init__(self, smooth: int) -> None:
+    def __init__(self, smooth: int, score: str) -> None:
         self.rows: list[dict[str, float]] = []
-        self._smooth = smooth
+        self._smooth, self._score = smooth, score
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """See class."""
@@ -71,7 +72,7 @@ class History(Callback):
         values = {name: float(value) for name, value in trainer.callback_metrics.items()}
         seconds = time.monotonic() - self._started
         self.rows.append({"epoch": trainer.current_epoch, "seconds": seconds, **values})
-        scores = [row[SCORE] for row in self.rows[-self._smooth :]]
+        scores = [row[self._score] for row in self.rows[-self._smooth :]]
         # In single precision, as ModelCheckpoint compares it: otherwise ties there could differ here.
         self.rows[-1][CHOICE] = torch.tensor(sum(scores) / len(scores), dtype=torch.float32).item()
         pl_module.log(CHOICE, self.rows[-1][CHOICE], sync_dist=True)

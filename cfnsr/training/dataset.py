@@ -45,13 +45,13 @@ class Draw(NamedTuple):
 
 
 class ClipDataset(Dataset[Batch]):
-    """Clips of some actors, for one modality or both, read one batch at a time.
+    """Clips of some speakers, for one modality or both, read one batch at a time.
 
     `dataset.batch([index, …])` returns unchanged clips; `dataset.batch([Draw(…), …])` returns augmented ones.
 
     Args:
         features: the cached features.
-        actors: whose clips.
+        speakers: whose clips.
         modality: of the network.
         normalization: of the network.
         phase: whose augmentation is applied; None: no augmentation.
@@ -61,16 +61,16 @@ class ClipDataset(Dataset[Batch]):
     def __init__(
         self,
         features: Features,
-        actors: Sequence[int],
+        speakers: Sequence[str],
         modality: Modality,
         normalization: Normalization,
         phase: PhaseSettings | None = None,
         mfcc: MfccSettings | None = None,
     ) -> None:
         clips = features.having(modality)
-        self.clips = clips[clips["actor"].isin(actors)].reset_index(drop=True)
+        self.clips = clips[clips["speaker"].isin(speakers)].reset_index(drop=True)
         self._ids: list[str] = self.clips["clip_id"].tolist()
-        self._labels = torch.tensor(self.clips["label"].tolist())
+        self._labels = torch.from_numpy(features.classes(self.clips))
         self._features, self._normalization = features, normalization
         self._frames: list[Tensor] | None = None
         self._mfcc: Tensor | None = None

@@ -1,6 +1,6 @@
 """Training one fold: each encoder alone, then the fused network from their weights (paper, section 4.2).
 
-All files of a fold are in its folder: the weights, the history, the test actors' predictions and, written last,
+All files of a fold are in its folder: the weights, the history, the test speakers' predictions and, written last,
 `fold.json`. A run that was interrupted skips what is finished and resumes the rest after its last complete epoch.
 """
 
@@ -22,7 +22,6 @@ from torch.utils.data import DataLoader
 from cfnsr.config.load import Settings
 from cfnsr.config.sections import Modality, PhaseSettings
 from cfnsr.corpus.folds import Fold
-from cfnsr.corpus.ravdess import EMOTIONS
 from cfnsr.errors import InputError
 from cfnsr.features.cached import Features
 from cfnsr.model.calibration import fit_temperature, scaled_softmax
@@ -36,6 +35,7 @@ from cfnsr.training.phase import fit, write_csv
 from cfnsr.training.pretrained import checkpoint_of, load_pretrained
 from cfnsr.training.result import (
     CHOICE,
+    GROUPS,
     HISTORY,
     PHASE_OF,
     PHASES,
@@ -45,6 +45,7 @@ from cfnsr.training.result import (
     WEIGHTS,
     FoldResult,
 )
+from cfnsr.training.task import selection_score
 
 LoggerFactory = Callable[[str], Logger]
 """Makes the logger of a phase: `audio`, `video` or `fusion`."""
@@ -58,11 +59,11 @@ def train_fold(
     logger_for: LoggerFactory,
     callbacks: Sequence[lightning.Callback] = (),
 ) -> FoldResult:
-    """Train a fold and predict its test actors once.
+    """Train a fold and predict its test speakers once.
 
     Args:
         features: the cached features.
-        fold: the actors to train on, to choose the epoch by and to test on.
+        fold: the speakers to train on, to choose the epoch by and to test on.
         settings: the profile.
         folder: for the fold's files. An interrupted fold resumes there.
         logger_for: makes the logger of a phase.
@@ -77,13 +78,13 @@ def train_fold(
     history = [pd.DataFrame(columns=["phase", "epoch", "seconds", SCORE, CHOICE])]
     trained: dict[str, CFNSR] = {}  # by phase
     with_classifier: dict[str, CFNSR] = {}
-    provenance = Provenance(trained_on=fold.train, selected_on=fold.selection)
+    provenance = Provenance.of(params.dataset.corpus, fold.train, fold.selection)
     for modality, phase in phases_of(settings).items():
         if phase.epochs == 0 and phase.checkpoint is None:
             continue
         name, last = PHASE_OF[modality], modality == params.model.modality
         torch.manual_seed(fold.seed(params.train.seed))
-        network = CFNSR.from_settings(params.model, params.mfcc, modality)
+        network = CFNSR.from_settings(params.model, params.mfcc, len(features.labels), modality)
         if modality == "both":
             for encoder, pretrained in trained.items():
                 getattr(network, encoder).load_state_dict(getattr(pretrained, encoder).state_dict())
@@ -104,15 +105,15 @@ def train_fold(
             with_classifier[name] = network
         if not last:
             uncalibrated: dict[Modality, float] = {modality: 1.0}
-            metadata = describe(network, settings, normalization, uncalibrated, provenance, features.landmark_share)
+            metadata = describe(network, settings, features, normalization, uncalibrated, provenance)
             save_model(folder / f"{name}.safetensors", network, metadata)
 
     scored = _score(with_classifier, features, fold, settings, normalization)
     write_csv(folder / PREDICTIONS, scored.predictions)
     write_csv(folder / HISTORY, pd.concat(history))
-    metadata = describe(network, settings, normalization, scored.temperatures, provenance, features.landmark_share)
+    metadata = describe(network, settings, features, normalization, scored.temperatures, provenance)
     save_model(folder / WEIGHTS, network, metadata)
-    curve = history[-1][CHOICE] if phase.epochs else pd.Series([scored.selection_accuracy])
+    curve = history[-1][CHOICE] if phase.epochs else pd.Series([scored.selection_score])
     result = FoldResult(
         fold.index, fold.train, fold.validation, fold.test, int(curve.argmax()), float(curve.max()),
         network.parameter_count, float(sum(epochs["seconds"].sum() for epochs in history)), provenance.unknown,
@@ -133,24 +134,25 @@ def phases_of(settings: Settings) -> dict[Modality, PhaseSettings]:
 def describe(
     network: CFNSR,
     settings: Settings,
+    features: Features,
     normalization: Normalization,
     temperatures: Mapping[Modality, float],
     provenance: Provenance,
-    landmark_share: float = 0.0,
 ) -> ModelMetadata:
     """Build the metadata of a trained network; see `ModelMetadata` for the arguments."""
     params = settings.params
     return ModelMetadata(
         network=network.config,
-        labels=EMOTIONS,
+        labels=features.labels,
         faces=params.faces,
         detector="yunet" if params.faces.yunet else "haar",
-        landmark_share=landmark_share,
+        landmark_share=features.landmark_share,
         mfcc=params.mfcc,
         normalization=normalization,
         temperatures=dict(temperatures),
         provenance=provenance,
         profile=settings.profile,
+        corpus=params.dataset.corpus,
         synthetic=params.dataset.synthetic,
     )
 
@@ -176,23 +178,24 @@ class _Scored:
     """See `cfnsr.training.result.PREDICTIONS`."""
     temperatures: dict[Modality, float]
     """Of the last network, by input."""
-    selection_accuracy: float
+    selection_score: float
     """Of the last network."""
 
 
 def _score(
     trained: Mapping[str, CFNSR], features: Features, fold: Fold, settings: Settings, normalization: Normalization
 ) -> _Scored:
-    """Predict the test actors, and calibrate on the validation actors."""
+    """Predict the test speakers, and calibrate on the validation speakers."""
     params, tables = settings.params, []
     batch_size = params.train.fusion.batch_size
     temperatures: dict[Modality, float] = {}
-    accuracy = float("nan")
+    score = float("nan")
     # All networks are tested on the same clips: those that the last one can use.
     test, selection = (
-        ClipDataset(features, actors, params.model.modality, normalization) for actors in (fold.test, fold.selection)
+        ClipDataset(features, speakers, params.model.modality, normalization)
+        for speakers in (fold.test, fold.selection)
     )
-    labels = selection.clips["label"].to_numpy()
+    labels = features.classes(selection.clips)
     for name, network in trained.items():
         temperatures = {}
         # A fused network also answers from one modality if it was trained to work without the other.
@@ -202,17 +205,21 @@ def _score(
             selection_logits = predict(network, selection, batch_size, inputs)
             temperature = fit_temperature(selection_logits, labels) if fold.validation else None
             probabilities = scaled_softmax(predict(network, test, batch_size, inputs))
-            tables.append(_table(test, probabilities).assign(network=name, inputs=inputs, temperature=temperature))
+            tables.append(
+                _table(test, features.labels, probabilities).assign(
+                    network=name, inputs=inputs, temperature=temperature
+                )
+            )
             temperatures[inputs] = temperature or 1.0
             if inputs == network.modality:
-                accuracy = float((selection_logits.argmax(axis=1) == labels).mean())
-    return _Scored(pd.concat(tables), temperatures, accuracy)
+                score = selection_score(selection_logits, labels, params.train.select_by)
+    return _Scored(pd.concat(tables), temperatures, score)
 
 
 def normalization_of(features: Features, fold: Fold, settings: Settings) -> Normalization:
-    """Fit the scaling of the inputs to the fold's training actors."""
+    """Fit the scaling of the inputs to the fold's training speakers."""
     voices = features.having("audio")
-    voices = voices[voices["actor"].isin(fold.train)]
+    voices = voices[voices["speaker"].isin(fold.train)]
     mfccs = (features.mfcc[clip] for clip in voices["clip_id"])
     return Normalization.fit(mfccs, settings.params.mfcc.channels, settings.params.train.standardize_mfcc)
 
@@ -220,12 +227,12 @@ def normalization_of(features: Features, fold: Fold, settings: Settings) -> Norm
 def _history(folder: Path, fold: Fold) -> pd.DataFrame:
     history = pd.read_csv(folder / HISTORY)
     if not fold.validation:
-        history[TEST_SCORE] = history[SCORE]  # as published, the test actors choose
+        history[TEST_SCORE] = history[SCORE]  # as published, the test speakers choose
     return history
 
 
-def _table(dataset: ClipDataset, probabilities: NDArray[np.float64]) -> pd.DataFrame:
-    table = dataset.clips[["clip_id", "actor", "sex", "label"]].copy()
-    for index, emotion in enumerate(EMOTIONS):
-        table[emotion] = probabilities[:, index]
+def _table(dataset: ClipDataset, labels: Sequence[str], probabilities: NDArray[np.float64]) -> pd.DataFrame:
+    table = dataset.clips[["clip_id", "speaker", *GROUPS, "label"]].copy()
+    for index, label in enumerate(labels):
+        table[label] = probabilities[:, index]
     return table

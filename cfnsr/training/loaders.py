@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import lightning
+import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from cfnsr.config.load import Settings
 from cfnsr.config.sections import Modality, PhaseSettings
 from cfnsr.corpus.folds import Fold
-from cfnsr.corpus.ravdess import EMOTIONS
 from cfnsr.errors import InputError
 from cfnsr.features.cached import Features
 from cfnsr.model.normalize import Normalization
@@ -30,10 +31,13 @@ class EpochSampler(Sampler[Draw]):
         seed: of the shuffle.
         rank: of this process.
         processes: number of processes that train together.
+        weights: (length,) chances of each clip to be drawn, with replacement; None: each clip is drawn once.
     """
 
-    def __init__(self, length: int, seed: int, rank: int = 0, processes: int = 1) -> None:
-        self._length, self._seed, self._epoch = length, seed, 0
+    def __init__(
+        self, length: int, seed: int, rank: int = 0, processes: int = 1, weights: Tensor | None = None
+    ) -> None:
+        self._length, self._seed, self._epoch, self._weights = length, seed, 0, weights
         self._rank, self._processes = rank, processes
 
     def set_epoch(self, epoch: int) -> None:
@@ -45,7 +49,10 @@ class EpochSampler(Sampler[Draw]):
 
     def __iter__(self) -> Iterator[Draw]:
         generator = torch.Generator().manual_seed(self._seed * 100_003 + self._epoch)
-        order = torch.randperm(self._length, generator=generator).tolist()
+        if self._weights is None:
+            order = torch.randperm(self._length, generator=generator).tolist()
+        else:
+            order = torch.multinomial(self._weights, self._length, replacement=True, generator=generator).tolist()
         seeds = torch.randint(2**62, (self._length,), generator=generator).tolist()
         own = slice(self._rank, len(self) * self._processes, self._processes)
         yield from map(Draw, order[own], seeds[own])
@@ -56,7 +63,7 @@ class FoldData(lightning.LightningDataModule):
 
     Args:
         features: the cached features.
-        fold: the actors of each group.
+        fold: the speakers of each group.
         settings: the profile.
         modality: of the network.
         phase: settings of the phase.
@@ -64,11 +71,12 @@ class FoldData(lightning.LightningDataModule):
 
     Attributes:
         seed: of the fold.
+        class_weights: (K,) of the training loss, or None, see `train.balance`.
         smooth_epochs: number of epochs whose scores are averaged to choose the best.
         description: for the progress bar.
 
     Raises:
-        InputError: there are no training or selection clips, or an emotion is missing from the training clips.
+        InputError: there are no training or selection clips, or a label is missing from the training clips.
     """
 
     def __init__(
@@ -83,13 +91,13 @@ class FoldData(lightning.LightningDataModule):
         super().__init__()
         train = settings.params.train
         self.phase, self.seed = phase, fold.seed(train.seed)
-        # If the test actors choose the epoch, as published, their best single epoch is reported.
+        # If the test speakers choose the epoch, as published, their best single epoch is reported.
         self.smooth_epochs = train.smooth_epochs if fold.validation else 1
         self.description = f"fold {fold.index} {PHASE_OF[modality]}"
         self._workers = train.loader_workers
         self.train = ClipDataset(features, fold.train, modality, normalization, phase, settings.params.mfcc)
         self.selection = ClipDataset(features, fold.selection, modality, normalization)
-        # If the test actors choose the epoch, as published, they are scored already.
+        # If the test speakers choose the epoch, as published, they are scored already.
         watched = fold.test if train.watch_test and fold.validation else ()
         self.watched = ClipDataset(features, watched, modality, normalization)
         for name, dataset in (("training", self.train), ("selection", self.selection)):
@@ -101,14 +109,19 @@ class FoldData(lightning.LightningDataModule):
         missing = sorted(set(features.having(modality)["label"]) - set(self.train.clips["label"]))
         if missing:
             raise InputError(
-                f"fold {fold.index} has no training clip of {', '.join(EMOTIONS[label] for label in missing)}; "
-                "add actors or clips, or change train.folds in params.yaml."
+                f"fold {fold.index} has no training clip of {', '.join(missing)}; "
+                "add speakers or clips, or change train.folds in params.yaml."
             )
+
+        labels = features.classes(self.train.clips)
+        weights = torch.tensor(len(labels) / np.bincount(labels, minlength=len(features.labels)) / len(features.labels))
+        self.class_weights = weights.float() if train.balance == "loss" else None
+        self._clip_weights = weights[labels] if train.balance == "sampling" else None
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled and augmented. A last batch of a single clip, which batch norm can't use, is dropped."""
         rank, processes = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        sampler = EpochSampler(len(self.train), self.seed, rank, processes)
+        sampler = EpochSampler(len(self.train), self.seed, rank, processes, self._clip_weights)
         return self._loader(self.train, sampler, drop_last=len(sampler) % self.phase.batch_size == 1)
 
     def val_dataloader(self) -> list[DataLoader[Batch]]:

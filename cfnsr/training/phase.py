@@ -24,7 +24,7 @@ from cfnsr.files import atomic_path
 from cfnsr.model.network import CFNSR
 from cfnsr.training.callbacks import EpochSeed, History, MovingAverage, PhaseBar
 from cfnsr.training.loaders import FoldData
-from cfnsr.training.result import CHOICE, HISTORY
+from cfnsr.training.result import CHOICE, HISTORY, SCORES
 from cfnsr.training.task import EmotionTask
 
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -91,7 +91,9 @@ def fit(
             network.compile()  # in place, which keeps the names of the weights
         try:
             checkpoint = last if last.exists() else None
-            trainer.fit(EmotionTask(network, data.phase), data, ckpt_path=checkpoint, weights_only=True)
+            trainer.fit(
+                EmotionTask(network, data.phase, data.class_weights), data, ckpt_path=checkpoint, weights_only=True
+            )
         except ProcessRaisedException as error:
             # An exception of a DDP process arrives as the text of its traceback, whose last line names it.
             *_, last_line = str(error).strip().splitlines()
@@ -122,7 +124,12 @@ def _trainer(
     keep = partial(_Checkpoint, folder, save_on_train_epoch_end=True, enable_version_counter=False)
     checkpoints = [keep(filename="best", monitor=CHOICE, mode="max"), keep(filename="last")]
     averages = [MovingAverage(settings.ema)] if settings.ema else []
-    recording = [EpochSeed(data.seed), *averages, History(data.smooth_epochs), PhaseBar(data.description)]
+    recording = [
+        EpochSeed(data.seed),
+        *averages,
+        History(data.smooth_epochs, SCORES[train.select_by]),
+        PhaseBar(data.description),
+    ]
     return lightning.Trainer(
         max_epochs=settings.epochs,
         accelerator="auto",

@@ -17,7 +17,7 @@ from cfnsr.config.sections import MfccSettings
 from cfnsr.corpus.folds import Fold
 from cfnsr.errors import InputError
 from cfnsr.model.checkpoint import from_published, load_model
-from cfnsr.model.metadata import Provenance
+from cfnsr.model.metadata import Provenance, qualified
 from cfnsr.model.network import CFNSR
 
 logger = logging.getLogger(__name__)
@@ -59,20 +59,22 @@ def load_pretrained(
 
     Raises:
         InputError: the file is missing or of another kind; it has no encoder of the network, or one of another size;
-            it was trained on validation or test actors of the fold, or selected on test actors under the honest
+            it was trained on validation or test speakers of the fold, or selected on test speakers under the honest
             protocol; it was trained with other inputs and is not trained further.
     """
     source = _read(path)
     if source.provenance.unknown:
         logger.warning(
-            "%s does not record the actors it was trained on; if they are tested here, figures are too high", path
+            "%s does not record the speakers it was trained on; if they are tested here, figures are too high", path
         )
-    seen = set(source.provenance.trained_on) & {*fold.validation, *fold.test}
-    if fold.validation:  # as published, the test actors choose the epoch of the encoders too
-        seen |= set(source.provenance.selected_on) & set(fold.test)
+    corpus = settings.params.dataset.corpus
+    trained, selected = source.provenance.trained_on, source.provenance.selected_on
+    seen = {speaker for speaker in (*fold.validation, *fold.test) if qualified(corpus, speaker) in trained}
+    if fold.validation:  # as published, the test speakers choose the epoch of the encoders too
+        seen |= {speaker for speaker in fold.test if qualified(corpus, speaker) in selected}
     if seen:
         raise InputError(
-            f"{path} has seen the actors {', '.join(map(str, sorted(seen)))}, who validate or test fold {fold.index}; "
+            f"{path} has seen the speakers {', '.join(sorted(seen))}, who validate or test fold {fold.index}; "
             "start from weights that have not (`{fold}` in the path stands for the number of the fold)."
         )
     own, state = network.state_dict(), source.state

@@ -15,18 +15,23 @@ from cfnsr.files import write_text
 
 WEIGHTS = "model.safetensors"
 HISTORY = "history.csv"
-"""One row per epoch: `phase`, `epoch`, `seconds`, `train/loss`; on the actors that choose the epoch `validation/loss`,
-`validation/accuracy`, `validation/uar` and `validation/smoothed`; and `test/accuracy`, which is only reported."""
+"""One row per epoch: `phase`, `epoch`, `seconds`, `train/loss`; on the speakers that choose the epoch
+`validation/loss`, `validation/accuracy`, `validation/uar` and `validation/smoothed`; and `test/accuracy`, which is only
+reported."""
 SCORE = "validation/accuracy"
-"""The score of an epoch."""
+"""The accuracy of an epoch."""
+SCORES = {"accuracy": SCORE, "uar": "validation/uar"}
+"""The score that selects the epoch, by `train.select_by`."""
 CHOICE = "validation/smoothed"
-"""Mean of `SCORE` over the last `train.smooth_epochs` epochs; the epoch with the highest value is kept."""
+"""Mean of that score over the last `train.smooth_epochs` epochs; the epoch with the highest value is kept."""
 TEST_SCORE = "test/accuracy"
-"""Accuracy on the test actors after each epoch, reported as "best test epoch"; nothing is chosen by it."""
+"""Accuracy on the test speakers after each epoch, reported as "best test epoch"; nothing is chosen by it."""
 PREDICTIONS = "predictions.csv"
 """One row per test clip, `network` (`fusion`, or the `audio` or `video` encoder with its own head) and `inputs`
 (`both`, `audio` or `video`): the uncalibrated probabilities, and the `temperature` that was fitted on the validation
-actors to calibrate them (empty if there are none)."""
+speakers to calibrate them (empty if there are none)."""
+GROUPS = ("sex", "group", "language")
+"""Columns of the manifest that figures are split by, where they have more than one value."""
 PHASE_OF: Mapping[Modality, str] = {"audio": "audio", "video": "video", "both": "fusion"}
 """Name of the phase that trains a network of each modality, in order."""
 PHASES = tuple(PHASE_OF.values())
@@ -42,19 +47,20 @@ class FoldResult:
     """The summary of a finished fold."""
 
     fold: int
-    train: tuple[int, ...]
-    """Actors."""
-    validation: tuple[int, ...]
-    test: tuple[int, ...]
+    train: tuple[str, ...]
+    """Speakers."""
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
     epoch: int
     """The kept epoch, counted from 0."""
-    selection_accuracy: float
-    """Smoothed accuracy on the actors that chose the epoch: validation actors, or test actors as published."""
+    selection_score: float
+    """Smoothed score (`train.select_by`) on the speakers that chose the epoch: validation speakers, or test speakers as
+    published."""
     parameters: int
     seconds: float
     """Training time of all phases, including the time before an interruption."""
     unknown_provenance: bool = False
-    """Training started from weights that do not record their actors."""
+    """Training started from weights that do not record their speakers."""
 
     def save(self, folder: Path) -> None:
         """Write `fold.json`, the last file of a fold."""

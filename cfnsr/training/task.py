@@ -6,11 +6,14 @@ Shapes: N clips.
 from __future__ import annotations
 
 import math
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 import lightning
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MetricCollection
@@ -37,11 +40,29 @@ class UnweightedRecall(MulticlassConfusionMatrix):
         return (matrix.diagonal() / clips)[clips > 0].mean()
 
 
-class EmotionTask(lightning.LightningModule):
-    """Trains a `CFNSR` with the settings of one phase."""
+def selection_score(
+    logits: NDArray[np.floating], labels: NDArray[np.integer], score: Literal["accuracy", "uar"]
+) -> float:
+    """The score of logits (N, K) for labels (N,) by which a fold is chosen."""
+    if score == "accuracy":
+        return float((logits.argmax(axis=1) == labels).mean())
+    return float(UnweightedRecall(logits.shape[1])(torch.from_numpy(logits), torch.from_numpy(labels)))
 
-    def __init__(self, network: CFNSR, phase: PhaseSettings) -> None:
+
+class EmotionTask(lightning.LightningModule):
+    """Trains a `CFNSR` with the settings of one phase.
+
+    Args:
+        network: to train.
+        phase: its settings.
+        class_weights: (K,) of the training loss; None: all are 1.
+    """
+
+    class_weights: Tensor | None
+
+    def __init__(self, network: CFNSR, phase: PhaseSettings, class_weights: Tensor | None = None) -> None:
         super().__init__()
+        self.register_buffer("class_weights", class_weights, persistent=False)
         self.network, self._phase = network, phase
         classes = network.config.classes
         self.scores = MetricCollection(
@@ -65,13 +86,10 @@ class EmotionTask(lightning.LightningModule):
         if isinstance(phase, FusionSettings) and phase.modality_dropout:
             present = drop_modalities(len(label), phase.modality_dropout, label.device)
         logits = self.network(frames, mfcc, present)
-        smoothing = phase.label_smoothing
-        loss = F.cross_entropy(logits, label, label_smoothing=smoothing)
+        entropy = partial(F.cross_entropy, weight=self.class_weights, label_smoothing=phase.label_smoothing)
+        loss = entropy(logits, label)
         if mixed is not None:
-            own, partners = (
-                F.cross_entropy(logits, target, label_smoothing=smoothing, reduction="none")
-                for target in (label, label[mixed.partner])
-            )
+            own, partners = (entropy(logits, target, reduction="none") for target in (label, label[mixed.partner]))
             loss = (mixed.share * own + (1 - mixed.share) * partners).mean()
         if not torch.isfinite(loss):
             raise InputError(
@@ -81,7 +99,7 @@ class EmotionTask(lightning.LightningModule):
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Score the actors that choose the epoch; for the test actors (second loader), log the accuracy only."""
+        """Score the speakers that choose the epoch; for the test speakers (second loader), log the accuracy only."""
         logits, label = self.network(batch.get("frames"), batch.get("mfcc")), batch["label"]
         clips, loss = len(label), F.cross_entropy(logits, label)
         if dataloader_idx == 1:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cfnsr.config.corpus import RAVDESS, SAMPLE_CORPUS
+from cfnsr.config.corpus import RAVDESS, SAMPLE_CORPUS, DatasetSettings
 from cfnsr.config.load import Settings
 from cfnsr.corpus.folds import SELECTION
-from cfnsr.evaluation.metrics import MIN_ACTORS, interval_in_words
+from cfnsr.evaluation.metrics import MIN_SPEAKERS, interval_in_words
 from cfnsr.training.result import FoldResult
 
 SYNTHETIC = "The sample corpus is synthetic (rendered faces and voices): figures on it say nothing about people."
@@ -33,7 +33,7 @@ def model_card(settings: Settings, content: Mapping[str, Any], fold: FoldResult,
     parts = [
         f"# CFN-SR, trained on the {content['corpus']}",
         _about(settings, content, fold),
-        _use(content),
+        _use(content, settings.params.dataset),
         "## Figures\n\n" + _figures(content),
         "## By group\n\n" + _groups(content),
         "## Data and protocol\n\n" + _data(settings, content, fold),
@@ -47,35 +47,39 @@ def _about(settings: Settings, content: Mapping[str, Any], fold: FoldResult) -> 
     takes = {"both": "face crops and the voice's MFCC", "audio": "the voice's MFCC", "video": "face crops"}
     alone = " It was also trained to answer from either of them alone." if content["inputs"] else ""
     return (
-        f"Recognises which of eight emotions a person shows from {takes[model.modality]}.{alone} "
+        f"Recognises which of {len(content['recall'])} emotions a person shows ({', '.join(content['recall'])}) from "
+        f"{takes[model.modality]}.{alone} "
         f"{content['parameters']:,} parameters, fusion `{model.fusion}`, after arXiv 2111.02172. These are the weights "
         f"of fold {fold.fold}, the best on its own {SELECTION[content['protocol']]}; the figures are of all folds' "
-        "networks, each on its own test actors."
+        "networks, each on its own test speakers."
     )
 
 
-def _use(content: Mapping[str, Any]) -> str:
+def _use(content: Mapping[str, Any], dataset: DatasetSettings) -> str:
     lines = [
         "## Use",
         "",
         "For research on, and demonstrations of, emotion recognition in short clips of one speaking face.",
         "",
         "**Not for decisions about people**: not for hiring, policing, education, health, insurance or border control.",
+        "",
     ]
-    if content["corpus"] == RAVDESS:
-        lines += [
-            "It was trained on emotions acted by few actors, in English, in a studio. What people show is not what",
-            "they feel; other ages, languages, cultures and cameras were not tested.",
+    if dataset.synthetic:
+        return "\n".join([*lines, SYNTHETIC])
+    speech = "emotions acted by few actors, in English, in a studio" if content["corpus"] == RAVDESS else "one corpus"
+    return "\n".join(
+        [
+            *lines,
+            f"It was trained on {speech}. What people show is not what they feel; other ages, languages, cultures and",
+            "recording conditions were not tested.",
         ]
-    else:
-        lines += ["", SYNTHETIC]
-    return "\n".join(lines)
+    )
 
 
 def _figures(content: Mapping[str, Any]) -> str:
     lines = [
         f"{content['protocol'].capitalize()} protocol: {content['claim']}. {content['clips']} test clips of "
-        f"{len(content['actors'])} actors; intervals are 95 %, resampling actors (at least {MIN_ACTORS}).",
+        f"{len(content['speakers'])} speakers; intervals are 95 %, resampling speakers (at least {MIN_SPEAKERS}).",
         "",
         "| input | accuracy (WAR) | 95 % | UAR | macro F1 | ECE | ECE, temperature scaled |",
         "| --- | --- | --- | --- | --- | --- | --- |",
@@ -103,16 +107,19 @@ def _row(name: str, figures: Mapping[str, Any]) -> str:
 
 
 def _groups(content: Mapping[str, Any]) -> str:
-    lines = ["| actors | accuracy | 95 % | clips |", "| --- | --- | --- | --- |"]
-    for name, group in content["sex"].items():
-        interval = interval_in_words(group["interval"])
-        lines.append(f"| {group['actors']} {name} | {group['accuracy']:.1%} | {interval} | {group['clips']} |")
-    worst, best = (choose(content["actors"].items(), key=lambda item: item[1]) for choose in (min, max))
+    lines = ["| group | speakers | accuracy | 95 % | clips |", "| --- | --- | --- | --- | --- |"]
+    for column, groups in content["groups"].items():
+        for name, group in groups.items():
+            interval = interval_in_words(group["interval"])
+            lines.append(
+                f"| {column} {name} | {group['speakers']} | {group['accuracy']:.1%} | {interval} | {group['clips']} |"
+            )
+    worst, best = (choose(content["speakers"].items(), key=lambda item: item[1]) for choose in (min, max))
     return "\n".join(
         [
             *lines,
             "",
-            f"Lowest accuracy: {worst[1]:.1%} (actor {worst[0]}); highest: {best[1]:.1%} (actor {best[0]}).",
+            f"Lowest accuracy: {worst[1]:.1%} (speaker {worst[0]}); highest: {best[1]:.1%} (speaker {best[0]}).",
         ]
     )
 
@@ -125,11 +132,12 @@ def _rule(settings: Settings, fold: FoldResult) -> str:
 def _data(settings: Settings, content: Mapping[str, Any], fold: FoldResult) -> str:
     faces, mfcc = settings.params.faces, settings.params.mfcc
     lines = [
-        f"- Data: {LICENCES[content['corpus']]}",
-        f"- Trained on the actors {_listed(fold.train)}; the epoch was chosen by the {SELECTION[content['protocol']]} "
-        f"{_listed(fold.validation or fold.test)}{_rule(settings, fold)}.",
-        f"- {settings.params.train.folds} folds of {settings.params.train.actors_per_fold} test actors, seed "
-        f"{settings.params.train.seed}.",
+        f"- Data: {_licence(settings.params.dataset)}",
+        f"- Trained on the speakers {_listed(fold.train)}; the epoch was chosen by the "
+        f"{SELECTION[content['protocol']]} {_listed(fold.validation or fold.test)}{_rule(settings, fold)}.",
+        f"- Test speakers of the {len(content['folds']['each'])} folds: "
+        f"{'; '.join(_listed(each['test_speakers']) for each in content['folds']['each'])}. "
+        f"Seed {settings.params.train.seed}.",
     ]
     if settings.params.model.modality != "audio":
         lines.append(
@@ -144,5 +152,13 @@ def _data(settings: Settings, content: Mapping[str, Any], fold: FoldResult) -> s
     return "\n".join(lines)
 
 
-def _listed(actors: tuple[int, ...]) -> str:
-    return ", ".join(map(str, actors))
+def _licence(dataset: DatasetSettings) -> str:
+    if dataset.source == "table":
+        return (
+            dataset.licence or "its licence is not recorded (dataset.licence); find out before you share these weights."
+        )
+    return LICENCES[dataset.corpus]
+
+
+def _listed(speakers: Sequence[str]) -> str:
+    return ", ".join(speakers)

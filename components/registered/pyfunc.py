@@ -1,7 +1,7 @@
 """The registered model as MLflow loads it ("model from code"): videos in, emotions out.
 
 Input columns: one of `path` (a file on the server), `url` and `content` (the file itself, base64). Output: one row per
-clip with `emotion`, `confidence`, one probability per emotion, and `error`, a sentence if the clip could not be used.
+clip with `emotion`, `confidence`, one probability per label, and `error`, a sentence if the clip could not be used.
 Environment variables of the process that loads it set its limits, see `cfnsr.serve.limits`.
 """
 
@@ -17,7 +17,6 @@ from mlflow.models import set_model
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc import PythonModel
 
-from cfnsr.corpus.ravdess import EMOTIONS
 from cfnsr.errors import ClipError, InputError
 from cfnsr.predict import Predictor
 from cfnsr.serve.limits import ServerLimits
@@ -63,12 +62,12 @@ class EmotionModel(PythonModel):
             with local_clip(record, self._limits) as clip:
                 prediction = self._predictor(clip)
         except ClipError as error:
-            return _failure(str(error))
+            return self._failure(str(error))
         except InputError:  # of the model or the server, not of this clip
             raise
         except Exception as error:  # a bug with one clip must not lose the answers for the others
             logger.exception("a clip can't be used")
-            return _failure(f"the clip can't be used ({type(error).__name__}: {error})")
+            return self._failure(f"the clip can't be used ({type(error).__name__}: {error})")
         return {
             "emotion": prediction.emotion,
             "confidence": prediction.confidence,
@@ -76,10 +75,9 @@ class EmotionModel(PythonModel):
             "error": "",
         }
 
-
-def _failure(reason: str) -> dict[str, Any]:
-    nothing = dict.fromkeys(EMOTIONS, float("nan"))
-    return {"emotion": "", "confidence": float("nan"), **nothing, "error": reason}
+    def _failure(self, reason: str) -> dict[str, Any]:
+        nothing = dict.fromkeys(self._predictor.recipe.labels, float("nan"))
+        return {"emotion": "", "confidence": float("nan"), **nothing, "error": reason}
 
 
 set_model(EmotionModel())

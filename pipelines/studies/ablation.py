@@ -94,7 +94,7 @@ def _trained(settings: Settings) -> Run:
 def _row(name: str, network: str, runs: Sequence[Run], references: Sequence[Run]) -> dict[str, Any]:
     """The figures of one network over its seeds, and its difference from the reference on the same clips."""
     from cfnsr.evaluation.metrics import bootstrap_intervals
-    from cfnsr.evaluation.report import compare_runs, probabilities
+    from cfnsr.evaluation.report import compare_runs, probabilities, targets
     from cfnsr.model.checkpoint import load_model
 
     figures = [read_figures(run.settings) for run in runs]
@@ -102,7 +102,7 @@ def _row(name: str, network: str, runs: Sequence[Run], references: Sequence[Run]
     correct = predictions["actual"] == predictions["predicted"]
     by_fold = correct.groupby([predictions["seed"], predictions["fold"]]).mean()
     difference = compare_runs(predictions, _predictions(references, "fusion"))
-    label, actor = predictions["label"].to_numpy(), predictions["actor"].to_numpy()
+    label, speaker = targets(predictions), predictions["speaker"].to_numpy()
     return {
         "name": name,
         "corpus": figures[0]["corpus"],
@@ -112,7 +112,7 @@ def _row(name: str, network: str, runs: Sequence[Run], references: Sequence[Run]
         "seeds": [run.settings.params.train.seed for run in runs],
         "clips": figures[0]["clips"],
         "accuracy": float(correct.mean()),
-        "interval": bootstrap_intervals(probabilities(predictions), label, actor).get("accuracy"),
+        "interval": bootstrap_intervals(probabilities(predictions), label, speaker).get("accuracy"),
         "accuracy_std": float(by_fold.std(ddof=1)) if len(by_fold) > 1 else None,
         "by_seed": correct.groupby(predictions["seed"]).mean().tolist(),
         "difference": difference.difference,
@@ -152,12 +152,13 @@ def page(rows: Sequence[Mapping[str, Any]], profile: str) -> str:
         "",
         f"Figures: {claims}.",
         *paragraph(
-            f"{first['protocol'].capitalize()} protocol, {first['folds']} folds by actor, {first['clips']} test clips,",
+            f"{first['protocol'].capitalize()} protocol, {first['folds']} folds by speaker,",
+            f"{first['clips']} test clips,",
             f"seeds {', '.join(map(str, first['seeds']))}. All fused networks of a seed start from the same",
             "pretrained encoders. Accuracy is the mean over seeds, with the standard deviation over folds and seeds.",
-            "Intervals are 95 % and resample actors; they do not cover the variation between seeds, which the column",
+            "Intervals are 95 % and resample speakers; they do not cover the variation between seeds, which the column",
             f"*by seed* shows. The difference is from the paper's fusion, `{REFERENCE}`, with the same seeds on the",
-            "same actors. Seconds are the training time of a network's own phase, summed over the folds of one seed;",
+            "same speakers. Seconds are the training time of a network's own phase, summed over the folds of one seed;",
             "they depend on the load of the machine.",
         ),
         "",

@@ -35,9 +35,9 @@ DATA = "experiments"
 COMMIT = "commit.txt"
 """File in a run's folder with the commit that it was trained from."""
 UNSEEN = (0, 2, 4)
-"""Folds whose validation actors, but not test actors, were scored when recipes and features were compared."""
+"""Folds whose validation speakers, but not test speakers, were scored when recipes and features were compared."""
 COMPARED_WITH = {"folds": 6, "train": 16, "validation": 4, "test": 4}
-"""Folds and their actors in those comparisons; with other folds, no actor is known to be unseen."""
+"""Folds and their speakers in those comparisons; with other folds, no speaker is known to be unseen."""
 
 
 def run_experiments(root: Path, clips: Path, names: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
@@ -129,7 +129,7 @@ def _row(runs: Sequence[Run], contents: Sequence[Mapping[str, Any]]) -> dict[str
         "seeds": [run.settings.params.train.seed for run in runs],
         "clips": first["clips"],
         "parameters": first["parameters"],
-        "actors": {"train": len(fold.train), "validation": len(fold.validation), "test": len(fold.test)},
+        "speakers": {"train": len(fold.train), "validation": len(fold.validation), "test": len(fold.test)},
         "seconds": _mean(content["seconds"] for content in contents),
         "best_test_epoch": None,
         "last_epochs": None,
@@ -150,8 +150,8 @@ def _row(runs: Sequence[Run], contents: Sequence[Mapping[str, Any]]) -> dict[str
         "ece": _mean(content["pooled"]["ece"] for content in contents),
         "ece_calibrated": _mean(content["ece_calibrated"] for content in contents),
         "unseen": _unseen(figures, contents),
-        # Optimistic, because these actors chose the epochs.
-        "validation_accuracy": _mean(result.selection_accuracy for run in runs for result in run.results()),
+        # Optimistic, because these speakers chose the epochs.
+        "validation_accuracy": _mean(result.selection_score for run in runs for result in run.results()),
         **_over_seeds(runs),
     }
 
@@ -159,23 +159,23 @@ def _row(runs: Sequence[Run], contents: Sequence[Mapping[str, Any]]) -> dict[str
 def _over_seeds(runs: Sequence[Run]) -> dict[str, Any]:
     """The interval of the mean over seeds, and the figures of the ensemble of all seeds' networks."""
     from cfnsr.evaluation.metrics import bootstrap_intervals, scores
-    from cfnsr.evaluation.report import final_network, probabilities, read_predictions
+    from cfnsr.evaluation.report import final_network, probabilities, read_predictions, targets
 
     folders = [[run.fold_folder(fold.index) for fold in run.folds] for run in runs]
     tables = [final_network(read_predictions(each)).sort_values("clip_id") for each in folders]
     every, one = pd.concat(tables), tables[0]
-    label, actor = every["label"].to_numpy(), every["actor"].to_numpy()
-    figures: dict[str, Any] = {"interval": bootstrap_intervals(probabilities(every), label, actor).get("accuracy")}
+    label, speaker = targets(every), every["speaker"].to_numpy()
+    figures: dict[str, Any] = {"interval": bootstrap_intervals(probabilities(every), label, speaker).get("accuracy")}
     if len(runs) > 1:
         voted = np.mean([probabilities(table) for table in tables], axis=0)
-        label, actor = one["label"].to_numpy(), one["actor"].to_numpy()
+        label, speaker = targets(one), one["speaker"].to_numpy()
         figures["ensemble"] = scores(voted, label).accuracy
-        figures["ensemble_interval"] = bootstrap_intervals(voted, label, actor).get("accuracy")
+        figures["ensemble_interval"] = bootstrap_intervals(voted, label, speaker).get("accuracy")
     return figures
 
 
 def _unseen(figures: Mapping[str, Any], contents: Sequence[Mapping[str, Any]]) -> float | None:
-    if {"folds": figures["folds"], **figures["actors"]} != COMPARED_WITH:
+    if {"folds": figures["folds"], **figures["speakers"]} != COMPARED_WITH:
         return None
     return _mean(_accuracy_of_folds(content, UNSEEN) for content in contents)
 
@@ -199,17 +199,17 @@ def page(rows: Sequence[Mapping[str, Any]]) -> str:
             f"They are for audio encoders alone, on {_amounts(rows)} speech soundtracks; no video is needed.",
         ),
         *paragraph(
-            "Folds consist of consecutive actors, and test actors are never trained on. Figures are means over the",
+            "Folds consist of consecutive speakers, and test speakers are never trained on. Figures are means over the",
             "seeds. Seconds are the training time of one seed, summed over its folds, which train side by side.",
         ),
         "",
         "## Honest protocol",
         *paragraph(
-            f"In each fold {_sizes(honest, 'train')} actors are for training, {_sizes(honest, 'validation')} others",
-            f"choose the epoch and fit the temperature, and the {_sizes(honest, 'test')} test actors are used once.",
-            "Intervals are 95 % and resample actors. The columns in parentheses are *not* honest: the best test epoch",
-            "of the same training, and the mean of its last ten epochs. The ensemble averages the probabilities of",
-            "the seeds' networks.",
+            f"In each fold {_sizes(honest, 'train')} speakers are for training, {_sizes(honest, 'validation')} others",
+            f"choose the epoch and fit the temperature, and the {_sizes(honest, 'test')} test speakers are used once.",
+            "Intervals are 95 % and resample speakers. The columns in parentheses are *not* honest: the best test",
+            "epoch of the same training, and the mean of its last ten epochs. The ensemble averages the probabilities",
+            "of the seeds' networks.",
         ),
         "",
         "| experiment | accuracy | 95 % | by seed | unseen | UAR | ensemble | ECE, scaled | (best test epoch) "
@@ -218,18 +218,18 @@ def page(rows: Sequence[Mapping[str, Any]]) -> str:
         *map(_honest, honest),
         *paragraph(
             "How choices were made: about seventy recipes, features and encoders were compared by the accuracy and",
-            "loss of the last epoch on the *validation* actors of folds 0, 2 and 4, with code that never loaded a",
-            "fold's test actors. Those validation actors are the test actors of folds 1, 3 and 5, so the choice may",
-            "have adapted to them slightly, though to no test result. The test actors of folds 0, 2 and 4 were",
+            "loss of the last epoch on the *validation* speakers of folds 0, 2 and 4, with code that never loaded a",
+            "fold's test speakers. Those validation speakers are the test speakers of folds 1, 3 and 5, so the choice",
+            "may have adapted to them slightly, though to no test result. The test speakers of folds 0, 2 and 4 were",
             "scored in none of these comparisons, though each was trained on in two of the three folds: *unseen* is",
-            "the accuracy on them alone. Earlier results on test actors were known when the search continued; they",
+            "the accuracy on them alone. Earlier results on test speakers were known when the search continued; they",
             "influenced only the decision to continue.",
         ),
         *paragraph(
             "The rule for the epoch that a fold keeps (`train.smooth_epochs`: the best mean validation accuracy of",
-            "five epochs) was chosen earlier, with the recipes of that time, on the validation actors of all folds,",
-            "which are all actors, including those of *unseen*. Test figures played a part: earlier results of the",
-            "same folds had shown that the single best validation epoch was worse on the test actors than the last",
+            "five epochs) was chosen earlier, with the recipes of that time, on the validation speakers of all folds,",
+            "which are all speakers, including those of *unseen*. Test figures played a part: earlier results of the",
+            "same folds had shown that the single best validation epoch was worse on the test speakers than the last",
             "ten epochs, which was the reason to look for a better rule. [epoch-choice.md](epoch-choice.md) compares",
             "the rules again with newer recipes: there the last epoch does as well; the rule also helps when a",
             "training deteriorates towards its end.",
@@ -237,7 +237,7 @@ def page(rows: Sequence[Mapping[str, Any]]) -> str:
         "",
         "## Published protocol",
         *paragraph(
-            f"There is no validation set; {_sizes(published, 'train')} actors are for training. The published figure",
+            f"There is no validation set; {_sizes(published, 'train')} speakers are for training. The published figure",
             "is the mean over folds of each fold's *best test epoch*, which is optimistic; next to it is the mean of",
             "the last ten epochs of the same training. An independently written plain training loop reaches the same",
             "accuracy in every epoch: [benchmarks.md](benchmarks.md).",
@@ -260,8 +260,8 @@ def _amounts(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _sizes(rows: Sequence[Mapping[str, Any]], group: str) -> str:
-    """Number of actors of a fold in a group; "some" if no experiment has been run."""
-    return " or ".join(map(str, sorted({row["actors"][group] for row in rows}))) or "some"
+    """Number of speakers of a fold in a group; "some" if no experiment has been run."""
+    return " or ".join(map(str, sorted({row["speakers"][group] for row in rows}))) or "some"
 
 
 def _honest(row: Mapping[str, Any]) -> str:

@@ -17,12 +17,12 @@ from cfnsr.training.result import PREDICTIONS, FoldResult
 from components import compare
 
 CLIPS = 16
-"""Of an actor."""
-PAIRS = ((1, 2), (3, 4), (5, 6))
+"""Of a speaker."""
+PAIRS = (("01", "02"), ("03", "04"), ("05", "06"))
 
 
-def write_run(run: Path, tested: Sequence[tuple[int, ...]] = PAIRS, right: int = 8, **content) -> Path:
-    """A run that has tested these groups of actors, and was right in the first `right` clips of each."""
+def write_run(run: Path, tested: Sequence[tuple[str, ...]] = PAIRS, right: int = 8, **content) -> Path:
+    """A run that has tested these groups of speakers, and was right in the first `right` clips of each."""
     labels = np.arange(CLIPS) % len(EMOTIONS)
     said = np.eye(len(EMOTIONS))[np.where(np.arange(CLIPS) < right, labels, (labels + 1) % len(EMOTIONS))]
     for index, test in enumerate(tested):
@@ -30,17 +30,17 @@ def write_run(run: Path, tested: Sequence[tuple[int, ...]] = PAIRS, right: int =
         folder.mkdir(parents=True)
         tables = [
             pd.DataFrame(said, columns=list(EMOTIONS)).assign(
-                clip_id=[f"{actor:02d}-{clip}" for clip in range(CLIPS)],
-                actor=actor,
-                label=labels,
+                clip_id=[f"{speaker}-{clip}" for clip in range(CLIPS)],
+                speaker=speaker,
+                label=[EMOTIONS[label] for label in labels],
                 network="fusion",
                 inputs="both",
                 temperature=1.0,
             )
-            for actor in test
+            for speaker in test
         ]
         pd.concat(tables).to_csv(folder / PREDICTIONS, index=False)
-        result = {"train": (7, 8), "validation": (9,), "epoch": 3, "selection_accuracy": 0.5, "parameters": 10}
+        result = {"train": ("07", "08"), "validation": ("09",), "epoch": 3, "selection_score": 0.5, "parameters": 10}
         FoldResult(**{**result, "fold": index, "test": test, "seconds": 1.0, **content}).save(folder)
     return run
 
@@ -56,28 +56,28 @@ def test_runs_on_the_same_clips_are_compared(tmp_path):
     assert done.returncode == 0, done.stderr
     assert f"A {a}: 75.0%" in done.stdout
     assert f"B {b}: 50.0%" in done.stdout
-    assert "On 96 clips of 6 actors, 3 folds" in done.stdout
-    assert "A - B: +25.0%, 95 % interval over actors +25.0% to +25.0%" in done.stdout
-    # Six actors that all favour A: by chance once in 64 times.
+    assert "On 96 clips of 6 speakers, 3 folds" in done.stdout
+    assert "A - B: +25.0%, 95 % interval over speakers +25.0% to +25.0%" in done.stdout
+    # Six speakers that all favour A: by chance once in 64 times.
     sure = re.search(r"Confidence that A is better: ([\d.]+)%", done.stdout)
     assert 98 < float(sure[1]) < 100
-    assert "may have been trained on its test actors" not in done.stdout
+    assert "may have been trained on its test speakers" not in done.stdout
     assert "Confidence that A is better: 50.0%" in run_compare(a, a).stdout
 
 
-def test_two_finished_folds_are_too_few_actors_to_be_sure(tmp_path):
+def test_two_finished_folds_are_too_few_speakers_to_be_sure(tmp_path):
     run = write_run(tmp_path / "part", PAIRS[:2])
     done = run_compare(run, run)
     assert done.returncode == 0, done.stderr
-    assert "On 64 clips of 4 actors, 2 folds" in done.stdout
-    assert "fewer than 5 actors" in done.stdout
+    assert "On 64 clips of 4 speakers, 2 folds" in done.stdout
+    assert "fewer than 5 speakers" in done.stdout
     assert "Confidence" not in done.stdout
 
 
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        ({"tested": [(actor,) for pair in PAIRS for actor in pair]}, "the same clips in different folds"),
+        ({"tested": [(speaker,) for pair in PAIRS for speaker in pair]}, "the same clips in different folds"),
         ({"tested": PAIRS[:1]}, "the runs have tested 96 and 32 clips, 32 of them the same"),
         ({"validation": ()}, "`published`"),
         ({"tested": ()}, "has no trained fold"),
@@ -92,5 +92,5 @@ def test_a_run_that_may_know_its_test_is_named(tmp_path):
     a, b = write_run(tmp_path / "a"), write_run(tmp_path / "b", unknown_provenance=True)
     done = run_compare(a, b)
     assert done.returncode == 0, done.stderr
-    assert f"{b} started from weights that may have been trained on its test actors" in done.stdout
+    assert f"{b} started from weights that may have been trained on its test speakers" in done.stdout
     assert f"{a} started" not in done.stdout

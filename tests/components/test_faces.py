@@ -15,7 +15,8 @@ from helpers.running_programs import kill, running, wait_for
 from helpers.video_files import background, face_frames, write_video
 
 from cfnsr.config.load import Settings, load_settings
-from cfnsr.corpus.manifest import build_manifest, write_manifest
+from cfnsr.corpus.manifest import write_manifest
+from cfnsr.corpus.ravdess_manifest import ravdess_manifest
 from cfnsr.errors import ClipError, InputError
 from cfnsr.features.faces.store import SCHEMA, read_faces
 from components.faces import faces
@@ -38,7 +39,7 @@ def make_project(root: Path, clips: dict[str, Path], **options) -> Settings:
     params = {"dataset": {"source": "local", "path": "unused"}, "faces": OPTIONS | options}
     (root / "params.yaml").write_text(yaml.safe_dump({"profile": "test", "test": params}))
     settings = load_settings(root / "params.yaml")
-    write_manifest(build_manifest(settings.layout.raw, workers=1), settings.layout.manifest)
+    write_manifest(ravdess_manifest(settings.layout.raw, settings.params.dataset, 1), settings.layout.manifest)
     return settings
 
 
@@ -54,7 +55,7 @@ def identity(path: Path) -> tuple[int, int]:
     return path.stat().st_mtime_ns, path.stat().st_ino
 
 
-def test_one_row_per_clip_and_one_file_per_actor(tmp_path, face_clip, capsys):
+def test_one_row_per_clip_and_one_file_per_speaker(tmp_path, face_clip, capsys):
     wall = write_video(tmp_path / "wall.mp4", [background(320, 240)] * 20)
     landmarks = write_landmarks(tmp_path / "landmarks.csv", [(160, 120)] * 30, [1] * 30)
     settings = make_project(
@@ -69,14 +70,14 @@ def test_one_row_per_clip_and_one_file_per_actor(tmp_path, face_clip, capsys):
     )
     faces(settings)
     folder = settings.layout.faces
-    assert sorted(path.name for path in folder.iterdir()) == ["Actor_01.parquet", "Actor_02.parquet"]
-    file = pq.ParquetFile(folder / "Actor_01.parquet")
+    assert sorted(path.name for path in folder.iterdir()) == ["01.parquet", "02.parquet"]
+    file = pq.ParquetFile(folder / "01.parquet")
     assert file.schema_arrow.remove_metadata() == SCHEMA
     assert file.num_row_groups == 2
-    assert read_faces(folder, "01-01-01-01-01-01").frames.shape == (8, 48, 48, 3)
-    assert set(read_faces(folder, "01-05-01-01-01-02").flags) == {"detected"}  # by the landmarks
+    assert read_faces(folder, "01", "01-01-01-01-01-01").frames.shape == (8, 48, 48, 3)
+    assert set(read_faces(folder, "02", "01-05-01-01-01-02").flags) == {"detected"}  # by the landmarks
     with pytest.raises(ClipError, match="no face found"):
-        read_faces(folder, "01-03-01-01-01-01")
+        read_faces(folder, "01", "01-03-01-01-01-01")
     assert "2 of 3 clips usable, 1 excluded" in capsys.readouterr().out
 
     before = {path: identity(path) for path in folder.iterdir()}
@@ -85,7 +86,7 @@ def test_one_row_per_clip_and_one_file_per_actor(tmp_path, face_clip, capsys):
         faces(settings)
     assert before == {path: identity(path) for path in folder.iterdir()}  # nothing to redo
     faces(change(settings, size=32, max_bad_share=0.5))
-    assert read_faces(folder, "01-01-01-01-01-01").frames.shape == (8, 32, 32, 3)
+    assert read_faces(folder, "01", "01-01-01-01-01-01").frames.shape == (8, 32, 32, 3)
 
 
 def test_corpus_without_video_gives_an_empty_folder(tmp_path, capsys):
@@ -116,11 +117,13 @@ def command(settings: Settings) -> list[str]:
 @pytest.mark.slow
 def test_a_killed_run_resumes(tmp_path, face_clip):
     landmarks = write_landmarks(tmp_path / "landmarks.csv", [(160, 120)] * 30, [1] * 30)
-    clips = {f"01-01-{emotion:02d}-01-01-01-{actor:02d}.mp4": face_clip for actor in (1, 2, 3) for emotion in (1, 2, 3)}
+    clips = {
+        f"01-01-{emotion:02d}-01-01-01-{speaker:02d}.mp4": face_clip for speaker in (1, 2, 3) for emotion in (1, 2, 3)
+    }
     clips["01-01-02-01-01-01-03.csv"] = landmarks
     killed = make_project(tmp_path / "killed", clips)
     undisturbed = make_project(tmp_path / "undisturbed", clips)
-    names = ["Actor_01.parquet", "Actor_02.parquet", "Actor_03.parquet"]
+    names = ["01.parquet", "02.parquet", "03.parquet"]
 
     pipe = killed.layout.raw / "Actor_03" / "01-01-02-01-01-01-03.csv"
     pipe.unlink()
@@ -133,7 +136,7 @@ def test_a_killed_run_resumes(tmp_path, face_clip):
 
     pipe.unlink()
     shutil.copy(landmarks, pipe)
-    (killed.layout.faces / "Actor_03.parquet.part").write_text("what a kill in mid-write leaves")
+    (killed.layout.faces / "03.parquet.part").write_text("what a kill in mid-write leaves")
     for settings in (killed, undisturbed):
         subprocess.run(command(settings), cwd=PROJECT, check=True, capture_output=True)
     assert sorted(path.name for path in killed.layout.faces.iterdir()) == names

@@ -26,7 +26,7 @@ def settings(tmp_path):
 
 
 def add_takes(raw, amount):
-    """Sound takes of actor 1, one per emotion."""
+    """Sound takes of speaker 1, one per emotion."""
     return [write_media(raw / f"03-01-{number:02d}-01-01-01-01.wav", chirp(0.5)) for number in range(1, amount + 1)]
 
 
@@ -42,8 +42,8 @@ def test_counts_and_reasons_are_reported(settings, capsys, caplog):
     (settings.layout.raw / "holiday.mp4").touch()
     manifest(settings)
     assert capsys.readouterr().out == (
-        "manifest: 5 takes of 2 actors: 1 with video, 5 with audio, 1 with both\n"
-        "manifest: 1 song files excluded; only speech is used\n"
+        "manifest: 5 clips of 2 speakers: 1 with video, 5 with audio, 1 with both\n"
+        "manifest: 1 others are not selected by dataset.vocal or dataset.labels\n"
     )
     (message,) = caplog.messages
     assert message.startswith("manifest: holiday.mp4: 'holiday' is not a RAVDESS name")
@@ -57,7 +57,7 @@ def test_too_many_bad_files_fail_the_stage_but_the_table_is_there(settings):
     end = run(settings)
     assert end.returncode == 2
     error = end.stderr.splitlines()[-1]
-    assert error.startswith("error: manifest: 2 of 4 takes and files can't be used (01-01-01-01-01-01: 03-01-01")
+    assert error.startswith("error: manifest: 2 of 4 clips and files can't be used (01-01-01-01-01-01: 03-01-01")
     assert "more than the 25% that manifest.max_bad_share allows" in error
     assert "Traceback" not in end.stderr
     assert (read_manifest(settings.layout.manifest)["reason"] != "").sum() == 2
@@ -67,14 +67,14 @@ def test_a_lost_modality_counts_as_bad(settings):
     add_takes(settings.layout.raw, 2)
     for number in (1, 2):
         (settings.layout.raw / f"01-01-{number:02d}-01-01-01-01.mp4").touch()
-    with pytest.raises(InputError, match="2 of 2 takes and files can't be used"):
+    with pytest.raises(InputError, match="2 of 2 clips and files can't be used"):
         manifest(settings)
     assert read_manifest(settings.layout.manifest)["has_audio"].all()
 
 
 def test_songs_alone_are_refused(settings):
     write_media(settings.layout.raw / "03-02-01-01-01-01-01.wav", chirp(0.5))
-    with pytest.raises(InputError, match="there is no usable take"):
+    with pytest.raises(InputError, match="there is no usable clip"):
         manifest(settings)
 
 

@@ -26,19 +26,19 @@ def configure(root, **mfcc_values):
     return load_settings(root / "params.yaml")
 
 
-def takes(actor, repetitions=(1, 2)):
-    """File names of an actor's takes, 8 per repetition."""
-    return [f"03-01-{emotion:02d}-01-01-{rep:02d}-{actor:02d}.wav" for rep in repetitions for emotion in range(1, 9)]
+def takes(speaker, repetitions=(1, 2)):
+    """File names of a speaker's takes, 8 per repetition."""
+    return [f"03-01-{emotion:02d}-01-01-{rep:02d}-{speaker:02d}.wav" for rep in repetitions for emotion in range(1, 9)]
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    """A project with a manifest of three actors."""
+    """A project with a manifest of three speakers."""
     settings = configure(tmp_path_factory.mktemp("corpus"))
-    for actor in (1, 2, 3):
-        for number, name in enumerate(takes(actor)):
-            level = (actor * 16 + number) / 100
-            write_media(settings.layout.raw / f"Actor_{actor:02d}" / name, chirp(1, 8000, level), rate=8000)
+    for speaker in (1, 2, 3):
+        for number, name in enumerate(takes(speaker)):
+            level = (speaker * 16 + number) / 100
+            write_media(settings.layout.raw / f"Actor_{speaker:02d}" / name, chirp(1, 8000, level), rate=8000)
     manifest(settings)
     return settings.layout.root
 
@@ -111,14 +111,14 @@ class TestResuming:
         mfcc(configure(settings.layout.root, coefficients=20))
         assert next(iter(read_mfcc(settings.layout.mfcc).values())).shape == (20, 126)
 
-    def test_a_killed_run_resumes_after_its_last_finished_actor(self, settings):
+    def test_a_killed_run_resumes_after_its_last_finished_speaker(self, settings):
         mfcc(settings)
         expected = settings.layout.mfcc.read_bytes()
         settings.layout.mfcc.unlink()
 
         pipe = settings.layout.data / "mfcc.parquet.part"
         os.mkfifo(pipe)  # the run blocks here, because nobody reads it
-        parts = [settings.layout.data / ".mfcc" / f"Actor_{actor:02d}.parquet" for actor in (1, 2, 3)]
+        parts = [settings.layout.data / ".mfcc" / f"{speaker:02d}.parquet" for speaker in (1, 2, 3)]
         with running(command(settings)["args"], cwd=PROJECT) as program:
             wait_for(program, parts[-1].exists)
             kill(program)
@@ -129,8 +129,8 @@ class TestResuming:
 
         pipe.unlink()
         pipe.write_text("half of it")
-        parts[2].unlink()  # as if the kill had come an actor earlier
-        for name in takes(1):  # would be missed if the finished actors were done again
+        parts[2].unlink()  # as if the kill had come a speaker earlier
+        for name in takes(1):  # would be missed if the finished speakers were done again
             (settings.layout.raw / "Actor_01" / name).unlink()
         subprocess.run(**command(settings), check=True)
         assert settings.layout.mfcc.read_bytes() == expected
@@ -159,12 +159,12 @@ def tiny_disk(settings, tmp_path):
 def test_after_a_full_disk_the_run_resumes(settings, tiny_disk):
     status = os.statvfs(tiny_disk)
     ballast = tiny_disk / "ballast"
-    ballast.write_bytes(bytes(status.f_bavail * status.f_bsize - 200_000))  # room for one actor and a half
+    ballast.write_bytes(bytes(status.f_bavail * status.f_bsize - 200_000))  # room for one speaker and a half
     end = subprocess.run(**command(settings), check=False)
     assert end.returncode == 2
     assert end.stderr.splitlines()[-1].startswith("error: the disk is full")
     assert "Traceback" not in end.stderr
-    assert files(settings) - {"ballast", "clips.csv", "raw", ".mfcc"} == {".mfcc/Actor_01.parquet"}
+    assert files(settings) - {"ballast", "clips.csv", "raw", ".mfcc"} == {".mfcc/01.parquet"}
 
     ballast.unlink()
     subprocess.run(**command(settings), check=True)

@@ -100,14 +100,14 @@ def test_the_gate_says_how_many_versions_it_has_judged_on_the_same_clips(project
     ("other", "options", "reason"),
     [
         (0.5, {}, r"\+0.0%.*required are more than \+0.0%"),
-        (0.9, {"actors": 4}, r"4 actors, too few .* \(\+40\.0%\); use --force"),
+        (0.9, {"speakers": 4}, r"4 speakers, too few .* \(\+40\.0%\); use --force"),
         (0.9, {"tags": {**RAVDESS, "dataset_digest": "two"}}, "differ in their data"),
         (0.9, {"tags": {**RAVDESS, "protocol": "published"}}, "differ in their protocol"),
         (0.9, {"folds": 2}, "differ in their folds"),
     ],
 )
 def test_a_version_that_is_not_shown_to_be_better_does_not_become_champion(project, other, options, reason):
-    champion = project.add(0.5, actors=options.get("actors", 6))
+    champion = project.add(0.5, speakers=options.get("speakers", 6))
     project.promote(champion)
     with pytest.raises(InputError, match=reason):
         project.promote(project.add(other, **options))
@@ -140,13 +140,13 @@ def test_a_rollback_restores_the_previous_champion(project):
     assert not {"promotion_forced", "rolled_back_at"} & set(project.tags(better))
 
 
-def test_figures_of_weights_that_may_have_seen_the_test_actors_need_a_person(project):
+def test_figures_of_weights_that_may_have_seen_the_test_speakers_need_a_person(project):
     claim = CLAIM["honest"]
     good = project.add(0.5, {**RAVDESS, "claim": claim})
     leaky = project.add(0.9, {**RAVDESS, "claim": claim + UNKNOWN})
     tuned = project.add(0.8, {**RAVDESS, "claim": claim + TUNED})
     project.promote(good)
-    with pytest.raises(InputError, match="may have been trained on its own test actors"):
+    with pytest.raises(InputError, match="may have been trained on its own test speakers"):
         project.promote(leaky)
     assert project.champion == good
     assert f"its figures: {claim + TUNED}; those of version {good}: {claim}" in project.promote(tuned)
@@ -161,7 +161,7 @@ def test_a_synthetic_version_never_replaces_a_real_one(project):
     for reason in ("", "I want to"):
         with pytest.raises(InputError, match="not even --force helps"):
             project.promote(synthetic, reason)
-    with pytest.raises(InputError, match="can't replace one of RAVDESS"):
+    with pytest.raises(InputError, match="can't replace one of a real corpus"):
         rollback(project.params)
     assert project.champion == real
 

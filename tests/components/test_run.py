@@ -28,7 +28,7 @@ def test_features_of_other_settings_are_not_trained_on(settings, section, change
     content = yaml.safe_load(settings.params_file.read_text())
     content["small"][section] |= changed
     settings.params_file.write_text(yaml.safe_dump(content))
-    file = "Actor_01.parquet" if section == "faces" else "mfcc.parquet"
+    file = "01.parquet" if section == "faces" else "mfcc.parquet"
     with pytest.raises(InputError, match=rf"{file} .*dvc repro faces mfcc"):
         Run.open(load_settings(settings.params_file))
 

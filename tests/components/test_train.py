@@ -12,6 +12,7 @@ from helpers.mlflow_runs import client, runs
 from cfnsr.config.load import Settings, load_settings
 from cfnsr.corpus.ravdess import EMOTIONS
 from cfnsr.errors import InputError
+from cfnsr.evaluation.report import read_table
 from components.evaluate import evaluate
 from components.register import register
 from components.results import results
@@ -31,13 +32,13 @@ def trained(tmp_path_factory) -> Settings:
     return settings
 
 
-def test_every_test_clip_is_predicted_once_by_a_network_that_never_saw_its_actor(trained):
+def test_every_test_clip_is_predicted_once_by_a_network_that_never_saw_its_speaker(trained):
     seen = []
     for index in range(3):
         folder = trained.layout.run / f"fold-{index}"
         fold = json.loads((folder / "fold.json").read_text())
-        predictions = pd.read_csv(folder / "predictions.csv")
-        assert set(predictions["actor"]) == set(fold["test"])
+        predictions = read_table(folder / "predictions.csv")
+        assert set(predictions["speaker"]) == set(fold["test"])
         assert not set(fold["test"]) & {*fold["train"], *fold["validation"]}
         assert predictions[list(EMOTIONS)].sum(axis=1).between(0.999, 1.001).all()
         seen += zip(predictions["clip_id"], predictions["network"], strict=True)
@@ -53,8 +54,8 @@ def test_the_epoch_is_the_one_with_the_best_validation_score(trained):
     fusion = history[history["phase"] == "fusion"]
     fold = json.loads((trained.layout.run / "fold-0" / "fold.json").read_text())
     assert list(history["phase"].unique()) == ["audio", "video", "fusion"]
-    assert fold["selection_accuracy"] == pytest.approx(fusion["validation/smoothed"].max())
-    assert fusion["validation/smoothed"].iloc[fold["epoch"]] == pytest.approx(fold["selection_accuracy"])
+    assert fold["selection_score"] == pytest.approx(fusion["validation/smoothed"].max())
+    assert fusion["validation/smoothed"].iloc[fold["epoch"]] == pytest.approx(fold["selection_score"])
     assert fusion["validation/smoothed"].tolist() == pytest.approx(fusion["validation/accuracy"].tolist())
 
 
@@ -66,8 +67,8 @@ def test_the_metrics_file_says_what_it_measured(trained):
     assert sum(sum(row) for row in content["confusion"]) == 96
     low, high = content["interval"]["accuracy"]
     assert low <= content["pooled"]["accuracy"] <= high
-    assert set(content["sex"]) == {"female", "male"}
-    assert len(content["actors"]) == 6
+    assert set(content["groups"]["sex"]) == {"female", "male"}
+    assert len(content["speakers"]) == 6
     assert content["network"] == "fusion"
     assert {name: figures["clips"] for name, figures in content["encoders"].items()} == {"audio": 96, "video": 96}
 
@@ -93,7 +94,7 @@ def test_the_version_is_described_and_has_the_alias(trained):
     assert version.tags["parameters"].isdigit()
     assert "synthetic sample corpus" in version.description
     scores = [
-        json.loads((trained.layout.run / f"fold-{index}" / "fold.json").read_text())["selection_accuracy"]
+        json.loads((trained.layout.run / f"fold-{index}" / "fold.json").read_text())["selection_score"]
         for index in range(3)
     ]
     assert scores[int(version.tags["fold"])] == max(scores)
@@ -108,8 +109,8 @@ def test_the_version_has_a_model_card_with_the_figures_of_the_run(trained):
     content = json.loads(trained.layout.metrics.read_text())
     assert card.startswith("# CFN-SR, trained on the synthetic sample corpus")
     assert f"| all inputs | {content['pooled']['accuracy']:.1%} |" in card
-    for name, group in content["sex"].items():
-        assert f"| 3 {name} | {group['accuracy']:.1%} |" in card
+    for name, group in content["groups"]["sex"].items():
+        assert f"| sex {name} | 3 | {group['accuracy']:.1%} |" in card
     assert "Not for decisions about people" in card
     assert version.tags["dataset_digest"] in card
 
@@ -165,7 +166,7 @@ def test_every_way_of_training_ends_with_figures(tmp_path, model, train_settings
     content = evaluate(Run.open(settings))
     assert {content["network"], *content["encoders"]} == networks
     assert content["clips"] == 2 * 16
-    assert ("settings searched on validation actors" in content["claim"]) == settings.params.train.tuned
+    assert ("settings searched on validation speakers" in content["claim"]) == settings.params.train.tuned
     predictions = pd.read_csv(settings.layout.run / "fold-0" / "predictions.csv")
     assert set(predictions["network"]) == networks
     # dvc.yaml names the columns of all phases, and DVC draws nothing where one is missing.
@@ -190,8 +191,8 @@ def test_published_figures_are_called_what_they_are(tmp_path):
     history = pd.read_csv(settings.layout.run / "fold-0" / "history.csv")
     assert history["validation/smoothed"].tolist() == pytest.approx(history["validation/accuracy"].tolist())
     assert content["claim"].startswith("best test epoch")
-    # The epoch was chosen on the test actors, so its selection accuracy is the test accuracy.
-    assert content["pooled"]["accuracy"] == pytest.approx(fold["selection_accuracy"])
+    # The epoch was chosen on the test speakers, so its selection accuracy is the test accuracy.
+    assert content["pooled"]["accuracy"] == pytest.approx(fold["selection_score"])
     register(Run.open(settings))
     version = client(settings).get_model_version_by_alias("cfn-sr", "challenger")
     assert "best test epoch" in version.description

@@ -44,7 +44,11 @@ def project(root: Path, search: dict = LEARNING_RATE, modality: str = "both", **
         ({"faces.size": {"kind": "int", "low": 32, "high": 64}}, "both", "faces.size can't differ between runs"),
         ({"train.fusion.lrr": {"kind": "float", "low": 1, "high": 2}}, "both", "train.fusion.lrr is not a known key"),
         ({"train.fusion.lr": {"kind": "float", "low": -1, "high": 2}}, "both", "small.train.fusion.lr is -1"),
-        ({"train.protocol": {"kind": "categorical", "choices": ["honest", "published"]}}, "both", "test actors would"),
+        (
+            {"train.protocol": {"kind": "categorical", "choices": ["honest", "published"]}},
+            "both",
+            "test speakers would",
+        ),
         (LEARNING_RATE, "audio", r"train\.fusion\.lr .*model\.modality audio"),
     ],
 )

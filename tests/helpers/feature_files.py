@@ -12,11 +12,11 @@ import yaml
 from helpers.mlflow_runs import add_empty_database
 
 from cfnsr.config.load import Settings, load_settings
-from cfnsr.corpus.manifest import COLUMNS, read_manifest
-from cfnsr.corpus.ravdess import EMOTIONS, Take, actor_folder
+from cfnsr.corpus.manifest import manifest_of, manifest_row, read_manifest, write_manifest
+from cfnsr.corpus.ravdess import Take, actor_folder
 from cfnsr.features.faces.store import SCHEMA as FACES_SCHEMA
 from cfnsr.features.mfcc import SCHEMA as MFCC_SCHEMA
-from cfnsr.features.packed import write_packed
+from cfnsr.features.packed import speaker_file, write_packed
 from components import faces, mfcc
 
 SIZE, FRAMES = 32, 8
@@ -37,8 +37,8 @@ PROFILE = {
     },
     "train": {
         "folds": 3,
-        "actors_per_fold": 2,
-        "validation_actors": 2,
+        "speakers_per_fold": 2,
+        "validation_speakers": 2,
         "standardize_mfcc": True,
         "loader_workers": 0,
         "pretrain": {"audio": _AUDIO, "video": _VIDEO},
@@ -56,17 +56,17 @@ def write_params(root: Path, **sections: dict) -> Settings:
 
 
 def write_features(settings: Settings) -> None:
-    """clips.csv, faces/ and mfcc.parquet for the profile's actors, 16 takes each."""
+    """clips.csv, faces/ and mfcc.parquet for the profile's speakers, 16 takes each."""
     layout, length = settings.layout, settings.params.mfcc.frames
     more = 2 * settings.params.mfcc.shift_frames
     layout.faces.mkdir(parents=True)
-    lines, voices, faces_of = [], [], {}
+    clips, voices, faces_of = [], [], {}
     for actor in settings.params.dataset.actors:
         takes = [Take(actor, 1, emotion, 1, statement, 1) for emotion in range(1, 9) for statement in (1, 2)]
         rows = []
         for take in takes:
             rng = np.random.default_rng([actor, take.emotion, take.statement])
-            half, quarter = divmod(take.label, 4)
+            half, quarter = divmod(take.emotion - 1, 4)
             views = (rng.normal(0, 1, (2, 13, length + more)) + 2 * half).astype(np.float16)
             matrix = views[0, :, more // 2 : more // 2 + length].astype(float)
             frame = rng.integers(0, 60, (FRAMES, SIZE, SIZE, 3))
@@ -94,13 +94,16 @@ def write_features(settings: Settings) -> None:
                 }
             )
             name = f"{actor_folder(actor)}/01-{take.clip_id}.mp4"
-            lines.append(
-                f"{take.clip_id},{actor},{take.sex},1,{EMOTIONS[take.label]},{take.label},1,{take.statement},1,True,True,"
-                f"2.0,{name},{name},,digest,digest,,,,"
+            clips.append(
+                manifest_row(
+                    **{key: getattr(take, key) for key in ("clip_id", "speaker", "sex", "label")},
+                    **{"has_video": True, "has_audio": True, "duration": 2.0, "video_path": name, "audio_path": name},
+                    **{"video_digest": "digest", "audio_digest": "digest"},
+                )
             )
-        faces_of[layout.faces / f"{actor_folder(actor)}.parquet"] = rows
-    layout.manifest.write_text("\n".join([",".join(COLUMNS), *lines]) + "\n")
-    assert len(read_manifest(layout.manifest)) == len(lines)
+        faces_of[speaker_file(layout.faces, takes[0].speaker)] = rows
+    write_manifest(manifest_of(clips), layout.manifest)
+    assert len(read_manifest(layout.manifest)) == len(clips)
     for path, rows in faces_of.items():
         write_packed(path, rows, FACES_SCHEMA, faces.keys(settings)[path])
     write_packed(layout.mfcc, voices, MFCC_SCHEMA, mfcc.keys(settings)[layout.mfcc])

@@ -38,22 +38,22 @@ def add_version(
     share: float,
     tags: Mapping[str, str] = RAVDESS,
     folds: int = 3,
-    actors: int = ACTORS,
+    speakers: int = ACTORS,
 ) -> str:
-    """A version that is right in this share of each actor's clips, every time the same ones. Returns its number."""
+    """A version that is right in this share of each speaker's clips, every time the same ones. Returns its number."""
     experiment = client.get_experiment_by_name(EXPERIMENT)
     run = client.create_run(experiment.experiment_id).info.run_id
     rows = [
         {
-            "clip_id": f"{actor}-{clip}",
-            "actor": actor,
-            "fold": actor % folds,
+            "clip_id": f"{speaker}-{clip}",
+            "speaker": speaker,
+            "fold": speaker % folds,
             "network": "fusion",
             "inputs": "both",
-            "actual": EMOTIONS[clip % 8],
+            "label": EMOTIONS[clip % 8],
             "predicted": EMOTIONS[(clip if clip < share * CLIPS else clip + 1) % 8],
         }
-        for actor in range(actors)
+        for speaker in range(speakers)
         for clip in range(CLIPS)
     ]
     table = pd.DataFrame(rows).sample(frac=1, random_state=np.random.default_rng(0).integers(1 << 30))

@@ -9,9 +9,12 @@ import torch
 from helpers.feature_files import PROFILE
 
 from cfnsr import CFNSR
+from cfnsr.config.corpus import EMOTIONS, SAMPLE_CORPUS
 from cfnsr.config.layout import Layout
 from cfnsr.config.load import Settings
 from cfnsr.config.sections import ProfileSettings
+from cfnsr.corpus.manifest import manifest_of
+from cfnsr.features.cached import Features
 from cfnsr.model.checkpoint import save_model
 from cfnsr.model.metadata import Provenance
 from cfnsr.model.normalize import Normalization
@@ -32,6 +35,7 @@ def write_model(
     modality: str = "both",
     inputs: tuple[str, ...] = EVERY_WAY,
     temperature: dict[str, float] | None = None,
+    labels: tuple[str, ...] = EMOTIONS,
     **sections: dict,
 ) -> Path:
     """Write a network whose answers differ from clip to clip.
@@ -41,11 +45,12 @@ def write_model(
         modality: of the network.
         inputs: what a network of both modalities was trained to answer from.
         temperature: by input; 1 for those that are not named.
+        labels: of the network.
         sections: of the profile, see `small_settings`.
     """
     settings = small_settings(**sections)
     torch.manual_seed(3)
-    network = CFNSR.from_settings(settings.params.model, settings.params.mfcc, modality)
+    network = CFNSR.from_settings(settings.params.model, settings.params.mfcc, len(labels), modality)
     for name, weight in network.named_parameters():  # fresh classifiers hardly tell clips apart
         if name.endswith("classifier.weight"):
             torch.nn.init.normal_(weight, std=0.5)
@@ -53,6 +58,7 @@ def write_model(
     normalization = Normalization((0.0,) * rows, tuple(np.linspace(100, 10, rows).tolist()))
     ways = inputs if modality == "both" else (modality,)
     temperatures = {way: (temperature or {}).get(way, 1.0) for way in ways}
-    provenance = Provenance(trained_on=(1,), selected_on=(2,))
-    save_model(path, network, describe(network, settings, normalization, temperatures, provenance))
+    provenance = Provenance.of(SAMPLE_CORPUS, ["01"], ["02"])
+    features = Features(manifest_of([]), {}, {}, labels, settings.layout)
+    save_model(path, network, describe(network, settings, features, normalization, temperatures, provenance))
     return path

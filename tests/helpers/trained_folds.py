@@ -9,7 +9,9 @@ from helpers.feature_files import write_features, write_params
 from lightning.pytorch.loggers import CSVLogger
 
 from cfnsr.config.load import Settings
-from cfnsr.corpus.folds import actor_folds
+from cfnsr.corpus.folds import make_folds
+from cfnsr.corpus.manifest import read_manifest, write_manifest
+from cfnsr.evaluation.report import read_table
 from cfnsr.features.cached import Features
 from cfnsr.training.fold import train_fold
 from cfnsr.training.result import FoldResult
@@ -24,21 +26,20 @@ def train_first_fold(root: Path, write: bool = True, callbacks=(), **train) -> t
     settings = write_params(root, train=sections)
     if write:
         write_features(settings)
-    features = Features.load(settings.layout)
-    fold = actor_folds(settings.params.dataset.actors, settings.params.train)[0]
+    features = Features.load(settings)
+    fold = make_folds(features.clips, settings.params.train)[0]
     loggers = partial(CSVLogger, root / "log")
     return settings, train_fold(features, fold, settings, root / "fold", loggers, callbacks)
 
 
 def write_changed_features(root: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> Settings:
-    """Write the features with a changed manifest, whose values are strings, for `train_first_fold(write=False)`."""
+    """Write the features with a changed manifest for `train_first_fold(write=False)`."""
     settings = write_params(root, train={"pretrain": {"audio": PHASE, "video": PHASE}, "fusion": PHASE})
     write_features(settings)
-    manifest = pd.read_csv(settings.layout.manifest, dtype=str, keep_default_na=False)
-    change(manifest).to_csv(settings.layout.manifest, index=False)
+    write_manifest(change(read_manifest(settings.layout.manifest)), settings.layout.manifest)
     return settings
 
 
 def predictions(root: Path) -> pd.DataFrame:
-    """The predictions for the test actors."""
-    return pd.read_csv(root / "fold" / "predictions.csv")
+    """The predictions for the test speakers."""
+    return read_table(root / "fold" / "predictions.csv")

@@ -111,7 +111,7 @@ def test_dvc_shows_figures_and_plots(project, demo):
     assert "accuracy" in run(project, "dvc metrics show").stdout
     done = run(project, "dvc plots show")
     page = Path(done.stdout.strip().removeprefix("file://"))
-    assert "Accuracy on the selection actors by epoch" in page.read_text()
+    assert "Accuracy on the selection speakers by epoch" in page.read_text()
     for name in ("curves.png", "confusion.png"):
         assert any(name in str(path) for path in page.parent.rglob("*.png"))
 

@@ -26,6 +26,7 @@ PLUMBING = {
     "cfnsr/files.py",
     "cfnsr/parallel.py",
     "cfnsr/registry.py",
+    "cfnsr/scratch.py",
     "cfnsr/text.py",
     "components/__init__.py",
     "components/results.py",  # prints

@@ -60,7 +60,7 @@ def test_a_search_ends_with_plots_and_a_registered_network(tmp_path):
     version = client.get_model_version_by_alias("cfn-sr", "challenger")
     trained = client.get_run(version.run_id)
     assert float(trained.data.params["train.fusion.lr"]) == pytest.approx(best["train.fusion.lr"])
-    assert "settings searched on validation actors" in version.description
+    assert "settings searched on validation speakers" in version.description
     # Weights are of the run that was trained with the best settings; trials leave none.
     weights = {path.relative_to(tmp_path / "runs").parts[0] for path in (tmp_path / "runs").rglob("*.safetensors")}
     assert weights == {trained.info.run_name.split()[1]}

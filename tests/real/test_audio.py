@@ -20,7 +20,7 @@ pytestmark = needs_ravdess
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory):
-    """The ravdess profile on all of actor 1 and three takes of actor 2, through both stages."""
+    """The ravdess profile on all of speaker 1 and three takes of speaker 2, through both stages."""
     root = tmp_path_factory.mktemp("project")
     content = yaml.safe_load((PROJECT / "params.yaml").read_text())
     (root / "params.yaml").write_text(yaml.safe_dump(content | {"profile": "ravdess"}))
@@ -40,13 +40,13 @@ def test_all_1440_names_are_read():
     assert {modality for modality, _ in names} == {FileModality.AUDIO}
     takes = {take for _, take in names}
     assert len(takes) == len(ACTORS) * TAKES_PER_ACTOR == 1440
-    assert all(take.is_speech for take in takes)
+    assert all(take.channel == "speech" for take in takes)
 
 
 def test_the_manifest_joins_the_files_of_a_take(settings):
     table = read_manifest(settings.layout.manifest)
     assert (table["reason"] == "").all()
-    one = table[table["actor"] == 1].set_index("clip_id")
+    one = table[table["speaker"] == "01"].set_index("clip_id")
     assert len(one) == 60
     assert one["has_audio"].all()
     assert one[one["has_video"]]["video_path"].to_dict() == {
@@ -58,7 +58,7 @@ def test_the_manifest_joins_the_files_of_a_take(settings):
     assert one["audio_path"]["01-01-01-01-01-01"].endswith("01-01-01-01-01-01-01.mp4")
     assert one["audio_path"]["01-04-01-02-01-01"].endswith("03-01-04-01-02-01-01.flac")  # the 02 file is silent
     assert one["duration"].between(2.9, 5.3).all()
-    assert (table["actor"] == 2).sum() == 3
+    assert (table["speaker"] == "02").sum() == 3
 
 
 def test_every_take_has_its_mfcc(settings):

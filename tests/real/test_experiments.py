@@ -23,15 +23,19 @@ def project(tmp_path_factory) -> Path:
     shortened = {name: experiments[name] for name in ("audio-published", "audio-rich")}
     for experiment in shortened.values():
         experiment["overrides"] |= {"train.pretrain.audio.epochs": 1, "train.folds": 2}
-        # A few actors, so that seconds are enough.
-        experiment["overrides"] |= {"train.actors_per_fold": 1, "train.validation_actors": 1, "mfcc.speeds": [1.0, 0.9]}
+        # A few speakers, so that seconds are enough.
+        experiment["overrides"] |= {
+            "train.speakers_per_fold": 1,
+            "train.validation_speakers": 1,
+            "mfcc.speeds": [1.0, 0.9],
+        }
         experiment["seeds"] = [0, 1]
     shortened["audio-published"]["seeds"] = [3]
     shortened["audio-rich"]["overrides"]["train.watch_test"] = False
     (root / "experiments.yaml").write_text(yaml.safe_dump(shortened))
     clips = root / "clips"
-    for actor in (1, 2, 3):
-        shutil.copytree(RAVDESS / f"Actor_{actor:02d}", clips / f"Actor_{actor:02d}")
+    for speaker in (1, 2, 3):
+        shutil.copytree(RAVDESS / f"Actor_{speaker:02d}", clips / f"Actor_{speaker:02d}")
     for video in clips.rglob("*.mp4"):
         video.unlink()
     git(root, "init", "-q")
@@ -59,8 +63,8 @@ def test_every_experiment_ends_in_the_table(project):
     assert published["best_test_epoch"] == published["last_epochs"]  # one epoch is both
     assert rich["seeds"] == [0, 1]
     assert rich["accuracy"] == pytest.approx(sum(rich["by_seed"]) / 2)
-    assert rich["actors"] == {"train": 1, "validation": 1, "test": 1}
-    # Two actors are too few for an interval, others than those that recipes were compared on, and were not watched.
+    assert rich["speakers"] == {"train": 1, "validation": 1, "test": 1}
+    # Two speakers are too few for an interval, others than those that recipes were compared on, and were not watched.
     left_out = ("interval", "ensemble_interval", "unseen", "best_test_epoch", "last_epochs")
     assert [rich[name] for name in left_out] == [None] * len(left_out)
     assert 0 <= rich["ensemble"] <= 1

@@ -25,11 +25,11 @@ VIDEOS = {"01-01-01-01-01-01", "01-01-01-02-01-01", "01-04-01-02-01-01", "01-08-
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory):
-    """The ravdess profile with a local folder, actors 1 and 2."""
+    """The ravdess profile with a local folder, speakers 1 and 2."""
     root = tmp_path_factory.mktemp("project")
     content = yaml.safe_load((PROJECT / "params.yaml").read_text())
     content["profile"] = "ravdess"
-    content["ravdess"]["dataset"] |= {"source": "local", "path": str(RAVDESS), "actors": [1, 2]}
+    content["ravdess"]["dataset"] |= {"source": "local", "path": str(RAVDESS), "speakers": [1, 2]}
     (root / "params.yaml").write_text(yaml.safe_dump(content))
     settings = load_settings(root / "params.yaml")
     for step in (download, manifest, faces, mfcc):
@@ -45,13 +45,13 @@ def test_every_take_is_in_the_manifest_and_usable(settings):
 
 
 def test_features_are_those_of_the_paper(settings):
-    features = Features.load(settings.layout)
+    features = Features.load(settings)
     assert {mfcc.shape for mfcc in features.mfcc.values()} == {(13, 212)}
     assert len(features.mfcc) == 120
     assert set(features.having("both")["clip_id"]) == VIDEOS
     assert features.excluded == {}
     for clip in VIDEOS:
-        faces = read_faces(settings.layout.faces, clip)
+        faces = read_faces(settings.layout.faces, clip[-2:], clip)
         assert faces.frames.shape == (30, 224, 224, 3)
         assert (faces.width, faces.height) == (1280, 720)
         assert "not found" not in faces.flags
@@ -60,7 +60,7 @@ def test_features_are_those_of_the_paper(settings):
 def test_the_crops_are_jpeg_of_quality_95(settings):
     import pyarrow.parquet as pq
 
-    crop = pq.ParquetFile(settings.layout.faces / "Actor_01.parquet").read_row_group(0)["frames"][0][0].as_py()
+    crop = pq.ParquetFile(settings.layout.faces / "01.parquet").read_row_group(0)["frames"][0][0].as_py()
     picture = Image.open(io.BytesIO(crop))
     assert picture.format == "JPEG"
     assert picture.quantization[0][0] == 2  # 16 at quality 50, scaled by (200 - 2 * 95) / 100 and rounded

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Collection
 from pathlib import Path
-from threading import Event
 
 from tqdm import tqdm
 
-from cfnsr.corpus.download.threads import for_each
+from cfnsr.corpus.download.copy import check_apart, copy_files, same_content
 from cfnsr.corpus.download.workspace import Workspace
 from cfnsr.corpus.ravdess import actor_folder, file_kind, parse_name
 from cfnsr.errors import InputError
-from cfnsr.files import atomic_path, file_digest, visible_files
-from cfnsr.parallel import default_workers
+from cfnsr.files import visible_files
 
 UNPLACED = "unplaced"  # media files whose actor is unknown
 DUPLICATES = "duplicates"  # different files of the same name
@@ -34,24 +31,12 @@ def copy_folder(folder: Path, actors: Collection[int], workspace: Workspace) -> 
         InputError: the folder is missing, unreadable, overlaps the raw folder or holds no RAVDESS file of these actors,
             or the disk is too small.
     """
-    source, raw = folder.resolve(), workspace.raw.resolve()
+    source = folder.resolve()
     if not source.is_dir():
         raise InputError(f"{folder} is not a folder: set dataset.path to the folder that holds the RAVDESS files.")
-    if raw.is_relative_to(source) or source.is_relative_to(raw):
-        raise InputError(
-            f"dataset.path is {folder}, which overlaps the stage's own output {raw}: choose another folder."
-        )
+    check_apart(folder, workspace.raw)
     plan = _plan(source, actors)
-    targets = {relative: raw / relative for relative in plan}
-    missing = [path for relative, path in plan.items() if not _same_size(path, targets[relative])]
-    workspace.require_space(sum(path.stat().st_size for path in missing))
-    with tqdm(total=len(plan), desc="copy", unit="file") as bar:
-
-        def work(relative: str, _stop: Event) -> None:
-            _copy(plan[relative], targets[relative])
-            bar.update()
-
-        for_each(work, list(plan), default_workers())
+    copy_files(plan, workspace)
     workspace.keep_only(plan)
     tqdm.write(f"download: {len(plan)} files from {source}")
 
@@ -80,7 +65,7 @@ def _plan(source: Path, actors: Collection[int]) -> dict[str, Path]:
             named += 1
             relative = f"{actor_folder(actor)}/{path.name}"
         if relative in plan:
-            if _same_content(path, plan[relative]):
+            if same_content(path, plan[relative]):
                 copies += 1
                 continue
             relative = f"{DUPLICATES}/{path.relative_to(source).as_posix()}"
@@ -100,18 +85,3 @@ def _actor_of_folder(path: Path) -> int | None:
     """Actor of the innermost `Actor_NN` folder that a file is in."""
     matches = (_ACTOR_FOLDER.fullmatch(parent.name) for parent in path.parents)
     return next((int(match[1]) for match in matches if match), None)
-
-
-def _copy(source: Path, target: Path) -> None:
-    if _same_content(source, target):
-        return
-    with atomic_path(target) as temporary:
-        shutil.copyfile(source, temporary)
-
-
-def _same_content(one: Path, other: Path) -> bool:
-    return _same_size(one, other) and file_digest(one) == file_digest(other)
-
-
-def _same_size(one: Path, other: Path) -> bool:
-    return other.is_file() and one.stat().st_size == other.stat().st_size

@@ -83,7 +83,7 @@ def _destination(entry: ZipInfo, actors: Collection[int], suffixes: Collection[s
         raise _Excluded("unexpected name") from None
     if path.suffix not in suffixes:
         raise _Excluded("unexpected kind of file")
-    if not take.is_speech:
+    if take.channel == "song":
         raise _Excluded("song")
     if take.actor not in actors:
         raise _Excluded("other actor")

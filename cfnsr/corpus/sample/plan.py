@@ -67,13 +67,13 @@ def takes_of(actor: int, repetitions: int) -> list[Take]:
 
 def face_half(take: Take) -> tuple[Expression, float]:
     """Expression of the face in a take, and its strength."""
-    expression = HALVES[EMOTIONS[take.label]][0]
+    expression = HALVES[take.label][0]
     return expression, _strength(expression, take)
 
 
 def voice_half(take: Take) -> tuple[Manner, float]:
     """Manner of the voice in a take, and its strength."""
-    manner = HALVES[EMOTIONS[take.label]][1]
+    manner = HALVES[take.label][1]
     return manner, _strength(manner, take)
 
 

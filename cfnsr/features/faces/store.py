@@ -1,4 +1,4 @@
-"""The packed faces: `Actor_NN.parquet`, one row group per clip.
+"""The packed faces: one file per speaker, one row group per clip.
 
 Columns: `clip_id`; `reason` (why the clip was excluded, and the other columns are null; empty for a usable clip);
 `frames` (T JPEG files); `boxes` (T times x, y, width, height in pixels of the source); `flags` (T times `detected`,
@@ -17,10 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from cfnsr.corpus.ravdess import ACTORS, actor_folder
 from cfnsr.errors import ClipError, InputError
 from cfnsr.features.faces.crop import decode_jpeg
 from cfnsr.features.faces.track import BoxSource
+from cfnsr.features.packed import speaker_file
 
 SCHEMA = pa.schema(
     [
@@ -54,18 +54,19 @@ class FaceClip:
     """Of the source, pixels."""
 
 
-def read_faces(folder: Path, clip_id: str) -> FaceClip:
+def read_faces(folder: Path, speaker: str, clip_id: str) -> FaceClip:
     """Read one clip, and only that part of the file.
 
     Args:
         folder: of the packed files.
-        clip_id: see `cfnsr.corpus.ravdess.Take.clip_id`.
+        speaker: of the clip.
+        clip_id: of the manifest.
 
     Raises:
         ClipError: the clip was excluded when the faces were cut; the message is the reason.
         InputError: there is no such file, or no such clip in it.
     """
-    path = folder / f"{actor_folder(int(clip_id[-2:]))}.parquet"
+    path = speaker_file(folder, speaker)
     try:
         stat = path.stat()
     except FileNotFoundError:
@@ -86,7 +87,7 @@ def read_faces(folder: Path, clip_id: str) -> FaceClip:
     )
 
 
-@lru_cache(maxsize=2 * len(ACTORS))
+@lru_cache(maxsize=64)
 def _open(path: Path, changed: int, inode: int) -> tuple[pq.ParquetFile, dict[str, int]]:
     """The file and the row group of each clip; `changed` and `inode` make a rewritten file a new cache entry."""
     file = pq.ParquetFile(path)

@@ -48,7 +48,7 @@ def test_int8_reports_its_agreement_with_pytorch(export, tmp_path):
     code, text, _ = export("--precision", "int8")
     assert code == 0
     assert "written:    model.int8.onnx" in text
-    assert "of 64 clips of 4 actors" in text
+    assert "of 64 clips of 4 speakers" in text
     assert [path.name for path in tmp_path.iterdir()] == ["model.int8.onnx"]
 
 

@@ -6,7 +6,6 @@ import pytest
 
 from cfnsr.corpus.ravdess import (
     ACTORS,
-    EMOTIONS,
     TAKES_PER_ACTOR,
     FileModality,
     Take,
@@ -19,8 +18,8 @@ def test_a_name_is_read():
     modality, take = parse_name(Path("Actor_12") / "02-01-06-01-02-01-12.mp4")
     assert modality is FileModality.VIDEO
     assert take == Take(actor=12, vocal=1, emotion=6, intensity=1, statement=2, repetition=1)
-    assert (take.clip_id, take.label, EMOTIONS[take.label], take.sex) == ("01-06-01-02-01-12", 5, "fearful", "female")
-    assert take.is_speech
+    assert (take.clip_id, take.label, take.speaker, take.sex) == ("01-06-01-02-01-12", "fearful", "12", "female")
+    assert take.channel == "speech"
     assert take.file_name(FileModality.AUDIO, ".wav") == "03-01-06-01-02-01-12.wav"
 
 

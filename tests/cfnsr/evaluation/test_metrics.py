@@ -8,7 +8,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from cfnsr.evaluation.metrics import (
-    MIN_ACTORS,
+    MIN_SPEAKERS,
     bootstrap_intervals,
     class_recall,
     compare,
@@ -76,29 +76,29 @@ def test_confusion_rows_are_the_true_classes():
     assert class_recall(matrix)[0] is None
 
 
-def test_interval_resamples_actors_not_clips():
-    """Ten actors, each all right or all wrong: the interval must be as wide as ten coin tosses, not as 400."""
+def test_interval_resamples_speakers_not_clips():
+    """Ten speakers, each all right or all wrong: the interval must be as wide as ten coin tosses, not as 400."""
     labels = np.tile(np.arange(8), 50)
-    actors = np.repeat(np.arange(10), 40)
+    speakers = np.repeat(np.arange(10), 40)
     right = np.eye(8)[labels]
     wrong = np.eye(8)[(labels + 1) % 8]
-    probabilities = np.where((actors % 2 == 0)[:, None], right, wrong)
-    low, high = bootstrap_intervals(probabilities, labels, actors)["accuracy"]
+    probabilities = np.where((speakers % 2 == 0)[:, None], right, wrong)
+    low, high = bootstrap_intervals(probabilities, labels, speakers)["accuracy"]
     assert low <= 0.2
     assert high >= 0.8
-    assert bootstrap_intervals(probabilities, labels, actors) == bootstrap_intervals(probabilities, labels, actors)
+    assert bootstrap_intervals(probabilities, labels, speakers) == bootstrap_intervals(probabilities, labels, speakers)
 
 
 def test_comparison_is_paired():
-    """A beats B by one clip of every actor, on actors of very different difficulty: as sure as twelve can be."""
-    actors = np.repeat(np.arange(12), 20)
+    """A beats B by one clip of every speaker, on speakers of very different difficulty: as sure as twelve can be."""
+    speakers = np.repeat(np.arange(12), 20)
     place = np.tile(np.arange(20), 12)
-    easy = 2 + actors  # clips of an actor that both get right
-    comparison = compare(place < easy + 1, place < easy, actors)
+    easy = 2 + speakers  # clips of a speaker that both get right
+    comparison = compare(place < easy + 1, place < easy, speakers)
     assert comparison.difference == pytest.approx(1 / 20)
     assert comparison.interval == pytest.approx((1 / 20, 1 / 20))
     assert 0.99 < comparison.confidence < 1
-    worse = compare(place < easy, place < easy + 1, actors)
+    worse = compare(place < easy, place < easy + 1, speakers)
     assert worse.difference == pytest.approx(-1 / 20)
     assert 0 < worse.confidence < 0.01
 
@@ -109,11 +109,11 @@ def test_equal_networks_are_a_toss_up():
     assert (comparison.difference, comparison.interval, comparison.confidence) == (0, (0, 0), 0.5)
 
 
-def test_a_gain_on_one_actor_only_is_uncertain():
-    actors = np.repeat(np.arange(10), 20)
+def test_a_gain_on_one_speaker_only_is_uncertain():
+    speakers = np.repeat(np.arange(10), 20)
     right = np.tile(np.arange(20) < 10, 10)
-    better = right | (actors == 3)
-    comparison = compare(better, right, actors)
+    better = right | (speakers == 3)
+    comparison = compare(better, right, speakers)
     assert comparison.difference == pytest.approx(0.05)
     assert comparison.interval[0] == 0
     assert 0.5 < comparison.confidence < 0.9
@@ -121,15 +121,15 @@ def test_a_gain_on_one_actor_only_is_uncertain():
 
 @pytest.mark.parametrize("count", [5, 6, 12, 24])
 def test_interval_and_confidence_are_those_of_students_t(count):
-    """For gains that are nearly normal the two must agree; a plain bootstrap of five actors is a third narrower."""
+    """For gains that are nearly normal the two must agree; a plain bootstrap of five speakers is a third narrower."""
     clips = 400
-    gains = norm.ppf((np.arange(count) + 0.5) / count) * 0.05 + 0.04  # of an actor
-    actors = np.repeat(np.arange(count), clips)
+    gains = norm.ppf((np.arange(count) + 0.5) / count) * 0.05 + 0.04  # of a speaker
+    speakers = np.repeat(np.arange(count), clips)
     a, b = [], []
     for gain in np.round(gains * clips).astype(int):
         a.append(np.arange(clips) < 200 + max(gain, 0))
         b.append(np.arange(clips) < 200 + max(-gain, 0))
-    comparison = compare(np.concatenate(a), np.concatenate(b), actors)
+    comparison = compare(np.concatenate(a), np.concatenate(b), speakers)
     gains = np.round(gains * clips) / clips
     error = gains.std(ddof=1) / np.sqrt(count)
     low, high = t.interval(0.95, count - 1, gains.mean(), error)
@@ -140,35 +140,35 @@ def test_interval_and_confidence_are_those_of_students_t(count):
 
 @pytest.mark.parametrize("count", [5, 12])
 def test_intervals_cover_the_truth_and_equal_networks_rarely_pass(count):
-    """Synthetic: gains of actors drawn around nothing. A plain bootstrap covers 85 % with five and 91 % with twelve."""
+    """Synthetic: gains of speakers drawn around nothing. A plain bootstrap covers 85 % with five, 91 % with 12."""
     rng, trials, clips = np.random.default_rng(1), 500, 200
-    actors = np.repeat(np.arange(count), clips)
+    speakers = np.repeat(np.arange(count), clips)
     covered = passed = 0
     for _ in range(trials):
         gains = np.clip(rng.normal(0, 0.1, count) * clips, -99, 99).round().astype(int)
         place = np.tile(np.arange(clips), count)
         a, b = (place < 100 + np.repeat(np.maximum(sign * gains, 0), clips) for sign in (1, -1))
-        comparison = compare(a, b, actors)
+        comparison = compare(a, b, speakers)
         covered += comparison.interval[0] <= 0 <= comparison.interval[1]
         passed += comparison.confidence >= 0.95
     assert 0.90 < covered / trials < 0.98
     assert passed / trials < 0.08
 
 
-def test_a_few_actors_say_nothing_of_others():
-    """Four actors all favour A, which says less than 95 %; resampling them would say that it is certain."""
-    labels = np.tile(np.arange(8), 2 * MIN_ACTORS)
-    actors = np.repeat(np.arange(MIN_ACTORS), 16)
+def test_a_few_speakers_say_nothing_of_others():
+    """Four speakers all favour A, which says less than 95 %; resampling them would say that it is certain."""
+    labels = np.tile(np.arange(8), 2 * MIN_SPEAKERS)
+    speakers = np.repeat(np.arange(MIN_SPEAKERS), 16)
     right = np.ones(len(labels), bool)
-    few = actors < MIN_ACTORS - 1
+    few = speakers < MIN_SPEAKERS - 1
     probabilities = np.eye(8)[labels]
-    assert bootstrap_intervals(probabilities[few], labels[few], actors[few]) == {}
-    assert bootstrap_intervals(probabilities, labels, actors)["accuracy"] == (1, 1)
-    comparison = compare(right[few], ~right[few], actors[few])
+    assert bootstrap_intervals(probabilities[few], labels[few], speakers[few]) == {}
+    assert bootstrap_intervals(probabilities, labels, speakers)["accuracy"] == (1, 1)
+    comparison = compare(right[few], ~right[few], speakers[few])
     assert (comparison.difference, comparison.interval, comparison.confidence) == (1, None, None)
-    assert (comparison.clips, comparison.actors) == (16 * (MIN_ACTORS - 1), MIN_ACTORS - 1)
+    assert (comparison.clips, comparison.speakers) == (16 * (MIN_SPEAKERS - 1), MIN_SPEAKERS - 1)
     # Five that all favour A: by chance once in 32 times.
-    assert 0.95 < compare(right, ~right, actors).confidence < 1
+    assert 0.95 < compare(right, ~right, speakers).confidence < 1
     assert interval_in_words(comparison.interval) == "-"
 
 

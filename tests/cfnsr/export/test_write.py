@@ -130,7 +130,7 @@ def test_adaptive_pooling_in_operations_that_onnx_has(length, tokens):
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """Features of six actors and a network that knows two of them."""
+    """Features of six speakers and a network that knows two of them."""
     home = tmp_path_factory.mktemp("home")
     settings = write_params(home)
     write_features(settings)
@@ -140,10 +140,10 @@ def home(tmp_path_factory):
 class TestSmaller:
     @pytest.mark.slow
     @pytest.mark.parametrize(("precision", "smaller"), [("fp16", 0.65), ("int8", 0.7)])
-    def test_what_it_costs_is_measured_on_actors_unknown_to_the_network(self, home, precision, smaller):
+    def test_what_it_costs_is_measured_on_speakers_unknown_to_the_network(self, home, precision, smaller):
         folder, settings, network, metadata = home
         done = export_model(network, metadata, folder / f"{precision}.onnx", precision=precision, settings=settings)
-        assert (done.agreement.actors, done.agreement.clips) == (4, 64)  # all but those of training and selection
+        assert (done.agreement.speakers, done.agreement.clips) == (4, 64)  # all but those of training and selection
         assert done.size < smaller * (folder / "model.safetensors").stat().st_size
         assert done.agreement.same >= 61
         assert abs(done.agreement.accuracy - done.agreement.reference) <= 3 / 64
@@ -157,10 +157,10 @@ class TestSmaller:
         assert not Clips(settings, metadata).compare(logits, logits).doubtful
         assert Clips(settings, unknown).compare(logits, logits).doubtful
 
-    def test_scales_of_int8_come_from_training_actors(self, home):
+    def test_scales_of_int8_come_from_training_speakers(self, home):
         _, settings, _, metadata = home
         clips = Clips(settings, metadata)
-        assert set(clips.training["actor"]) == {1}
+        assert set(clips.training["speaker"]) == {"01"}
         assert len(list(clips.calibration())) == 16
 
     def test_other_features_than_in_training_are_refused(self, home, tmp_path):

@@ -9,7 +9,7 @@ from cfnsr.features.packed import (
     ClipTask,
     check_bad_share,
     excluded,
-    extract_by_actor,
+    extract_by_speaker,
     merge_packed,
     read_key,
     write_packed,
@@ -40,12 +40,12 @@ def log(tmp_path):
     return path
 
 
-def clips(log, actors=(1, 2), digest="d"):
-    return [Clip(f"{actor}-{number}", actor, digest, str(log)) for actor in actors for number in range(3)]
+def clips(log, speakers=("1", "Ä/2"), digest="d"):
+    return [Clip(f"{speaker}-{number}", speaker, digest, str(log)) for speaker in speakers for number in range(3)]
 
 
 def extract(folder, tasks, **settings):
-    return extract_by_actor(
+    return extract_by_speaker(
         length, tasks, folder=folder, schema=SCHEMA, settings=settings, workers=1, description="test"
     )
 
@@ -57,32 +57,32 @@ def taken(log):
     return lines
 
 
-def test_one_file_per_actor_and_one_row_group_per_clip(tmp_path, log):
+def test_one_file_per_speaker_and_one_row_group_per_clip(tmp_path, log):
     parts = extract(tmp_path / "out", clips(log))
-    assert [path.name for path in parts] == ["Actor_01.parquet", "Actor_02.parquet"]
+    assert [path.name for path in parts] == ["1.parquet", "%C3%84%2F2.parquet"]
     assert pq.ParquetFile(parts[1]).num_row_groups == 3
     assert pq.read_table(parts[1]).to_pylist() == [
-        {"clip_id": f"2-{number}", "reason": "", "length": 3} for number in range(3)
+        {"clip_id": f"Ä/2-{number}", "reason": "", "length": 5} for number in range(3)
     ]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["Actor_01.parquet", "Actor_02.parquet"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["%C3%84%2F2.parquet", "1.parquet"]
 
 
 class TestResuming:
-    def test_finished_actors_are_not_redone(self, tmp_path, log):
-        extract(tmp_path / "out", clips(log, actors=[1]))
+    def test_finished_speakers_are_not_redone(self, tmp_path, log):
+        extract(tmp_path / "out", clips(log, speakers=["1"]))
         assert taken(log) == ["1-0", "1-1", "1-2"]
         extract(tmp_path / "out", clips(log))
-        assert taken(log) == ["2-0", "2-1", "2-2"]
+        assert taken(log) == ["Ä/2-0", "Ä/2-1", "Ä/2-2"]
         extract(tmp_path / "out", clips(log)[::-1])
         assert taken(log) == []
         extract(tmp_path / "out", clips(log), size=2)
         assert len(taken(log)) == 6
 
-    def test_another_source_file_redoes_its_actor(self, tmp_path, log):
+    def test_another_source_file_redoes_its_speaker(self, tmp_path, log):
         extract(tmp_path / "out", clips(log))
         taken(log)
-        extract(tmp_path / "out", clips(log, [1]) + clips(log, [2], digest="new"))
-        assert taken(log) == ["2-0", "2-1", "2-2"]
+        extract(tmp_path / "out", clips(log, ["1"]) + clips(log, ["Ä/2"], digest="new"))
+        assert taken(log) == ["Ä/2-0", "Ä/2-1", "Ä/2-2"]
 
     def test_a_damaged_part_is_redone(self, tmp_path, log):
         part = extract(tmp_path / "out", clips(log))[0]
@@ -91,15 +91,15 @@ class TestResuming:
         extract(tmp_path / "out", clips(log))
         assert taken(log) == ["1-0", "1-1", "1-2"]
 
-    def test_other_actors_are_removed(self, tmp_path, log):
+    def test_other_speakers_are_removed(self, tmp_path, log):
         extract(tmp_path / "out", clips(log))
-        (tmp_path / "out" / "Actor_03.parquet.part").touch()
-        extract(tmp_path / "out", clips(log, actors=[2]))
-        assert [path.name for path in (tmp_path / "out").iterdir()] == ["Actor_02.parquet"]
+        (tmp_path / "out" / "3.parquet.part").touch()
+        extract(tmp_path / "out", clips(log, speakers=["Ä/2"]))
+        assert [path.name for path in (tmp_path / "out").iterdir()] == ["%C3%84%2F2.parquet"]
 
 
 def test_a_bad_clip_is_a_row_with_its_reason(tmp_path, log):
-    parts = extract(tmp_path / "out", [*clips(log, [1]), Clip("1-9", 1, "bad")])
+    parts = extract(tmp_path / "out", [*clips(log, ["1"]), Clip("1-9", "1", "bad")])
     assert excluded(parts) == {"1-9": "it is bad"}
     assert pq.read_table(parts[0]).to_pylist()[-1] == {"clip_id": "1-9", "reason": "it is bad", "length": None}
 

@@ -70,7 +70,7 @@ def test_the_parameters_of_the_network_follow():
     from cfnsr.config.sections import ModelSettings
     from cfnsr.model.network import CFNSR
 
-    network = CFNSR.from_settings(ModelSettings(modality="audio"), RICH)
+    network = CFNSR.from_settings(ModelSettings(modality="audio"), RICH, 8)
     assert network.parameter_count == 34_024 + 3 * 7 * 32
 
 

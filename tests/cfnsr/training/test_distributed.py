@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from cfnsr.config.sections import TrainSettings
-from cfnsr.corpus.folds import actor_folds
+from cfnsr.corpus.folds import make_folds
 from cfnsr.errors import InputError
 from cfnsr.features.cached import Features
 from cfnsr.training.fold import train_fold
@@ -32,8 +32,8 @@ def train_video_encoder(root, devices, **phase):
         root, model={"modality": "video"}, train={"devices": devices, "pretrain": {"video": phase}, "smooth_epochs": 2}
     )
     write_features(settings)
-    features = Features.load(settings.layout)
-    fold = actor_folds(settings.params.dataset.actors, settings.params.train)[0]
+    features = Features.load(settings)
+    fold = make_folds(features.clips, settings.params.train)[0]
     train_fold(features, fold, settings, root / "fold", lambda name: CSVLogger(root, name), [FrozenBatchNorm()])
 
 

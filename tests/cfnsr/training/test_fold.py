@@ -1,6 +1,9 @@
 """What the options of training do, on a small set of features."""
 
+from collections import Counter
+
 import lightning
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
@@ -10,6 +13,7 @@ from helpers.trained_folds import PHASE, predictions, train_first_fold, write_ch
 from safetensors.torch import load_file
 
 from cfnsr.config.sections import FusionSettings, PhaseSettings
+from cfnsr.corpus.folds import make_folds
 from cfnsr.errors import InputError
 from cfnsr.features.cached import Features
 from cfnsr.model.checkpoint import load_model
@@ -17,7 +21,8 @@ from cfnsr.model.network import CFNSR
 from cfnsr.model.normalize import Normalization
 from cfnsr.training.augment import drop_modalities, mixup
 from cfnsr.training.dataset import ClipDataset, Draw
-from cfnsr.training.fold import predict
+from cfnsr.training.fold import normalization_of, predict
+from cfnsr.training.loaders import FoldData
 from cfnsr.training.task import EmotionTask
 
 
@@ -55,14 +60,14 @@ def test_the_share_of_faces_from_landmarks_is_recorded(plain, tmp_path):
         return manifest.assign(landmarks_path=["landmarks.csv" if row % 2 else "" for row in manifest.index])
 
     settings = write_changed_features(tmp_path, every_other)
-    assert Features.load(settings.layout).landmark_share == pytest.approx(0.5, abs=0.01)
+    assert Features.load(settings).landmark_share == pytest.approx(0.5, abs=0.01)
 
 
-def test_the_test_actors_choose_nothing(plain, tmp_path):
+def test_the_test_speakers_choose_nothing(plain, tmp_path):
     """They are watched in every epoch: with other labels, epoch, weights and temperatures are the same."""
 
     def relabelled(manifest: pd.DataFrame) -> pd.DataFrame:
-        manifest.loc[manifest["actor"].isin(["1", "2"]), ["label", "emotion"]] = ["0", "neutral"]
+        manifest.loc[manifest["speaker"].isin(["01", "02"]), "label"] = "neutral"
         return manifest
 
     write_changed_features(tmp_path, relabelled)
@@ -85,10 +90,11 @@ def test_the_epoch_with_the_best_smoothed_score_is_kept(tmp_path):
     smoothed = history["validation/accuracy"].rolling(3, min_periods=1).mean()
     pd.testing.assert_series_equal(history["validation/smoothed"], smoothed, check_names=False)
     assert result.epoch == smoothed.argmax() != history["validation/accuracy"].argmax()
-    assert result.selection_accuracy == pytest.approx(smoothed.max())
+    assert result.selection_score == pytest.approx(smoothed.max())
     network, metadata = load_model(tmp_path / "fold" / "model.safetensors")
-    dataset = ClipDataset(Features.load(settings.layout), result.validation, "both", metadata.normalization)
-    right = predict(network, dataset, 8, "both").argmax(axis=1) == dataset.clips["label"].to_numpy()
+    features = Features.load(settings)
+    dataset = ClipDataset(features, result.validation, "both", metadata.normalization)
+    right = predict(network, dataset, 8, "both").argmax(axis=1) == features.classes(dataset.clips)
     assert right.mean() == pytest.approx(history["validation/accuracy"][result.epoch])
 
 
@@ -110,12 +116,12 @@ def test_a_training_goes_on_in_another_folder(tmp_path):
         train_first_fold(before, callbacks=[Stop()], pretrain={"audio": PHASE, "video": PHASE}, fusion=phase)
     before.rename(after)
     _, moved = train_first_fold(after, write=False, pretrain={"audio": PHASE, "video": PHASE}, fusion=phase)
-    assert (moved.epoch, moved.selection_accuracy) == (whole.epoch, whole.selection_accuracy)
+    assert (moved.epoch, moved.selection_score) == (whole.epoch, whole.selection_score)
     ours, theirs = (load_file(root / "fold" / "model.safetensors") for root in (after, tmp_path / "whole"))
     assert [name for name, weight in ours.items() if not torch.equal(weight, theirs[name])] == []
 
 
-def test_unwatched_test_actors_change_no_weight_either(plain, tmp_path):
+def test_unwatched_test_speakers_change_no_weight_either(plain, tmp_path):
     train_first_fold(tmp_path, watch_test=False)
     assert "test/accuracy" not in pd.read_csv(tmp_path / "fold" / "history.csv")
     pd.testing.assert_frame_equal(predictions(tmp_path), predictions(plain))
@@ -124,10 +130,10 @@ def test_unwatched_test_actors_change_no_weight_either(plain, tmp_path):
 def test_drawing_a_batch_leaves_the_generators_of_gpus_alone(plain, monkeypatch):
     """Else the dropout of a GPU would depend on whether batches are made in this process or in others."""
     settings = write_params(plain, train={"pretrain": {"audio": PHASE, "video": PHASE}, "fusion": PHASE})
-    features, seeded = Features.load(settings.layout), []
+    features, seeded = Features.load(settings), []
     phase = PhaseSettings(augment_audio=True, augment_video=True)
     scaled = Normalization.fit(features.mfcc.values(), settings.params.mfcc.channels, standardize=True)
-    dataset = ClipDataset(features, (1, 2), "both", scaled, phase, settings.params.mfcc)
+    dataset = ClipDataset(features, ("01", "02"), "both", scaled, phase, settings.params.mfcc)
     monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
     torch.manual_seed(5)
     assert seeded == [5]
@@ -202,18 +208,49 @@ def test_the_rate_rises_and_falls_to_zero():
 
 
 def test_a_fold_whose_training_lacks_an_emotion_gets_a_sentence(tmp_path):
-    write_changed_features(tmp_path, lambda manifest: manifest.query("actor not in ['5', '6'] or emotion != 'calm'"))
-    with pytest.raises(InputError, match="fold 0 has no training clip of calm; add actors or clips"):
+    write_changed_features(tmp_path, lambda manifest: manifest.query("speaker not in ['05', '06'] or label != 'calm'"))
+    with pytest.raises(InputError, match="fold 0 has no training clip of calm; add speakers or clips"):
         train_first_fold(tmp_path, write=False)
 
 
 def test_a_dataset_gives_the_same_clip_whatever_else_is_in_the_batch(tmp_path):
     settings = write_params(tmp_path)
     write_features(settings)
-    features = Features.load(settings.layout)
-    dataset = ClipDataset(features, [1, 2], "both", Normalization.fit([], 13, False))
+    features = Features.load(settings)
+    dataset = ClipDataset(features, ["01", "02"], "both", Normalization.fit([], 13, False))
     batch, single = dataset.batch([3, 5]), dataset.batch([5])
     torch.testing.assert_close(batch["frames"][1:], single["frames"])
     torch.testing.assert_close(batch["mfcc"][1:], single["mfcc"])
-    network = CFNSR.from_settings(settings.params.model, settings.params.mfcc)
+    network = CFNSR.from_settings(settings.params.model, settings.params.mfcc, 8)
     assert predict(network, dataset, 8, "both").shape == (32, 8)
+
+
+def test_labels_are_balanced_by_the_loss_or_by_the_draws(tmp_path):
+    """Every other clip of the training speakers is calm."""
+    settings = write_changed_features(
+        tmp_path, lambda manifest: manifest.assign(label=np.where(manifest.index % 2, "calm", manifest["label"]))
+    )
+    features = Features.load(settings)
+    (fold, *_), phase = make_folds(features.clips, settings.params.train), PhaseSettings(batch_size=8)
+    scaled = normalization_of(features, fold, settings)
+
+    def data(balance):
+        return FoldData(features, fold, settings.changed({"train.balance": balance}), "audio", phase, scaled)
+
+    counts = np.bincount(features.classes(data("none").train.clips))
+    assert data("none").class_weights is None
+    np.testing.assert_allclose(data("loss").class_weights.numpy() * counts, counts.sum() / 8, rtol=1e-6)
+    loader, drawn = data("sampling").train_dataloader(), Counter()
+    for epoch in range(20):
+        loader.sampler.set_epoch(epoch)
+        for batch in loader:
+            drawn.update(batch["label"].tolist())
+    assert max(drawn.values()) < 1.6 * min(drawn.values())
+    assert max(counts) > 4 * min(counts)
+
+
+@pytest.mark.slow
+def test_the_epoch_can_be_selected_by_uar(tmp_path):
+    train_first_fold(tmp_path, select_by="uar", smooth_epochs=1, balance="loss")
+    history = pd.read_csv(tmp_path / "fold" / "history.csv")
+    pd.testing.assert_series_equal(history["validation/smoothed"], history["validation/uar"], check_names=False)

@@ -10,8 +10,9 @@ from helpers.trained_folds import PHASE, predictions, train_first_fold
 from lightning.pytorch.loggers import CSVLogger
 from safetensors.torch import load_file
 
+from cfnsr.config.corpus import SAMPLE_CORPUS
 from cfnsr.config.sections import MfccSettings
-from cfnsr.corpus.folds import actor_folds
+from cfnsr.corpus.folds import make_folds
 from cfnsr.errors import InputError
 from cfnsr.features.cached import Features
 from cfnsr.model.checkpoint import load_model, save_model
@@ -35,12 +36,12 @@ def test_a_phase_starts_from_the_encoders_of_another_run(plain, tmp_path):
     assert not result.unknown_provenance
 
 
-def test_as_published_a_phase_may_start_from_encoders_selected_on_test_actors(tmp_path):
+def test_as_published_a_phase_may_start_from_encoders_selected_on_test_speakers(tmp_path):
     train_first_fold(tmp_path / "a", protocol="published")
     kept = {"epochs": 0, "checkpoint": str(tmp_path / "a" / "fold" / "audio.safetensors")}
     train_first_fold(tmp_path / "b", protocol="published", pretrain={"audio": kept, "video": PHASE})
     pd.testing.assert_frame_equal(predictions(tmp_path / "b"), predictions(tmp_path / "a"))
-    with pytest.raises(InputError, match="has seen the actors 1, 2, 3, 4, who validate or test fold 0"):
+    with pytest.raises(InputError, match="has seen the speakers 1, 2, 3, 4, who validate or test fold 0"):
         train_first_fold(tmp_path / "c", pretrain={"audio": kept, "video": PHASE})
 
 
@@ -63,7 +64,7 @@ def test_a_whole_network_is_tested_without_training(plain, tmp_path):
     ours, theirs = predictions(tmp_path), predictions(plain)
     theirs = theirs[theirs["network"] == "fusion"].reset_index(drop=True)
     pd.testing.assert_frame_equal(ours, theirs)
-    assert result.selection_accuracy == pytest.approx(FoldResult.load(plain / "fold").selection_accuracy)
+    assert result.selection_score == pytest.approx(FoldResult.load(plain / "fold").selection_score)
 
 
 def test_published_weights(tmp_path):
@@ -79,8 +80,8 @@ def test_published_weights(tmp_path):
         mfcc={**PROFILE["mfcc"], **as_published},
     )
     write_features(settings)
-    fold = actor_folds(settings.params.dataset.actors, settings.params.train)[0]
-    features = Features.load(settings.layout)
+    fold = make_folds(Features.load(settings).clips, settings.params.train)[0]
+    features = Features.load(settings)
     result = train_fold(features, fold, settings, tmp_path / "fold", lambda name: CSVLogger(tmp_path, name))
     network, metadata = load_model(tmp_path / "fold" / "model.safetensors")
     torch.testing.assert_close(network.audio.conv1.weight, published["conv1.weight"])
@@ -88,7 +89,10 @@ def test_published_weights(tmp_path):
     assert metadata.provenance.unknown
     # Networks that start from these weights inherit their provenance.
     inherited, _ = load_pretrained(network, tmp_path / "fold" / "model.safetensors", fold, settings)
-    assert (inherited.unknown, inherited.trained_on) == (True, fold.train)
+    assert (inherited.unknown, inherited.trained_on) == (
+        True,
+        tuple(f"{SAMPLE_CORPUS}/{speaker}" for speaker in fold.train),
+    )
 
 
 @pytest.mark.parametrize(
@@ -102,8 +106,8 @@ def test_published_weights(tmp_path):
 def test_other_inputs_than_theirs_need_training(plain, tmp_path, sections, key, caplog):
     plain_phases = {"pretrain": {"audio": PHASE, "video": PHASE}, "fusion": PHASE}
     settings = write_params(tmp_path, **sections | {"train": plain_phases | sections.get("train", {})})
-    fold = actor_folds(settings.params.dataset.actors, settings.params.train)[0]
-    network = CFNSR.from_settings(settings.params.model, settings.params.mfcc, "both")
+    fold = make_folds(Features.load(settings).clips, settings.params.train)[0]
+    network = CFNSR.from_settings(settings.params.model, settings.params.mfcc, 8, "both")
     path = plain / "fold" / "model.safetensors"
     with pytest.raises(InputError, match=f"was trained with {key}"):
         load_pretrained(network, path, fold, settings, trained_further=False)
@@ -118,11 +122,9 @@ def test_an_encoder_of_a_fused_network_has_nothing_to_say_alone(plain, tmp_path)
     assert set(predictions(tmp_path)["network"]) == {"video", "fusion"}
     alone = {"modality": "audio"}
     settings = write_params(tmp_path, model=alone, train={"pretrain": {"audio": begun}, "fusion": PHASE})
-    fold = actor_folds(settings.params.dataset.actors, settings.params.train)[0]
+    fold = make_folds(Features.load(settings).clips, settings.params.train)[0]
     with pytest.raises(InputError, match="has no classifier for this network; train one"):
-        train_fold(
-            Features.load(settings.layout), fold, settings, tmp_path / "b", lambda name: CSVLogger(tmp_path, name)
-        )
+        train_fold(Features.load(settings), fold, settings, tmp_path / "b", lambda name: CSVLogger(tmp_path, name))
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def test_every_variant_has_its_row(tmp_path):
     assert rows["cfn_sr"]["parameters"] > rows["no_attention"]["parameters"] > rows["concat"]["parameters"]
     assert rows["audio encoder alone"]["parameters"] < rows["video encoder alone"]["parameters"]
     assert rows["average"]["difference"] == pytest.approx(rows["average"]["accuracy"] - rows["cfn_sr"]["accuracy"])
-    # Four actors are too few for an interval.
+    # Four speakers are too few for an interval.
     assert {(row["interval"], row["difference_interval"]) for row in rows.values()} == {(None, None)}
     text = page(list(rows.values()), "small")
     assert f"Figures: {CLAIM['honest']}." in text

@@ -45,7 +45,7 @@ def features() -> Features:
     takes = [take for actor in ACTORS for take in takes_of(actor, 1)]
     return Features(
         actors=np.array([take.actor for take in takes]),
-        labels=np.array([take.label for take in takes]),
+        labels=np.array([take.emotion - 1 for take in takes]),
         audio=np.array([hear(render_voice(take, SEED, 2.0)) for take in takes]),
         video=np.array([see(render_face(take, SEED, 160, 128, 3, 2.0)) for take in takes]),
     )

@@ -2,22 +2,27 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from helpers.landmark_files import write_landmarks
 from helpers.media_files import chirp, cut, silence, write_media
 
-from cfnsr.corpus.manifest import COLUMNS, build_manifest, dataset_digest, faults, read_manifest, write_manifest
+from cfnsr.config.corpus import EMOTIONS, DatasetSettings
+from cfnsr.corpus.manifest import COLUMNS, NOT_SELECTED, dataset_digest, faults, read_manifest, write_manifest
+from cfnsr.corpus.ravdess_manifest import ravdess_manifest
 from cfnsr.errors import InputError
 from cfnsr.files import file_digest
 
-
-def name(modality, emotion=1, repetition=1, actor=1, suffix=".mp4", vocal=1):
-    return f"{modality:02d}-{vocal:02d}-{emotion:02d}-01-01-{repetition:02d}-{actor:02d}{suffix}"
+SPEECH = DatasetSettings(source="sample")
 
 
-def clip_id(emotion=1, repetition=1, actor=1):
-    return name(1, emotion, repetition, actor, suffix="")[3:]
+def name(modality, emotion=1, repetition=1, speaker=1, suffix=".mp4", vocal=1):
+    return f"{modality:02d}-{vocal:02d}-{emotion:02d}-01-01-{repetition:02d}-{speaker:02d}{suffix}"
+
+
+def clip_id(emotion=1, repetition=1, speaker=1, vocal=1):
+    return name(1, emotion, repetition, speaker, suffix="", vocal=vocal)[3:]
 
 
 def sound(path, seconds=1.0):
@@ -43,7 +48,7 @@ def raw(tmp_path_factory):
     """A folder with every kind of take and of fault; each emotion or repetition is one case."""
     raw = tmp_path_factory.mktemp("raw")
     one, two = raw / "Actor_01", raw / "Actor_02"
-    # actor 1: sound takes
+    # speaker 1: sound takes
     clip(one / name(1, emotion=1), seconds=1.2)
     write_media(one / name(2, emotion=1), silence(1.2), picture=1.2)
     sound(one / name(3, emotion=1, suffix=".wav"))
@@ -53,24 +58,24 @@ def raw(tmp_path_factory):
     mute_clip(one / name(1, emotion=4))
     sound(one / name(3, emotion=4, suffix=".wav"))
     clip(one / name(1, emotion=5)).rename(one / name(1, emotion=5, suffix=".MP4"))
-    # actor 2: trouble
-    mute_clip(two / name(1, emotion=1, actor=2))
-    (two / name(1, emotion=2, actor=2)).touch()
-    (two / name(1, emotion=3, actor=2)).write_text("the clip will be here soon\n" * 99)
-    cut(clip(two / name(1, emotion=4, actor=2)), 0.6)
-    (two / name(1, emotion=6, actor=2)).symlink_to("nowhere.mp4")
-    cut(sound(two / name(3, emotion=7, actor=2, suffix=".wav")), 0.5)
-    cut(clip(two / name(1, emotion=8, actor=2)), 0.6)
-    write_media(two / name(2, emotion=8, actor=2), picture=1)
-    sound(two / name(3, emotion=8, actor=2, suffix=".flac"))
-    sound(two / name(3, emotion=3, repetition=2, actor=2, suffix=".flac"))
-    (two / name(1, emotion=3, repetition=2, actor=2, suffix=".csv")).write_text("a,b\n1,2\n")
+    # speaker 2: trouble
+    mute_clip(two / name(1, emotion=1, speaker=2))
+    (two / name(1, emotion=2, speaker=2)).touch()
+    (two / name(1, emotion=3, speaker=2)).write_text("the clip will be here soon\n" * 99)
+    cut(clip(two / name(1, emotion=4, speaker=2)), 0.6)
+    (two / name(1, emotion=6, speaker=2)).symlink_to("nowhere.mp4")
+    cut(sound(two / name(3, emotion=7, speaker=2, suffix=".wav")), 0.5)
+    cut(clip(two / name(1, emotion=8, speaker=2)), 0.6)
+    write_media(two / name(2, emotion=8, speaker=2), picture=1)
+    sound(two / name(3, emotion=8, speaker=2, suffix=".flac"))
+    sound(two / name(3, emotion=3, repetition=2, speaker=2, suffix=".flac"))
+    (two / name(1, emotion=3, repetition=2, speaker=2, suffix=".csv")).write_text("a,b\n1,2\n")
     # duplicates: a whole one, and one whose first file is broken
     sound(raw / "copy" / name(3, emotion=2, suffix=".flac"))
     sound(one / name(3, emotion=2, suffix=".wav"))
-    sound(two / name(3, emotion=1, repetition=2, actor=2, suffix=".wav"))
-    cut(sound(raw / "Actor_02" / "again" / name(3, emotion=1, repetition=2, actor=2, suffix=".wav")), 0.5)
-    (two / name(3, emotion=1, repetition=2, actor=2, suffix=".flac")).touch()
+    sound(two / name(3, emotion=1, repetition=2, speaker=2, suffix=".wav"))
+    cut(sound(raw / "Actor_02" / "again" / name(3, emotion=1, repetition=2, speaker=2, suffix=".wav")), 0.5)
+    (two / name(3, emotion=1, repetition=2, speaker=2, suffix=".flac")).touch()
     # names
     clip(raw / "holiday.mp4")
     sound(raw / "01-01-09-01-01-01-01.wav")
@@ -90,7 +95,7 @@ def raw(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def manifest(raw):
-    return build_manifest(raw, workers=2)
+    return ravdess_manifest(raw, SPEECH, 2)
 
 
 def take(manifest, **fields):
@@ -105,16 +110,15 @@ class TestTakes:
         row = take(manifest, emotion=1)
         video, landmarks = f"Actor_01/{name(1)}", f"Actor_01/{name(1, suffix='.csv')}"
         digest = file_digest(raw / video)
+        assert np.isnan([row.pop("start"), row.pop("end")]).all()
         assert row == {
             "clip_id": "01-01-01-01-01-01",
-            "actor": 1,
+            "speaker": "01",
             "sex": "male",
-            "vocal": 1,
-            "emotion": "neutral",
-            "label": 0,
-            "intensity": 1,
-            "statement": 1,
-            "repetition": 1,
+            "group": "normal",
+            "language": "English",
+            "split": "",
+            "label": "neutral",
             "has_video": True,
             "has_audio": True,
             "duration": pytest.approx(1.2, abs=0.01),
@@ -144,20 +148,20 @@ class TestTakes:
         assert take(manifest, emotion=5)["audio_path"] == f"Actor_01/{name(1, emotion=5, suffix='.MP4')}"
 
     def test_a_mute_clip_alone_is_video_and_a_fault(self, manifest):
-        row = take(manifest, emotion=1, actor=2)
+        row = take(manifest, emotion=1, speaker=2)
         assert (row["has_video"], row["has_audio"]) == (True, False)
-        assert faults(manifest)[clip_id(actor=2)] == row["audio_reason"] == f"{name(1, actor=2)} has no audio track"
+        assert faults(manifest)[clip_id(speaker=2)] == row["audio_reason"] == f"{name(1, speaker=2)} has no audio track"
 
     def test_a_broken_clip_is_replaced_by_what_else_the_take_has(self, manifest):
-        row = take(manifest, emotion=8, actor=2)
+        row = take(manifest, emotion=8, speaker=2)
         assert (row["has_video"], row["has_audio"]) == (True, True)
-        assert row["video_path"] == f"Actor_02/{name(2, emotion=8, actor=2)}"
-        broken = rows_of(manifest, video_path=f"Actor_02/{name(1, emotion=8, actor=2)}")
+        assert row["video_path"] == f"Actor_02/{name(2, emotion=8, speaker=2)}"
+        broken = rows_of(manifest, video_path=f"Actor_02/{name(1, emotion=8, speaker=2)}")
         assert [("cut off" in row["reason"], row["has_video"]) for row in broken] == [(True, False)]
 
     def test_a_bad_landmark_table_does_not_exclude_its_take(self, manifest):
-        assert take(manifest, emotion=3, repetition=2, actor=2)["landmarks_path"] == ""
-        path = f"Actor_02/{name(1, emotion=3, repetition=2, actor=2, suffix='.csv')}"
+        assert take(manifest, emotion=3, repetition=2, speaker=2)["landmarks_path"] == ""
+        path = f"Actor_02/{name(1, emotion=3, repetition=2, speaker=2, suffix='.csv')}"
         (row,) = rows_of(manifest, landmarks_path=path)
         assert "not a landmark table" in row["reason"]
 
@@ -174,11 +178,11 @@ class TestExcluded:
         ],
     )
     def test_a_broken_take_is_a_row_with_its_reason(self, manifest, emotion, reason):
-        (row,) = rows_of(manifest, clip_id=clip_id(emotion, actor=2))
+        (row,) = rows_of(manifest, clip_id=clip_id(emotion, speaker=2))
         modality, suffix = (3, ".wav") if emotion == 7 else (1, ".mp4")
         assert reason in row["reason"]
-        assert name(modality, emotion, actor=2, suffix=suffix) in row["reason"]
-        assert (row["has_video"], row["has_audio"], row["label"]) == (False, False, emotion - 1)
+        assert name(modality, emotion, speaker=2, suffix=suffix) in row["reason"]
+        assert (row["has_video"], row["has_audio"], row["label"]) == (False, False, EMOTIONS[emotion - 1])
 
     def test_a_duplicate_names_the_file_that_is_used(self, manifest):
         used = f"Actor_01/{name(3, emotion=2, suffix='.flac')}"
@@ -188,8 +192,8 @@ class TestExcluded:
             assert (row["reason"], row["clip_id"]) == (f"duplicate of {used}", clip_id(emotion=2))
 
     def test_the_intact_one_of_several_duplicates_is_used(self, manifest):
-        row = take(manifest, emotion=1, repetition=2, actor=2)
-        assert row["audio_path"] == f"Actor_02/{name(3, emotion=1, repetition=2, actor=2, suffix='.wav')}"
+        row = take(manifest, emotion=1, repetition=2, speaker=2)
+        assert row["audio_path"] == f"Actor_02/{name(3, emotion=1, repetition=2, speaker=2, suffix='.wav')}"
         others = manifest[(manifest["clip_id"] == row["clip_id"]) & (manifest["reason"] != "")]
         assert sorted(others["reason"].str.contains("cut off")) == [False, True]
         assert sorted(others["reason"].str.contains("zero bytes")) == [False, True]
@@ -206,13 +210,29 @@ class TestExcluded:
     def test_a_wrong_name(self, manifest, column, path, reason):
         (row,) = rows_of(manifest, **{column: path})
         assert reason in row["reason"]
-        assert (row["clip_id"], row["emotion"], row["has_video"], row["has_audio"]) == ("", "", False, False)
-        assert row["actor"] is None
+        assert (row["clip_id"], row["speaker"], row["label"], row["has_video"], row["has_audio"]) == (
+            "",
+            "",
+            "",
+            False,
+            False,
+        )
 
     def test_a_song(self, manifest):
-        (row,) = rows_of(manifest, vocal=2)
-        assert row["reason"] == "song; only speech is used"
+        (row,) = rows_of(manifest, reason=f"{NOT_SELECTED}song")
+        assert row["video_path"] not in faults(manifest)
         assert row["audio_path"] == f"Actor_01/{name(3, vocal=2, suffix='.wav')}"
+
+
+def test_songs_and_some_labels_can_be_selected(raw):
+    choice = DatasetSettings(
+        source="local", path="clips", vocal="both", labels={"low": ["neutral", "calm"], "sad": "sad"}
+    )
+    manifest = ravdess_manifest(raw, choice, 2)
+    usable = manifest[manifest["reason"] == ""]
+    assert set(usable["label"]) == {"low", "sad"}
+    assert clip_id(vocal=2) in set(usable["clip_id"])
+    assert "not selected: label happy" in set(manifest["reason"])
 
 
 def test_no_media_file_is_silently_dropped(raw, manifest):
@@ -230,7 +250,7 @@ def test_reading_gives_back_what_was_written(manifest, tmp_path):
 
 def test_the_same_folder_gives_the_same_bytes(raw, manifest, tmp_path):
     write_manifest(manifest, tmp_path / "a.csv")
-    write_manifest(build_manifest(raw, workers=1), tmp_path / "b.csv")
+    write_manifest(ravdess_manifest(raw, SPEECH, 1), tmp_path / "b.csv")
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
 
 
@@ -250,12 +270,12 @@ class TestDigest:
 class TestFolders:
     def test_missing(self, tmp_path):
         with pytest.raises(InputError, match="is not a folder: run `dvc repro`"):
-            build_manifest(tmp_path / "raw", workers=1)
+            ravdess_manifest(tmp_path / "raw", SPEECH, 1)
 
     def test_without_media(self, tmp_path):
         (tmp_path / "README.txt").write_text("nothing yet")
         with pytest.raises(InputError, match=r"holds no \.mp4, \.wav or \.flac file"):
-            build_manifest(tmp_path, workers=1)
+            ravdess_manifest(tmp_path, SPEECH, 1)
 
     def test_links_are_followed_once(self, tmp_path):
         sound(tmp_path / "elsewhere" / name(3, suffix=".wav"))
@@ -263,7 +283,7 @@ class TestFolders:
         raw.mkdir()
         (raw / "Actor_01").symlink_to(tmp_path / "elsewhere")
         (raw / "Actor_02").symlink_to(raw)
-        manifest = build_manifest(raw, workers=1)
+        manifest = ravdess_manifest(raw, SPEECH, 1)
         assert manifest["audio_path"].tolist() == [f"Actor_01/{name(3, suffix='.wav')}"]
         assert manifest["reason"].tolist() == [""]
 
@@ -272,14 +292,14 @@ class TestFolders:
         folder = os.fsdecode(os.fsencode(tmp_path / "Grüße").replace("ü".encode(), b"\xfc"))
         Path(folder).mkdir()
         shutil.move(path, folder)
-        manifest = build_manifest(tmp_path, workers=1)
+        manifest = ravdess_manifest(tmp_path, SPEECH, 1)
         write_manifest(manifest, tmp_path / "clips.csv")
         assert "not valid UTF-8" in manifest["reason"].item()
 
     def test_hostile_names(self, tmp_path):
         sound(tmp_path / "=1+1.wav")
         sound(tmp_path / "\x1b[2J" / name(3, suffix=".wav"))
-        manifest = build_manifest(tmp_path, workers=1)
+        manifest = ravdess_manifest(tmp_path, SPEECH, 1)
         assert manifest["audio_path"].tolist() == ["'=1+1.wav", rf"\x1b[2J/{name(3, suffix='.wav')}"]
         assert "control characters" in manifest["reason"][1]
 
@@ -289,7 +309,7 @@ class TestReading:
         with pytest.raises(InputError, match="is missing: run `dvc repro manifest`"):
             read_manifest(tmp_path / "clips.csv")
 
-    @pytest.mark.parametrize("text", ["", "clip_id,actor\n01,1\n", f"{','.join(COLUMNS)}\n,one{',' * 19}\n"])
+    @pytest.mark.parametrize("text", ["", "clip_id,speaker\n01,1\n", f"{','.join(COLUMNS)}\n,one{',' * 19}\n"])
     def test_another_table(self, tmp_path, text):
         (tmp_path / "clips.csv").write_text(text)
         with pytest.raises(InputError, match="manifest --force"):
