@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 import requests
 from helpers.paths import PROJECT
-from helpers.project_copy import AUTHOR, copy_project, environment, run
+from helpers.project_copy import AUTHOR, UMASK, copy_project, environment, run
 from helpers.running_programs import free_ports, wait_for_page
 
 from cfnsr.corpus.ravdess import EMOTIONS
@@ -37,13 +37,14 @@ def start(project: Path, command: str) -> subprocess.Popen[bytes]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
+        umask=UMASK,
     )
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
     """A copy of the project's files as git knows them, with this environment as its .venv."""
-    folder = copy_project(tmp_path_factory.mktemp("newcomer") / "cfnsr")
+    folder = copy_project(tmp_path_factory.mktemp("newcomer") / "mein prôjekt")
     params = folder / "params.yaml"
     params.write_text(params.read_text().replace("folds: 3", "folds: 1"))
     assert run(folder, f"git {AUTHOR} commit --all --quiet --message 'one fold'").returncode == 0
@@ -100,11 +101,13 @@ def test_fusion_tells_apart_what_neither_face_nor_voice_can(project, demo):
 
 
 def test_a_second_repro_does_nothing(project, demo):
+    assert run(project, 'python -c "from cfnsr import Predictor"').returncode == 0  # writes byte code
+    assert list((project / "cfnsr").rglob("*.pyc"))
     done = run(project, "dvc repro")
     assert done.returncode == 0
     assert "Data and pipelines are up to date." in done.stdout
     assert "Running stage" not in done.stdout
-    assert run(project, "git status --porcelain").stdout.split("\n") == ["?? dvc.lock", ""]
+    assert run(project, "git status --porcelain").stdout.split("\n") == ["A  dvc.lock", ""]
 
 
 def test_dvc_shows_figures_and_plots(project, demo):
