@@ -6,6 +6,7 @@ import random
 import shutil
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ def kills(work: Path, number: int, seed: int, steps: Sequence[str] = ()) -> dict
     """
     reference, rng = make_reference(work), random.Random(seed)
     shutil.rmtree(work / "temporary", ignore_errors=True)
+    usual = dict(reference.steps)
     done, wrong, failures, commands = Counter[str](), Counter[str](), [], 0
     for turn in count():
         reference.restore(None)
@@ -48,8 +50,11 @@ def kills(work: Path, number: int, seed: int, steps: Sequence[str] = ()) -> dict
                 continue
             wanted = min(IN_A_ROW[(turn + place) % len(IN_A_ROW)], number - done.total())
             killed = 0
-            while killed < wanted and run_and_kill(reference.project, step, reference.steps[step], rng):
+            while killed < wanted and run_and_kill(reference.project, step, usual[step], rng):
                 killed += 1
+            if killed < wanted:  # it was faster: there is less load on the machine than there was
+                seconds, changes = 0.8 * usual[step].seconds, round(0.8 * usual[step].changes)
+                usual[step] = replace(usual[step], seconds=seconds, changes=changes)
             done[step] += killed
             commands += killed > 0
             problem = _problem(reference, step)
