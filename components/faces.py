@@ -7,7 +7,7 @@ from typing import Any
 
 from cfnsr.config.load import Settings
 from cfnsr.config.sections import FacesSettings
-from cfnsr.corpus.manifest import read_manifest
+from cfnsr.corpus.manifest import part_of, read_manifest
 from cfnsr.errors import InputError
 from cfnsr.features.faces.detect import load_detector
 from cfnsr.features.faces.extract import FaceTask, extract_faces
@@ -81,6 +81,7 @@ def _tasks(settings: Settings, options: FacesSettings) -> list[FaceTask]:
             video=raw / row["video_path"],
             landmarks=raw / row["landmarks_path"] if row["landmarks_path"] else None,
             settings=options,
+            **part_of(row),
         )
         for row in table[(table["reason"] == "") & table["has_video"]].to_dict("records")
     ]

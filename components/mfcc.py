@@ -9,7 +9,7 @@ from typing import Any
 
 from cfnsr.config.load import Settings
 from cfnsr.config.sections import MfccSettings
-from cfnsr.corpus.manifest import read_manifest
+from cfnsr.corpus.manifest import part_of, read_manifest
 from cfnsr.features.mfcc import SCHEMA, features_of_file
 from cfnsr.features.packed import (
     ClipTask,
@@ -74,7 +74,14 @@ def _tasks(settings: Settings) -> list[MfccTask]:
     clips = read_manifest(layout.manifest)
     clips = clips[(clips["reason"] == "") & clips["has_audio"]]
     return [
-        MfccTask(clip["clip_id"], clip["speaker"], clip["audio_digest"], layout.raw / clip["audio_path"], params)
+        MfccTask(
+            clip["clip_id"],
+            clip["speaker"],
+            clip["audio_digest"],
+            path=layout.raw / clip["audio_path"],
+            settings=params,
+            **part_of(clip),
+        )
         for clip in clips.to_dict("records")
     ]
 
@@ -86,7 +93,7 @@ def _dependencies(params: MfccSettings) -> dict[str, Any]:
 
 def extract(task: MfccTask) -> dict[str, Any]:
     """Columns of one clip; runs in a worker process."""
-    matrix, training = features_of_file(task.path, task.settings)
+    matrix, training = features_of_file(task.path, task.settings, task.start, task.end)
     return {
         "source": task.path.suffix[1:].lower(),
         "mfcc": list(matrix),

@@ -14,6 +14,8 @@ Columns of `clips.csv`:
 from __future__ import annotations
 
 import hashlib
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,11 @@ def manifest_row(**values: Any) -> dict[str, Any]:
 def file_of(row: dict[str, Any]) -> str:
     """The file of a row, relative to the raw folder."""
     return str(row["video_path"] or row["audio_path"] or row["landmarks_path"])
+
+
+def part_of(row: Mapping[str, Any]) -> dict[str, float]:
+    """The `start` and `end` of a clip in its files in s, where a row of the manifest has them."""
+    return {name: row[name] for name in ("start", "end") if not math.isnan(row[name])}
 
 
 def examine(path: Path) -> tuple[str, MediaInfo]:

@@ -5,6 +5,7 @@ Shapes: C coefficients, F frames, n samples; V speeds, J frames of shift.
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -136,13 +137,21 @@ def mfcc_of_file(path: Path, settings: MfccSettings) -> NDArray[np.float32]:
     return mfcc(read_audio(path, settings.sample_rate, duration=seconds_needed(settings)), settings)
 
 
-def features_of_file(path: Path, settings: MfccSettings) -> tuple[NDArray[np.float32], NDArray[np.float16] | None]:
+def features_of_file(
+    path: Path, settings: MfccSettings, start: float = 0.0, end: float = math.inf
+) -> tuple[NDArray[np.float32], NDArray[np.float16] | None]:
     """The features that the stage `mfcc` stores: `mfcc`, and `views` or None without `settings.speeds`.
+
+    Args:
+        path: media file.
+        settings: section `mfcc`.
+        start: of the clip in the file, s.
+        end: of the clip in the file, s.
 
     Raises:
         ClipError: the file can't be read, has no sound, or too little, or is silent.
     """
-    audio = read_audio(path, settings.sample_rate, duration=seconds_needed(settings))
+    audio = read_audio(path, settings.sample_rate, start, min(seconds_needed(settings), end - start))
     return mfcc(audio, settings), views(audio, settings) if settings.speeds else None
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -31,11 +32,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ClipTask:
-    """Input of a feature extractor: a clip, its speaker, and the digest of its source files."""
+    """Input of a feature extractor: a clip, which may be a part of its source files, and their digest."""
 
     clip_id: str
     speaker: str
     digest: str
+    start: float = field(default=0.0, kw_only=True)
+    """Of the clip in its file, s."""
+    end: float = field(default=math.inf, kw_only=True)
 
 
 Task = TypeVar("Task", bound=ClipTask)
@@ -61,7 +65,7 @@ def read_key(path: Path) -> str | None:
 
 def features_key(settings: Mapping[str, Any], clips: Sequence[ClipTask]) -> str:
     """Digest of what features depend on: JSON-serialisable settings, the clips and the digests of their sources."""
-    content = [settings, [(clip.clip_id, clip.digest) for clip in clips]]
+    content = [settings, [(clip.clip_id, clip.digest, clip.start, clip.end) for clip in clips]]
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 

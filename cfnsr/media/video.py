@@ -114,16 +114,24 @@ def stream_pictures(reader: MediaReader, spacing: float) -> Iterator[Picture]:
             yield decoded.picture()
 
 
-def sample_pictures(path: Path, count: int) -> list[Picture]:
-    """Pictures at even times: the clip is cut into `count` equal segments, and the frame next to each middle is taken.
+def sample_pictures(path: Path, count: int, start: float = 0.0, end: float = np.inf) -> list[Picture]:
+    """Pictures at even times of a clip, which may be a part of its file.
+
+    The clip is cut into `count` equal segments, and the frame next to each middle is taken.
 
     One pass of decoding; never more than the chosen frames are held. When the clip has fewer frames than `count`,
     frames repeat (as the same object).
 
+    Args:
+        path: media file.
+        count: number of pictures.
+        start: of the clip in the file, s.
+        end: of the clip in the file, s.
+
     Raises:
         ClipError: the file can't be read, has no video track, or none of its frames can be decoded.
     """
-    times = frame_times(path)
+    times = [time for time in frame_times(path) if start <= time < end]
     with open_reader(path) as reader:
         reader.drop(reader.audio)
         return _pictures_at_even_times(reader, times, count)
@@ -141,7 +149,7 @@ def sample_kept_pictures(reader: MediaReader, count: int) -> list[Picture]:
 def _pictures_at_even_times(reader: MediaReader, frame_times: list[float], count: int) -> list[Picture]:
     times = np.array(frame_times)
     if not len(times):
-        raise ClipError(f"{reader.name} has a video track without any frame")
+        raise ClipError(f"{reader.name} has a video track without any frame in the clip")
     targets = _middles(times, count)
     wanted = frozenset(times[nearest(times, targets)].tolist())
 

@@ -29,6 +29,11 @@ def chirp(seconds: float, rate: int = 48000, level: float = 0.5) -> Sound:
     return (level * np.sin(phase))[None].astype(np.float32)
 
 
+def tone(seconds: float, pitch: float, rate: int = 16000) -> Sound:
+    """A mono tone of `pitch` Hz."""
+    return (0.5 * np.sin(2 * np.pi * pitch * np.arange(round(seconds * rate)) / rate))[None].astype(np.float32)
+
+
 def silence(seconds: float, rate: int = 48000) -> Sound:
     """Digital silence, mono."""
     return np.zeros((1, round(seconds * rate)), np.float32)

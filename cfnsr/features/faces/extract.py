@@ -36,7 +36,7 @@ def extract_faces(task: FaceTask) -> dict[str, Any]:
         InputError: the detector's file can't be used.
     """
     settings = task.settings
-    pictures = sample_pictures(task.video, settings.frames)
+    pictures = sample_pictures(task.video, settings.frames, task.start, task.end)
     times = [picture.time for picture in pictures]
     track = track_from_landmarks(task.landmarks, times) if task.landmarks else None
     if track is None:

@@ -4,7 +4,7 @@ import json
 
 import pandas as pd
 import pytest
-from helpers.media_files import chirp, write_media
+from helpers.media_files import tone, write_media
 from helpers.small_models import write_model
 from typer.testing import CliRunner
 
@@ -23,7 +23,7 @@ def home(tmp_path_factory):
     rows = []
     for number in range(12):
         name = f"{number:02d}.wav"
-        write_media(root / name, chirp(1.2, 200 + 300 * number))
+        write_media(root / name, tone(1.2, 200 + 300 * number), rate=16000)
         rows.append(f"{name},{('deep', 'high')[number % 2]},s{number // 2},{('female', 'male')[number // 6]}")
     (root / "text.wav").write_text("not a sound")
     rows += ["text.wav,deep,s6,male", "00.wav,bored,s0,female", "01.wav,high,01,male"]
