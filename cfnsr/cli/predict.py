@@ -47,7 +47,7 @@ def predict(
     simulate_camera: Annotated[Path | None, typer.Option(help="Video file to play as a camera.")] = None,
     yunet: Annotated[Path | None, typer.Option(help="YuNet file, if the network was trained with YuNet.")] = None,
 ) -> None:
-    """Recognise the emotion in clips. Trained on acted emotion of 24 actors; not for decisions about people."""
+    """Recognise the emotion in clips. Not for decisions about people."""
     from cfnsr.predict import Options, Predictor
     from cfnsr.predict.find import clips_of
 
@@ -117,7 +117,7 @@ class _Outputs:
         self._timeline = files.enter_context(timeline_csv(timeline, labels)) if timeline else None
         self._results = files.enter_context(results_csv(out, labels)) if out else None
         self._names = _Names()
-        self._json, self._picture, self._synthetic = as_json, picture, predictor.recipe.synthetic
+        self._json, self._picture, self._note = as_json, picture, predictor.recipe.note
 
     def __call__(self, outcome: Prediction | Failure) -> bool:
         """Return False for a clip that could not be processed."""
@@ -137,10 +137,10 @@ class _Outputs:
         if self._timeline:
             self._timeline(outcome)
         if not self._json and not self._results:
-            print_prediction(outcome, self._synthetic)
+            print_prediction(outcome, self._note)
         if self._picture:
             path = self._names(outcome.clip, "emotions.png")
-            draw_prediction(outcome, path, self._synthetic)
+            draw_prediction(outcome, path, self._note)
             if not self._json:
                 typer.echo(f"picture: {printable(path)}")
         return True
@@ -173,7 +173,7 @@ def _explained(predictor: Predictor, clips: list[Path], options: Options) -> Ite
         except ClipError as error:
             yield Failure(clip, str(error))
             continue
-        draw_explanation(explanation, names(clip, "explained.png"), predictor.recipe.synthetic)
+        draw_explanation(explanation, names(clip, "explained.png"), predictor.recipe.note)
         yield explanation.prediction
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from cfnsr.config.corpus import RAVDESS
 from cfnsr.config.sections import FacesSettings, MfccSettings, Modality
 from cfnsr.errors import InputError
 from cfnsr.model.metadata import ModelMetadata, Provenance
 
+SYNTHETIC_NOTE = "Trained on synthetic faces and voices: a demonstration, not for real people."
+LIMITS = "Not for decisions about people."
 _SINGLE = 1.75
 """In windows: clips up to this length get one answer, longer ones a timeline. RAVDESS's longest take is 5.3 s; a window
 of its network is 3.45 s."""
@@ -53,6 +56,13 @@ class Recipe:
             corpus=metadata.corpus,
             provenance=metadata.provenance,
         )
+
+    @property
+    def note(self) -> str:
+        """What the network was trained on, and what it must not be used for; shown with every answer."""
+        if self.synthetic:
+            return SYNTHETIC_NOTE
+        return f"Trained on {'acted emotion of 24 actors' if self.corpus == RAVDESS else self.corpus}. {LIMITS}"
 
     @property
     def inputs(self) -> tuple[Modality, ...]:

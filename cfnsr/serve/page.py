@@ -117,7 +117,7 @@ def build_page(predictor: Predictor, limits: ServerLimits, uploads: Uploads) -> 
             with gr.Column(min_width=340):
                 answer = gr.HTML(welcome, elem_id="answer")
                 details = gr.HTML(elem_id="details")
-        gr.HTML(render.footer(predictor.recipe.synthetic), elem_id="ethics")
+        gr.HTML(render.footer(predictor.recipe.note), elem_id="ethics")
         outputs = [answer, over_time, details, csv]
         arrived = [player.upload, player.stop_recording]
         # Not queued: the clip must be kept at once, because another visitor with the same clip may leave.

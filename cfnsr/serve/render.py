@@ -13,7 +13,7 @@ from cfnsr.predict.answer import Flag, Prediction
 from cfnsr.predict.predictor import Explanation
 from cfnsr.predict.show.attention import Image, faces_with_attention
 from cfnsr.predict.show.cells import Cell, cells_of, spread_portraits, stretches
-from cfnsr.predict.show.palette import INPUTS, NOTE, SYNTHETIC_NOTE, clock, colour
+from cfnsr.predict.show.palette import INPUTS, clock, colour
 
 _PORTRAITS = 8  # over a timeline
 _FACES = 6
@@ -72,10 +72,9 @@ def welcome(megabytes: float, seconds: float) -> str:
     )
 
 
-def footer(synthetic: bool) -> str:
-    """What everyone who sees a prediction should know."""
-    ravdess = f"Networks for RAVDESS are {NOTE[0].lower()}{NOTE[1:]}"
-    return f"<footer>{f'{SYNTHETIC_NOTE}<br>{ravdess}' if synthetic else NOTE}</footer>"
+def footer(note: str) -> str:
+    """The limits of use."""
+    return f"<footer>{escape(note)}</footer>"
 
 
 def _contributions(explanation: Explanation) -> str:

@@ -15,7 +15,7 @@ _COLUMNS = 6  # faces per row
 _BARS = 2.6  # inches
 
 
-def draw_explanation(explanation: Explanation, path: Path, synthetic: bool) -> None:
+def draw_explanation(explanation: Explanation, path: Path, note: str) -> None:
     """Write a PNG of the most confident moment: faces, attention over them, and probabilities for each input."""
     faces, kinds = faces_with_attention(explanation, _COLUMNS), list(explanation.contributions)
     height = 2.0 if explanation.attention is None else 3.8  # inches
@@ -32,7 +32,7 @@ def draw_explanation(explanation: Explanation, path: Path, synthetic: bool) -> N
     assert answer is not None
     title = f"{explanation.prediction.clip.name}    why {answer.emotion} {answer.confidence:.0%}"
     subtitle = f"{clock(moment.start)} to {clock(moment.end)}, from {INPUTS[answer.inputs]}"
-    finish_figure(figure, path, title, subtitle, synthetic)
+    finish_figure(figure, path, title, subtitle, note)
 
 
 def _attention(panel: Any, faces: Faces) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from zlib import crc32
+
 # Distinct hues with their usual associations: red for anger, blue for sadness.
 COLOURS = {
     "neutral": "#9ca3af",
@@ -17,13 +19,13 @@ COLOURS = {
 INPUTS = {"both": "face and voice", "audio": "voice alone", "video": "face alone"}
 """The inputs of a prediction in words."""
 
-NOTE = "Trained on acted emotion of 24 actors. Not for decisions about people."
-SYNTHETIC_NOTE = "Trained on synthetic faces and voices: a demonstration, not for real people."
+OTHERS = ("#b08968", "#0e7490", "#a21caf", "#4d7c0f", "#9f1239", "#4338ca", "#b45309", "#0f766e")
+"""Colours of labels that RAVDESS does not have."""
 
 
-def colour(emotion: str) -> str:
-    """Return the colour of an emotion; grey for a label that RAVDESS does not have."""
-    return COLOURS.get(emotion, "#6b7280")
+def colour(label: str) -> str:
+    """The colour of a label: always the same for the same word."""
+    return COLOURS.get(label) or OTHERS[crc32(label.encode()) % len(OTHERS)]
 
 
 def clock(seconds: float, digits: int = 1) -> str:

@@ -14,7 +14,7 @@ from cfnsr.features.faces.crop import decode_jpeg
 from cfnsr.files import atomic_path
 from cfnsr.predict.answer import Answer, Flag, Moment, Prediction
 from cfnsr.predict.show.cells import Cell, cells_of, spread_portraits, stretches
-from cfnsr.predict.show.palette import INPUTS, NOTE, SYNTHETIC_NOTE, clock, colour
+from cfnsr.predict.show.palette import INPUTS, clock, colour
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,7 +30,7 @@ _TICKS = 8  # maximum
 _LABEL = 0.06  # share of the duration; shorter stretches of an emotion are not labelled
 
 
-def draw_prediction(prediction: Prediction, path: Path, synthetic: bool) -> None:
+def draw_prediction(prediction: Prediction, path: Path, note: str) -> None:
     """Write a PNG with one timeline per face, or with bars for a clip with a single window."""
     single = len({moment.start for moment in prediction.moments}) == 1
     people = _people(prediction.moments)
@@ -43,7 +43,7 @@ def draw_prediction(prediction: Prediction, path: Path, synthetic: bool) -> None
             _timeline(panel, moments, prediction.duration, name)
     answer = prediction.answer
     title = f"{prediction.clip.name}    {clock(prediction.duration)}    {answer.emotion} {answer.confidence:.0%}"
-    finish_figure(figure, path, title, f"from {INPUTS[answer.inputs]}", synthetic)
+    finish_figure(figure, path, title, f"from {INPUTS[answer.inputs]}", note)
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -53,12 +53,12 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained", dpi=_DPI, facecolor=PAPER)
 
 
-def finish_figure(figure: Figure, path: Path, title: str, subtitle: str, synthetic: bool) -> None:
+def finish_figure(figure: Figure, path: Path, title: str, subtitle: str, note: str) -> None:
     """Add title and footer, and write the file."""
     figure.suptitle(f"{_plain(title)}\n", x=0.02, ha="left", fontsize=14, fontweight="bold", color=INK)
     height = figure.get_figheight()
     figure.text(0.02, 1 - 0.36 / height, subtitle, ha="left", va="top", fontsize=9.5, color=FAINT)
-    figure.supxlabel(SYNTHETIC_NOTE if synthetic else NOTE, x=0.98, ha="right", fontsize=8, color=FAINT)
+    figure.supxlabel(note, x=0.98, ha="right", fontsize=8, color=FAINT)
     with atomic_path(path) as temporary, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")  # in a file name; drawn as a box
         figure.savefig(temporary, format="png")

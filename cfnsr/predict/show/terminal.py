@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cfnsr.predict.answer import Answer, Moment, Prediction
-from cfnsr.predict.show.palette import INPUTS, NOTE, SYNTHETIC_NOTE, clock, colour
+from cfnsr.predict.show.palette import INPUTS, clock, colour
 from cfnsr.text import printable
 
 _BAR = 24  # characters
@@ -26,14 +26,14 @@ class _Stretch:
     confidences: list[float]
 
 
-def print_prediction(prediction: Prediction, synthetic: bool) -> None:
+def print_prediction(prediction: Prediction, note: str) -> None:
     """Print a prediction, and its timeline if there are several windows."""
     console = Console()
     console.print(_headline(prediction), soft_wrap=True)
     console.print(_bars(prediction.answer))
     if len(prediction.moments) > 1:
         console.print(_timeline(prediction.moments))
-    console.print(Text(SYNTHETIC_NOTE if synthetic else NOTE, style="dim"))
+    console.print(Text(note, style="dim"))
 
 
 def live_line(moment: Moment) -> RenderableType:

@@ -15,11 +15,12 @@ from cfnsr.features.faces.crop import encode_jpeg
 from cfnsr.predict import Answer, Explanation, Failure, Flag, Moment, Prediction
 from cfnsr.predict.answer import mean_answer
 from cfnsr.predict.show.explained import draw_explanation
-from cfnsr.predict.show.palette import COLOURS, NOTE, clock
+from cfnsr.predict.show.palette import COLOURS, clock, colour
 from cfnsr.predict.show.picture import draw_prediction
 from cfnsr.predict.show.tables import prediction_json, results_csv, timeline_csv
 from cfnsr.predict.show.terminal import live_line, print_prediction
 
+NOTE = "Trained on clips. Not for decisions about people."
 FACE = encode_jpeg(np.full((96, 96, 3), 120, np.uint8), 80)
 
 
@@ -57,6 +58,11 @@ def has_colour(image, name):
     return bool((np.abs(image.astype(int) - (blue, green, red)).max(axis=2) < 8).any())
 
 
+def test_every_label_has_a_colour_of_its_own():
+    assert colour("happy") == COLOURS["happy"]
+    assert colour("bored") == colour("bored") != colour("amused")
+
+
 def test_clock():
     assert [clock(seconds) for seconds in (0, 3.46, 65.3, 59.96, 3905.2)] == [
         "0:00.0", "0:03.5", "1:05.3", "1:00.0", "1:05:05",
@@ -65,14 +71,14 @@ def test_clock():
 
 class TestTable:
     def test_a_clip_with_one_window(self, capsys):
-        print_prediction(prediction(moment(0.0, "angry", (Flag.SEVERAL_FACES,))), synthetic=False)
+        print_prediction(prediction(moment(0.0, "angry", (Flag.SEVERAL_FACES,))), note=NOTE)
         text = capsys.readouterr().out
         for part in ("talk.mp4", "angry 65%", "face and voice", "several faces", "surprised", NOTE):
             assert part in " ".join(text.split())
         assert "from" not in text.split("surprised")[0].split("\n")[-1]
 
     def test_successive_windows_with_the_same_prediction_are_joined(self, capsys):
-        print_prediction(TALK, synthetic=True)
+        print_prediction(TALK, note=NOTE)
         rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
         assert ["happy" in row for row in rows] == [True, False, False, False]
         assert "0:00.0" in rows[0]
@@ -81,17 +87,17 @@ class TestTable:
         assert "none" in rows[2]
 
     def test_control_characters_of_a_name_are_shown(self, capsys):
-        print_prediction(prediction(moment(0.0, "angry"), clip="\x1b]0;x\x07.mp4"), synthetic=False)
+        print_prediction(prediction(moment(0.0, "angry"), clip="\x1b]0;x\x07.mp4"), note=NOTE)
         assert r"\x1b]0;x\x07.mp4" in capsys.readouterr().out
 
     def test_a_long_timeline_is_truncated(self, capsys):
         many = prediction(*(moment(float(start), EMOTIONS[start % 8]) for start in range(50)))
-        print_prediction(many, synthetic=False)
+        print_prediction(many, note=NOTE)
         assert "20 more rows" in capsys.readouterr().out
 
     def test_several_faces_are_numbered(self, capsys):
         pair = (moment(0.0, "happy"), moment(0.0, "sad", track=2, followed=False), moment(1.0, "happy"))
-        print_prediction(prediction(*pair), synthetic=False)
+        print_prediction(prediction(*pair), note=NOTE)
         rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
         assert [row.split("│")[3].strip() for row in rows] == ["1", "2"]
 
@@ -106,7 +112,7 @@ class TestTable:
 
 class TestPicture:
     def test_a_timeline(self, tmp_path):
-        draw_prediction(TALK, tmp_path / "talk.png", synthetic=False)
+        draw_prediction(TALK, tmp_path / "talk.png", note=NOTE)
         image = pixels(tmp_path / "talk.png")
         assert image.shape[1] > 1200
         assert has_colour(image, "happy")
@@ -115,7 +121,7 @@ class TestPicture:
     @pytest.mark.parametrize("values", [{"portraits": (FACE,) * 6}, {"track": None, "box": None, "portraits": ()}])
     def test_one_window_with_or_without_a_face(self, tmp_path, values):
         one = prediction(moment(0.0, "angry", **values), clip="costs $5 and $6.mp4")
-        draw_prediction(one, tmp_path / "one.png", synthetic=True)
+        draw_prediction(one, tmp_path / "one.png", note=NOTE)
         assert has_colour(pixels(tmp_path / "one.png"), "angry")
 
     def test_each_face_has_a_row(self, tmp_path):
@@ -124,13 +130,13 @@ class TestPicture:
             for each in TALK.moments
             for track in ((1, 2) if each.track else (None,))
         ]
-        draw_prediction(TALK, tmp_path / "one.png", synthetic=False)
-        draw_prediction(prediction(*both), tmp_path / "both.png", synthetic=False)
+        draw_prediction(TALK, tmp_path / "one.png", note=NOTE)
+        draw_prediction(prediction(*both), tmp_path / "both.png", note=NOTE)
         assert len(pixels(tmp_path / "both.png")) > 1.6 * len(pixels(tmp_path / "one.png"))
 
     def test_an_hour(self, tmp_path):
         hour = prediction(*(moment(float(start), EMOTIONS[start // 100 % 8]) for start in range(3600)))
-        draw_prediction(hour, tmp_path / "hour.png", synthetic=False)
+        draw_prediction(hour, tmp_path / "hour.png", note=NOTE)
         assert all(has_colour(pixels(tmp_path / "hour.png"), name) for name in EMOTIONS)
 
     @pytest.mark.parametrize("attention", [np.full((2, 3, 3), 1 / 9, np.float32), None])
@@ -138,7 +144,7 @@ class TestPicture:
     def test_an_explanation(self, tmp_path, frames, attention):
         contributions = {kind: answer("happy", inputs=kind).probabilities for kind in ("both", "audio", "video")}
         explanation = Explanation(TALK, TALK.moments[0], frames, None if frames is None else attention, contributions)
-        draw_explanation(explanation, tmp_path / "why.png", synthetic=False)
+        draw_explanation(explanation, tmp_path / "why.png", note=NOTE)
         assert has_colour(pixels(tmp_path / "why.png"), "happy")
 
 

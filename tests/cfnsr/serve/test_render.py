@@ -2,11 +2,8 @@
 
 from pathlib import Path
 
-import pytest
-
 from cfnsr.corpus.ravdess import EMOTIONS
 from cfnsr.predict import Answer, Explanation, Flag, Moment, Prediction
-from cfnsr.predict.show.palette import NOTE, SYNTHETIC_NOTE
 from cfnsr.serve import render
 
 
@@ -44,10 +41,3 @@ def test_a_clip_without_a_face_has_bars_but_no_faces():
     assert "<img" not in page
     assert page.count('class="bar"') == len(EMOTIONS)
     assert "width: 65.0%" in page
-
-
-@pytest.mark.parametrize("synthetic", [False, True])
-def test_the_footer_states_the_limits_of_use(synthetic):
-    page = render.footer(synthetic)
-    assert NOTE[1:] in page
-    assert (SYNTHETIC_NOTE in page) == synthetic
