@@ -12,6 +12,7 @@ import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import unquote
 
 import mlflow
 import pandas as pd
@@ -113,7 +114,7 @@ def test_a_second_repro_does_nothing(project, demo):
 def test_dvc_shows_figures_and_plots(project, demo):
     assert "accuracy" in run(project, "dvc metrics show").stdout
     done = run(project, "dvc plots show")
-    page = Path(done.stdout.strip().removeprefix("file://"))
+    page = Path(unquote(done.stdout.strip().removeprefix("file://")))
     assert "Accuracy on the selection speakers by epoch" in page.read_text()
     for name in ("curves.png", "confusion.png"):
         assert any(name in str(path) for path in page.parent.rglob("*.png"))
@@ -187,7 +188,7 @@ ELSEWHERE = {
     "python -m components.promote --rollback": "test_promote.py",
 }
 # The REST server and its clients: tests/components/registered/test_pyfunc.py.
-REST = ("MLFLOW_TRACKING_URI=", "CLIP=", "echo '{")
+REST = ("python -m components.registered.serve", "CLIP=", "echo '{")
 
 
 def test_every_command_of_the_documentation_runs(project, demo):
