@@ -3,6 +3,7 @@
 import pytest
 from helpers.feature_files import write_params
 
+from cfnsr.corpus.folds import Fold
 from cfnsr.errors import InputError
 from components.request import requested_folds, requested_settings
 
@@ -43,10 +44,10 @@ def test_impossible_requests_are_refused(tmp_path, requested, message):
         requested_settings(write_params(tmp_path).params_file, None, **requested)
 
 
-def test_folds_by_number(tmp_path):
-    settings = write_params(tmp_path)
-    assert requested_folds(settings, None) == {0, 1, 2}
-    assert requested_folds(settings, [2, 0, 2]) == {0, 2}
+def test_folds_by_number():
+    folds = [Fold(index, (), (), ()) for index in range(3)]
+    assert requested_folds(folds, None) == {0, 1, 2}
+    assert requested_folds(folds, [2, 0, 2]) == {0, 2}
     for wrong in ([3], [-1], []):
         with pytest.raises(InputError, match="this run has the folds 0, 1, 2"):
-            requested_folds(settings, wrong)
+            requested_folds(folds, wrong)

@@ -64,7 +64,7 @@ def test_measured_recipes_leave_the_profiles_own_data_alone(tmp_path):
     folder = tmp_path / "soundtracks"
     folder.mkdir()
     (folder / "03-01-01-01-01-01-01.wav").write_bytes(b"no sound")
-    with pytest.raises(InputError, match="manifest: 1 of 1 takes"):
+    with pytest.raises(InputError, match="manifest: 1 of 1 clips"):
         list(experiments.run_experiments(tmp_path, folder))
     assert own.exists()
     assert [path.name for path in (tmp_path / "data/experiments/raw/Actor_01").iterdir()] == [

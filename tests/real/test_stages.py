@@ -29,7 +29,7 @@ def settings(tmp_path_factory):
     root = tmp_path_factory.mktemp("project")
     content = yaml.safe_load((PROJECT / "params.yaml").read_text())
     content["profile"] = "ravdess"
-    content["ravdess"]["dataset"] |= {"source": "local", "path": str(RAVDESS), "speakers": [1, 2]}
+    content["ravdess"]["dataset"] |= {"source": "local", "path": str(RAVDESS), "actors": [1, 2]}
     (root / "params.yaml").write_text(yaml.safe_dump(content))
     settings = load_settings(root / "params.yaml")
     for step in (download, manifest, faces, mfcc):

@@ -112,7 +112,7 @@ def write_header(path, header, size=None):
     ("write", "message"),
     [
         (lambda path: write_damaged(path, "{"), "is not JSON"),
-        (lambda path: write_damaged(path, {"format": 1}), "has format 1, and this version of cfnsr reads format 2"),
+        (lambda path: write_damaged(path, {"format": 1}), "has format 1, and this version of cfnsr reads format 3"),
         (lambda path: write_damaged(path, {"network": None}), r"damaged: metadata\.network"),
         (lambda path: write_damaged(path, {"faces": {"frames": -1}}), r"damaged: metadata\.faces\.frames is -1"),
         (lambda path: write_damaged(path, "[" * 100_000), "is not JSON"),

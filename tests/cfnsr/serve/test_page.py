@@ -317,6 +317,7 @@ def test_a_clip_just_uploaded_is_kept_when_its_other_visitor_leaves(visit, tmp_p
 
 
 @pytest.mark.slow
+@pytest.mark.proof  # waits for a minute
 def test_a_clip_is_deleted_when_its_visitor_leaves(visit, home, temporary, tmp_path):
     clip = write_talk(tmp_path / "private.mp4", 1.2)
     page = visit()

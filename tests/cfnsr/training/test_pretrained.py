@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from cfnsr.config.corpus import SAMPLE_CORPUS
 from cfnsr.config.sections import MfccSettings
-from cfnsr.corpus.folds import make_folds
+from cfnsr.corpus.folds import Fold, make_folds
 from cfnsr.errors import InputError
 from cfnsr.features.cached import Features
 from cfnsr.model.checkpoint import load_model, save_model
@@ -41,7 +41,7 @@ def test_as_published_a_phase_may_start_from_encoders_selected_on_test_speakers(
     kept = {"epochs": 0, "checkpoint": str(tmp_path / "a" / "fold" / "audio.safetensors")}
     train_first_fold(tmp_path / "b", protocol="published", pretrain={"audio": kept, "video": PHASE})
     pd.testing.assert_frame_equal(predictions(tmp_path / "b"), predictions(tmp_path / "a"))
-    with pytest.raises(InputError, match="has seen the speakers 1, 2, 3, 4, who validate or test fold 0"):
+    with pytest.raises(InputError, match="has seen the speakers 01, 02, 03, 04, who validate or test fold 0"):
         train_first_fold(tmp_path / "c", pretrain={"audio": kept, "video": PHASE})
 
 
@@ -106,7 +106,7 @@ def test_published_weights(tmp_path):
 def test_other_inputs_than_theirs_need_training(plain, tmp_path, sections, key, caplog):
     plain_phases = {"pretrain": {"audio": PHASE, "video": PHASE}, "fusion": PHASE}
     settings = write_params(tmp_path, **sections | {"train": plain_phases | sections.get("train", {})})
-    fold = make_folds(Features.load(settings).clips, settings.params.train)[0]
+    fold = Fold(0, train=("05", "06"), validation=("03", "04"), test=("01", "02"))
     network = CFNSR.from_settings(settings.params.model, settings.params.mfcc, 8, "both")
     path = plain / "fold" / "model.safetensors"
     with pytest.raises(InputError, match=f"was trained with {key}"):
