@@ -67,5 +67,5 @@ def test_the_crops_are_jpeg_of_quality_95(settings):
 
 
 def test_training_without_enough_video_says_so(settings):
-    with pytest.raises(InputError, match="need 24 actors, but only 1 have usable clips"):
+    with pytest.raises(InputError, match="need 24 speakers, but only 1 have usable clips"):
         Run.open(settings)
