@@ -99,7 +99,7 @@ def test_the_published_preset_is_the_papers_recipe():
     assert not train.standardize_mfcc
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_an_experiment_in_a_temporary_copy_uses_the_projects_data_and_its_registry(tmp_path):
     """DVC deletes the copy, and with it everything that was not kept in the project."""
     project = copy_project(tmp_path / "my project")

@@ -36,7 +36,7 @@ def params(root: Path, search: dict = SEARCH, trials: int = 3, **train: object):
     return settings
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_a_search_ends_with_plots_and_a_registered_network(tmp_path):
     settings = params(tmp_path)
     write_features(settings)
