@@ -15,6 +15,7 @@ from cfnsr.media.container import MediaReader, decoding_errors, open_reader
 
 _FULL_SCALE = np.float64(2**31)  # of the resampler's 32-bit samples
 _CANCELLED = 0.01  # of the power of the channels: their mean has less only if they cancel each other out
+_MOST_PLANES = 8  # of FFmpeg's fixed list of pointers; PyAV reads those of further channels from beyond its end
 _GAP = 0.1  # s; time stamps that differ by more mark a gap in the sound, by less they are rounding
 
 
@@ -156,6 +157,8 @@ def _mixable(frame: av.AudioFrame) -> av.AudioFrame:
     count, kind = frame.layout.nb_channels, frame.format.name
     is_float = kind.startswith(("flt", "dbl"))
     if (count == 1 and not is_float) or kind.startswith("s64"):  # which PyAV can't convert
+        return frame
+    if frame.format.is_planar and count > _MOST_PLANES:
         return frame
     stored = frame.to_ndarray()
     channels = stored if frame.format.is_planar else stored.reshape(-1, count).T  # (channels, n)

@@ -187,3 +187,18 @@ class TestBadFiles:
         (tmp_path / "clip.flac").write_text("hi")  # FFmpeg takes the suffix for proof and opens it
         with pytest.raises(ClipError, match="without any sound data"):
             read_audio(tmp_path / "clip.flac", 16000)
+
+
+def test_more_channels_than_ffmpegs_fixed_list_of_planes_has_room_for(tmp_path):
+    """PyAV reads the planes beyond the eighth from wrong addresses, which crashes the process."""
+    path, layout, rate = tmp_path / "ambisonics.m4a", "hexadecagonal", 16000
+    packed = np.tile((3000 * np.sin(np.arange(rate) / 20)).astype(np.int16), (16, 1)).T.reshape(1, -1)
+    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(packed), format="s16", layout=layout)
+    frame.sample_rate = rate
+    planar = av.AudioResampler(format="fltp", layout=layout, rate=rate)
+    with av.open(path, "w") as container:
+        stream = container.add_stream("aac", rate=rate, layout=layout)
+        for piece in (*planar.resample(frame), *planar.resample(None)):
+            container.mux(stream.encode(piece))
+        container.mux(stream.encode(None))
+    assert np.abs(read_audio(path, rate)).max() > 0.01
