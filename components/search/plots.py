@@ -25,10 +25,11 @@ def plot_study(study: optuna.Study, folder: Path) -> list[Path]:
     }
     if len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))) > 1:
         plots["importance"] = lambda: draw.plot_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
-    for name, plot in plots.items():
-        plot()
-        figure = plt.gcf()
-        figure.set_size_inches(WIDTH, HEIGHT)
-        figure.savefig(folder / f"{name}.png", dpi=DPI, bbox_inches="tight")
-        plt.close(figure)
+    with matplotlib.rc_context():  # Optuna changes the style of all later plots
+        for name, plot in plots.items():
+            plot()
+            figure = plt.gcf()
+            figure.set_size_inches(WIDTH, HEIGHT)
+            figure.savefig(folder / f"{name}.png", dpi=DPI, bbox_inches="tight")
+            plt.close(figure)
     return [folder / f"{name}.png" for name in plots]

@@ -24,8 +24,8 @@ from filelock import FileLock
 
 from cfnsr.config.load import Settings
 from cfnsr.errors import InputError
-from cfnsr.files import write_text
-from cfnsr.registry import ARTIFACTS, DATABASE, store_root, tracking_uri, unreachable
+from cfnsr.files import PARTIAL, write_text
+from cfnsr.registry import ARTIFACTS, DATABASE, SQLITE, store_root, tracking_uri, unreachable
 from components.tracking.outbox import Outbox, outbox_folder
 
 if TYPE_CHECKING:
@@ -76,7 +76,8 @@ def mlflow_at(root: Path) -> Iterator[None]:
 def open_store(root: Path) -> MlflowClient:
     """A client of this project's server, or of its database.
 
-    The first client creates a database's tables, where MLflow fails if two do so at once, so processes take turns.
+    The first client creates a database's tables, where MLflow fails if two do so at once, so processes take turns. They
+    are created under another name, because MLflow can't continue where a kill has interrupted it.
     """
     from mlflow import MlflowClient
 
@@ -84,9 +85,15 @@ def open_store(root: Path) -> MlflowClient:
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     server = tracking_uri(root)
     with ExitStack() as stack:
-        if server.startswith("sqlite:"):
+        if server.startswith(SQLITE):
             with suppress(OSError):  # without write permission, no tables are created either
                 stack.enter_context(FileLock(store_root(root) / f"{DATABASE}.lock"))
+            database = Path(server.removeprefix(SQLITE))
+            if not database.exists():
+                created = database.with_name(database.name + PARTIAL)
+                created.unlink(missing_ok=True)
+                MlflowClient(f"{SQLITE}{created}").search_experiments(max_results=1)
+                created.rename(database)
         return MlflowClient(server)
 
 

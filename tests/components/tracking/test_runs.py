@@ -27,7 +27,7 @@ from components.evaluate import evaluate
 from components.register import register
 from components.run import Run
 from components.tracking.outbox import Outbox, outbox_folder
-from components.tracking.runs import RunTracker, git
+from components.tracking.runs import RunTracker, git, open_store
 
 PHASE = {"epochs": 2, "batch_size": 8, "lr": 0.003}
 LONG = {"epochs": 12, "batch_size": 8, "lr": 0.003}
@@ -265,6 +265,15 @@ print("ready", flush=True)
 sys.stdin.readline()
 print(RunTracker(settings).create("first", {}, str(time.time_ns())))
 """
+
+
+def test_a_database_that_was_left_half_made_is_made_anew(tmp_path):
+    """MLflow can't continue where a kill has interrupted its migrations."""
+    part = tmp_path / "mlflow.db.part"
+    with sqlite3.connect(part) as database:
+        database.execute("CREATE TABLE _alembic_tmp_experiments (id INTEGER)")
+    assert open_store(tmp_path).search_experiments()
+    assert {path.name for path in tmp_path.iterdir()} - {"mlruns"} == {"mlflow.db", "mlflow.db.lock"}
 
 
 @pytest.mark.slow
