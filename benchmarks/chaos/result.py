@@ -33,6 +33,8 @@ IGNORED = (
     "time stamps and durations, MLflow's random ids, lock files, and the numbers of trials (one that was killed is "
     "queued again under a new number)"
 )
+SKIPPED = (".lock", "journal.log", "history.png")
+"""The plot of a search's history has the numbers of trials on its axis."""
 RANDOM = ("seconds", "promoted_at", "run_id", "token")
 """Names of values that differ between any two runs."""
 
@@ -45,14 +47,27 @@ def result_of(project: Path) -> Result:
     for folder in OUTPUTS:
         if folder != "mlartifacts" and "." not in folder:
             for path in sorted((project / folder).rglob("*")):
-                if path.is_file() and path.suffix != ".lock" and path.name not in (".lock", "journal.log"):
-                    found[f"file {path.relative_to(project)}"] = _content(path)
+                if path.is_file() and path.suffix != ".lock" and path.name not in SKIPPED:
+                    found[f"file {_numbered(path, project)}"] = _content(path)
     if (project / "mlflow.db").exists():
         with closing(sqlite3.connect(project / "mlflow.db")) as database:
             found |= _runs(database, project) | _versions(database)
     for journal in sorted(project.glob("studies/*/journal.log")):
         found[f"trials of {journal.parent.name}"] = _trials(journal)
     return found
+
+
+def _numbered(path: Path, project: Path) -> str:
+    """The path of a file; folders of trials are numbered from 0, because a killed trial leaves its number unused."""
+    relative = path.relative_to(project)
+    folder = relative.parts[1] if len(relative.parts) > 2 else ""
+    name, _, number = folder.rpartition("-")
+    if not (relative.parts[0] == "runs" and "-tune-" in name and number.isdigit()):
+        return str(relative)
+    trials = sorted(
+        other.name for other in (project / "runs").glob(f"{name}-*") if other.is_dir() and any(other.iterdir())
+    )
+    return str(Path("runs", f"{name}-trial-{trials.index(folder)}", *relative.parts[2:]))
 
 
 def differences(expected: Result, found: Result) -> list[str]:
