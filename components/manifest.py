@@ -44,7 +44,7 @@ def _report(table: pd.DataFrame) -> None:
     )
     others = len(table) - len(selected(table))
     if others:
-        print(f"manifest: {others} others are not selected by dataset.vocal or dataset.labels")
+        print(f"manifest: not selected by dataset.vocal or dataset.labels: {others}")
     for name, fault in faults(table).items():
         logger.warning("manifest: %s: %s", name, fault)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cfnsr.errors import InputError
+from cfnsr.text import printable
 
 if TYPE_CHECKING:
     from cfnsr.evaluation.on_table import TableReport
@@ -28,17 +28,14 @@ def evaluate(
     yunet: Annotated[Path | None, typer.Option(help="YuNet file, if the network was trained with YuNet.")] = None,
 ) -> None:
     """Measure a network on a corpus that it was not trained on: accuracy, UAR, F1, ECE and 95 % intervals."""
-    from tqdm import tqdm
-
-    from cfnsr.corpus.table import read_rows
     from cfnsr.evaluation.on_table import evaluate_table
     from cfnsr.predict import Predictor
 
     mapping = _mapping(names)
-    with Predictor.from_pretrained(model, yunet) as predictor, tqdm(total=len(read_rows(table)), unit="clip") as bar:
-        report = evaluate_table(predictor, table, corpus, mapping, _advance(bar))
+    with Predictor.from_pretrained(model, yunet) as predictor:
+        report = evaluate_table(predictor, table, corpus, mapping)
     for path, reason in sorted(report.excluded):
-        typer.echo(f"excluded: {path}: {reason}", err=True)
+        typer.echo(printable(f"excluded: {path}: {reason}"), err=True)
     _print(report)
     if out is not None:
         _write(report, out)
@@ -57,12 +54,6 @@ def _mapping(path: Path | None) -> dict[str, list[str]]:
     if not isinstance(content, dict):
         raise InputError(f"{path} must have one line per label of the network, such as 'angry: [anger, W]'.")
     return {str(label): list(map(str, each if isinstance(each, list) else [each])) for label, each in content.items()}
-
-
-def _advance(bar: object) -> Iterator[None]:
-    while True:
-        bar.update()  # type: ignore[attr-defined]
-        yield
 
 
 def _print(report: TableReport) -> None:

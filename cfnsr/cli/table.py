@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cfnsr.errors import InputError
+from cfnsr.text import printable
 
 _SHOWN = 10  # names of files that do not match
 
@@ -43,7 +44,7 @@ def table(
     with atomic_path(target) as temporary:
         write_rows([row._replace(path=os.path.normpath(Path(base, row.path))) for row in rows], temporary)
     for path in others[:_SHOWN]:
-        typer.echo(f"another name: {path}", err=True)
+        typer.echo(printable(f"another name: {path}"), err=True)
     if others:
         typer.echo(f"{len(others)} files with other names are not in the table", err=True)
     labels = ", ".join(f"{count} {label}" for label, count in Counter(row.label for row in rows).most_common())

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from cfnsr.errors import InputError
+from cfnsr.text import spreadsheet_cell
 
 TABLE = "table.csv"
 """Name of the table in the raw folder; its paths are relative to that folder."""
@@ -36,6 +37,16 @@ class Row(NamedTuple):
     language: str = ""
     start: str = ""
     end: str = ""
+
+    @property
+    def fault(self) -> str:
+        """Why the row can't be used, whatever its file holds; empty for nothing."""
+        for name, value in self._asdict().items():
+            if name in REQUIRED and not value:
+                return f"the row has no {name}"
+            if spreadsheet_cell(value) != value:
+                return f"its {name} has control characters, or starts like a formula of a spreadsheet; rename it"
+        return ""
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -74,10 +85,11 @@ def raw_name(path: str, folder: Path) -> str:
         path: as in the table.
         folder: of the table.
     """
-    full = (folder / path).resolve()
-    if full.is_relative_to(folder.resolve()):
-        return full.relative_to(folder.resolve()).as_posix()
-    return f"{ELSEWHERE}/{hashlib.md5(str(full.parent).encode()).hexdigest()[:8]}/{full.name}"
+    full, below = (folder / path).resolve(), folder.resolve()
+    if full.is_relative_to(below):
+        return full.relative_to(below).as_posix()
+    # By the path as it is written, so that it is the same on every machine.
+    return f"{ELSEWHERE}/{hashlib.md5(Path(path).parent.as_posix().encode()).hexdigest()[:8]}/{full.name}"
 
 
 def write_rows(rows: Iterable[Row], path: Path) -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from cfnsr.config.corpus import DatasetSettings
 from cfnsr.corpus.manifest import NOT_SELECTED, examine, manifest_of, manifest_row
-from cfnsr.corpus.table import REQUIRED, TABLE, Row, read_rows
+from cfnsr.corpus.table import TABLE, Row, read_rows
 from cfnsr.errors import ClipError
 from cfnsr.media.probe import MediaInfo
 from cfnsr.media.progress import TOLERANCE
@@ -80,12 +80,8 @@ def _checked(
     Raises:
         ClipError: a value is missing or impossible, or the file can't be used.
     """
-    for name in REQUIRED:
-        if not getattr(row, name):
-            raise ClipError(f"the row has no {name}")
-    for name, value in row._asdict().items():
-        if spreadsheet_cell(value) != value:
-            raise ClipError(f"its {name} has control characters, or starts like a formula of a spreadsheet; rename it")
+    if row.fault:
+        raise ClipError(row.fault)
     found = examined[row.path]
     if isinstance(found, ClipError):
         raise found

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from tqdm import tqdm
 
 from cfnsr.corpus.table import Row, read_rows
 from cfnsr.errors import InputError
@@ -35,7 +36,6 @@ def evaluate_table(
     table: Path,
     corpus: str = "",
     names: Mapping[str, Iterable[str]] | None = None,
-    watch: Iterator[None] | None = None,
 ) -> TableReport:
     """Predict the clips of a table and report on the labels that both the table and the network have.
 
@@ -47,7 +47,6 @@ def evaluate_table(
         table: see `cfnsr.corpus.table`.
         corpus: name of the corpus in provenance and reports; default: that of the table's file.
         names: the table's names of the network's labels, where they differ: `{"angry": ["anger", "W"]}`.
-        watch: advanced after each clip.
 
     Raises:
         InputError: the table can't be used, the labels have fewer than two in common, or no clip can be used.
@@ -71,13 +70,12 @@ def evaluate_table(
         )
     answers = predictor.predict_many([table.parent / row.path for row, _ in chosen])
     records = []
-    for (row, label), outcome in zip(chosen, answers, strict=True):
+    progress = tqdm(zip(chosen, answers, strict=True), total=len(chosen), unit="clip", disable=None)
+    for (row, label), outcome in progress:
         if isinstance(outcome, Failure):
             excluded.append((row.path, outcome.reason))
         else:
             records.append(_record(row, label, labels, outcome))
-        if watch is not None:
-            next(watch, None)
     if not records:
         raise InputError(f"no clip of {table} can be used; {': '.join(excluded[0])}.")
     predictions = pd.DataFrame(records)
@@ -100,6 +98,8 @@ def _label_of(labels: Iterable[str], names: Mapping[str, Iterable[str]]) -> dict
 
 
 def _reason(row: Row, label: str | None, corpus: str, provenance: Provenance) -> str:
+    if row.fault:
+        return row.fault
     if label is None:
         return f"the network has no label {row.label!r}"
     if row.start or row.end:

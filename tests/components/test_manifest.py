@@ -43,7 +43,7 @@ def test_counts_and_reasons_are_reported(settings, capsys, caplog):
     manifest(settings)
     assert capsys.readouterr().out == (
         "manifest: 5 clips of 2 speakers: 1 with video, 5 with audio, 1 with both\n"
-        "manifest: 1 others are not selected by dataset.vocal or dataset.labels\n"
+        "manifest: not selected by dataset.vocal or dataset.labels: 1\n"
     )
     (message,) = caplog.messages
     assert message.startswith("manifest: holiday.mp4: 'holiday' is not a RAVDESS name")
