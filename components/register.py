@@ -54,7 +54,7 @@ def register(run: Run) -> int:
     with tracker.running(run_id):
         registered = tracker.version(run_id)
         if registered is None:
-            tracker.drop_unfinished_models(run_id)  # of a registration that was interrupted
+            tracker.drop_models(run_id)  # of a registration that was interrupted
             _log(run, content, best, run_id)
             registered = tracker.version(run_id)
             assert registered is not None, "log_model registers what it logs"

@@ -218,12 +218,11 @@ class RunTracker:
                 return self.client.get_model_version(REGISTERED_MODEL, version.version)  # a search omits aliases
         return None
 
-    def drop_unfinished_models(self, run_id: str) -> None:
-        """Delete the models whose logging to a run was interrupted."""
+    def drop_models(self, run_id: str) -> None:
+        """Delete the models that were logged to a run, which has no version of any."""
         experiment = self.client.get_run(run_id).info.experiment_id
         for model in self.client.search_logged_models([experiment], f"source_run_id = '{run_id}'"):
-            if str(model.status) != "READY":
-                self.client.delete_logged_model(model.model_id)
+            self.client.delete_logged_model(model.model_id)
 
     def _ids(self) -> dict[str, list[str]]:
         """Ids of the runs by their name here, on any server: ids are unique, so each is known to one server only.

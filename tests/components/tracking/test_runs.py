@@ -227,8 +227,8 @@ def test_what_an_interrupted_registration_has_logged_is_dropped(tmp_path):
     experiment = tracker.client.get_run(run_id).info.experiment_id
     _, finished = (tracker.client.create_logged_model(experiment, source_run_id=run_id) for _ in range(2))
     tracker.client.finalize_logged_model(finished.model_id, "READY")
-    tracker.drop_unfinished_models(run_id)
-    assert [each.model_id for each in tracker.client.search_logged_models([experiment])] == [finished.model_id]
+    tracker.drop_models(run_id)  # a kill may also come after the model is ready and before it has a version
+    assert list(tracker.client.search_logged_models([experiment])) == []
 
 
 def test_a_fault_of_the_database_is_raised_and_not_printed_too(tmp_path, caplog, capfd):
