@@ -72,16 +72,27 @@ def _numbered(path: Path, project: Path) -> str:
 
 def differences(expected: Result, found: Result) -> list[str]:
     """What differs, one line each; empty for equal results."""
+    wanted, present = _flat("", expected), _flat("", found)
     return [
-        f"{name}: {_short(found.get(name, 'missing'))} in place of {_short(expected.get(name, 'nothing'))}"
-        for name in sorted({*expected, *found})
-        if expected.get(name) != found.get(name)
+        f"{name}: {_short(present.get(name, 'missing'))} in place of {_short(wanted.get(name, 'nothing'))}"
+        for name in sorted({*wanted, *present})
+        if wanted.get(name) != present.get(name)
     ]
+
+
+def _flat(name: str, value: Any) -> Result:
+    """The values inside of dictionaries, and of lists of them, by the names that lead there."""
+    if isinstance(value, list) and any(isinstance(each, dict) for each in value):
+        value = {str(number): each for number, each in enumerate(value)}
+    if not isinstance(value, dict):
+        return {name: value}
+    inside = [_flat(f"{name}, {key}".removeprefix(", "), each) for key, each in value.items()]
+    return {key: each for part in inside for key, each in part.items()}
 
 
 def _short(value: Any) -> str:
     text = str(value)
-    return text if len(text) < 600 else f"{text[:600]}… ({hashlib.md5(text.encode()).hexdigest()})"
+    return text if len(text) < 200 else f"{text[:200]}… ({hashlib.md5(text.encode()).hexdigest()})"
 
 
 def _content(path: Path) -> Any:
