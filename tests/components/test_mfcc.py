@@ -10,6 +10,7 @@ import yaml
 from helpers.media_files import chirp, cut, silence, write_media
 from helpers.paths import PROJECT
 from helpers.running_programs import kill, running, wait_for
+from helpers.tiny_disk import tiny_disk
 
 from cfnsr.config.load import load_settings
 from cfnsr.errors import InputError
@@ -138,27 +139,22 @@ class TestResuming:
 
 
 @pytest.fixture
-def tiny_disk(settings, tmp_path):
-    """The profile's folder on a disk of 1 MB that is full but for a few KB; the raw clips are elsewhere."""
+def full_disk(settings, tmp_path):
+    """The profile's folder on a disk of 1 MB; the raw clips are elsewhere."""
     layout = settings.layout
     layout.raw.rename(tmp_path / "clips")
     table = layout.manifest.read_bytes()
     layout.manifest.unlink()
-    mount = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", layout.data], capture_output=True, check=False
-    )
-    if mount.returncode:
-        pytest.skip("mounting a disk of a set size needs root")
-    layout.raw.symlink_to(tmp_path / "clips")
-    layout.manifest.write_bytes(table)
-    yield layout.data
-    subprocess.run(["umount", layout.data], check=True)
+    with tiny_disk(layout.data, "1m"):
+        layout.raw.symlink_to(tmp_path / "clips")
+        layout.manifest.write_bytes(table)
+        yield layout.data
 
 
 @pytest.mark.slow
-def test_after_a_full_disk_the_run_resumes(settings, tiny_disk):
-    status = os.statvfs(tiny_disk)
-    ballast = tiny_disk / "ballast"
+def test_after_a_full_disk_the_run_resumes(settings, full_disk):
+    status = os.statvfs(full_disk)
+    ballast = full_disk / "ballast"
     ballast.write_bytes(bytes(status.f_bavail * status.f_bsize - 200_000))  # room for one speaker and a half
     end = subprocess.run(**command(settings), check=False)
     assert end.returncode == 2
