@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
+from multiprocessing.util import Finalize
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -38,7 +38,7 @@ def scratch_folder() -> Iterator[Path]:
 def process_folder() -> Path:
     """Return the scratch folder of this process, which is removed when it ends."""
     stack = ExitStack()
-    atexit.register(stack.close)
+    Finalize(None, stack.close, exitpriority=0)  # `atexit` does nothing in worker processes
     return stack.enter_context(scratch_folder())
 
 

@@ -6,11 +6,8 @@ Shapes: C coefficients, F frames, n samples; V speeds, J frames of shift.
 from __future__ import annotations
 
 import math
-import shutil
-import tempfile
 from collections.abc import Sequence
 from functools import cache
-from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +21,7 @@ from cfnsr.config.sections import MfccSettings
 from cfnsr.errors import ClipError, InputError
 from cfnsr.media.audio import read_audio
 from cfnsr.media.extent import SHORTEST
+from cfnsr.scratch import process_folder
 
 SILENCE = 1e-3
 """Half of the range of the samples (of full scale 1) below which a clip counts as silent: -60 dB, at any offset. The
@@ -215,7 +213,5 @@ def _librosa() -> Any:
     try:
         librosa.feature.mfcc  # noqa: B018 - imports what contains it
     except RuntimeError:  # neither librosa's folder nor the home directory can be written to
-        folder = tempfile.mkdtemp(prefix="cfnsr-numba-")
-        Finalize(None, shutil.rmtree, (folder, True), exitpriority=0)  # in worker processes too
-        numba.config.CACHE_DIR = folder  # type: ignore[attr-defined]  # it sets its attributes at run time
+        numba.config.CACHE_DIR = str(process_folder())  # type: ignore[attr-defined]  # it sets its attributes at run time
     return librosa
