@@ -69,7 +69,7 @@ def table_of_folder(folder: Path, names: str = "", pattern: str = "") -> tuple[l
             characters but `/`, `?` for one. For example `{speaker}/{label}_*.wav`.
 
     Returns:
-        The rows, and the paths of the files that do not match, all sorted by path.
+        The rows, and the paths of the files that do not match or that a spreadsheet would take for a formula.
 
     Raises:
         InputError: the folder holds no media file, none that matches, or the pattern can't be used.
@@ -87,6 +87,8 @@ def table_of_folder(folder: Path, names: str = "", pattern: str = "") -> tuple[l
         matches = {path: compiled.fullmatch(stem) for path, stem in stems.items()}
         rows = [Row(path=path, **facts(match)) for path, match in matches.items() if match]
         others = [path for path, match in matches.items() if not match]
+    others += [row.path for row in rows if row.fault]
+    rows = [row for row in rows if not row.fault]
     if not rows:
         raise InputError(f"none of the {len(paths)} files in {folder} has such a name, for example {paths[0]!r}.")
     return rows, others

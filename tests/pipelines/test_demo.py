@@ -162,7 +162,10 @@ def test_the_registered_pyfunc_takes_paths_and_contents(project, demo, monkeypat
     text.unlink()
 
 
-PAGES = ("README.md", *(f"docs/{name}.md" for name in ("use", "export", "train", "evaluate", "serve", "team")))
+PAGES = (
+    "README.md",
+    *(f"docs/{name}.md" for name in ("use", "export", "train", "corpora", "evaluate", "serve", "team")),
+)
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -182,6 +185,9 @@ ELSEWHERE = {
     "prefect deployment run train-cfnsr/local --param profile=sample --watch": "test_services.py",
     """prefect deployment run train-cfnsr/local --param 'overrides={"train.fusion.lr": 0.002}' --watch""": "the same",
     "prefect deployment run tune-cfnsr/local --param trials=12 --watch": "test_tune_flow.py, in a process of its own",
+    "cfnsr table ~/EMO-DB --names emo-db": "tests/cfnsr/cli/test_table.py",
+    "cfnsr table ~/clips --pattern '{speaker}/{label}_*.mp4'": "the same",
+    "cfnsr evaluate models:/cfn-sr@champion --table ~/EMO-DB/table.csv --out emo-db": "test_evaluate.py",
     "python -m components.tune": "test_tune.py, on small features",
     "python -m components.promote --version 1": "test_promote.py",
     'python -m components.promote --version 2 --force --reason "the first one was a trial"': "test_promote.py",
