@@ -90,7 +90,8 @@ def _plot(
     labels, plots, protocol = run.features.labels, run.settings.layout.plots, content["protocol"]
     about = f"{content['corpus']}, {protocol} protocol, {len(run.folds)} folds by speaker"
     if len(history):
-        plot_curves(history, plots / "curves.png", f"Training on the {about}", SELECTION[protocol], len(labels))
+        title = f"Training curves: {about}"
+        plot_curves(history, plots / "curves.png", title, SELECTION[protocol], len(labels))
     title = f"{content['pooled']['accuracy']:.1%} of {content['clips']} clips: {about}\n{content['claim']}"
     plot_confusion(np.array(content["confusion"]), labels, plots / "confusion.png", title)
     by_speaker = f"Accuracy by test speaker: {about}\n{content['claim']}"

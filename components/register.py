@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cfnsr
+from cfnsr.config.corpus import in_a_sentence
 from cfnsr.config.load import Settings
 from cfnsr.corpus.folds import SELECTION
 from cfnsr.evaluation.metrics import interval_in_words
@@ -149,7 +150,7 @@ def _origin(tracker: RunTracker, run_id: str) -> dict[str, str]:
 def _description(content: dict[str, Any], best: FoldResult) -> str:
     interval = interval_in_words(content["interval"].get("accuracy"))
     return (
-        f"CFN-SR trained on the {content['corpus']}, {content['parameters']:,} parameters. Accuracy over all folds: "
+        f"CFN-SR trained on {in_a_sentence(content['corpus'])}, {content['parameters']:,} parameters. Accuracy over all folds: "
         f"{content['pooled']['accuracy']:.1%} (95 % interval {interval}); {content['protocol']} protocol, "
         f"{content['claim']}. These weights are fold {best.fold}'s, the best on its {SELECTION[content['protocol']]}."
     )

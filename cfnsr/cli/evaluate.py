@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cfnsr.config.corpus import in_a_sentence
 from cfnsr.errors import InputError
 from cfnsr.text import printable
 
@@ -63,7 +64,7 @@ def _print(report: TableReport) -> None:
     from cfnsr.evaluation.metrics import NAMES, interval_in_words
 
     content = report.content
-    shown = Table(title=f"{content['corpus']}, by a network trained on the {content['trained_on']}")
+    shown = Table(title=f"{content['corpus']}, by a network trained on {in_a_sentence(content['trained_on'])}")
     for column in ("figure", "all clips", "95 % interval (speakers)"):
         shown.add_column(column, justify="left" if column == "figure" else "right")
     for name, label in NAMES.items():
@@ -96,7 +97,7 @@ def _write(report: TableReport, folder: Path) -> None:
     write_text(folder / "figures.json", json.dumps({**content, "excluded": report.excluded}, indent=2) + "\n")
     with atomic_path(folder / "predictions.csv") as temporary:
         predictions.to_csv(temporary, index=False)
-    about = f"{content['corpus']}, by a network trained on the {content['trained_on']}"
+    about = f"{content['corpus']}, by a network trained on {in_a_sentence(content['trained_on'])}"
     title = f"{content['pooled']['accuracy']:.1%} of {content['clips']} clips: {about}"
     plot_confusion(np.array(content["confusion"]), content["labels"], folder / "confusion.png", title)
     plot_speakers(predictions, folder / "speakers.png", f"Accuracy by speaker: {about}", len(content["labels"]))

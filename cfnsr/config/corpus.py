@@ -21,6 +21,12 @@ EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "s
 SAMPLE_CORPUS, RAVDESS = "synthetic sample corpus", "RAVDESS"
 """Names of the corpora in figures, tags of MLflow and model cards."""
 
+
+def in_a_sentence(corpus: str) -> str:
+    """The name of a corpus within a sentence: the description of the synthetic one needs an article."""
+    return f"the {corpus}" if corpus == SAMPLE_CORPUS else corpus
+
+
 SYNTHETIC = "synthetic sample, not RAVDESS"
 """Title and comment in every file of the synthetic corpus."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cfnsr.config.corpus import RAVDESS, SAMPLE_CORPUS, DatasetSettings
+from cfnsr.config.corpus import RAVDESS, SAMPLE_CORPUS, DatasetSettings, in_a_sentence
 from cfnsr.config.load import Settings
 from cfnsr.corpus.folds import SELECTION
 from cfnsr.evaluation.metrics import MIN_SPEAKERS, interval_in_words
@@ -31,7 +31,7 @@ def model_card(settings: Settings, content: Mapping[str, Any], fold: FoldResult,
         origin: tags of the training run, such as the git commit and the data digest.
     """
     parts = [
-        f"# CFN-SR, trained on the {content['corpus']}",
+        f"# CFN-SR, trained on {in_a_sentence(content['corpus'])}",
         _about(settings, content, fold),
         _use(content, settings.params.dataset),
         "## Figures\n\n" + _figures(content),
