@@ -150,8 +150,8 @@ def _origin(tracker: RunTracker, run_id: str) -> dict[str, str]:
 def _description(content: dict[str, Any], best: FoldResult) -> str:
     interval = interval_in_words(content["interval"].get("accuracy"))
     return (
-        f"CFN-SR trained on {in_a_sentence(content['corpus'])}, {content['parameters']:,} parameters. Accuracy over all folds: "
-        f"{content['pooled']['accuracy']:.1%} (95 % interval {interval}); {content['protocol']} protocol, "
+        f"CFN-SR trained on {in_a_sentence(content['corpus'])}, {content['parameters']:,} parameters. "
+        f"Accuracy over all folds: {content['pooled']['accuracy']:.1%} (95 % interval {interval}); {content['protocol']} protocol, "
         f"{content['claim']}. These weights are fold {best.fold}'s, the best on its {SELECTION[content['protocol']]}."
     )
 
