@@ -151,8 +151,9 @@ def _description(content: dict[str, Any], best: FoldResult) -> str:
     interval = interval_in_words(content["interval"].get("accuracy"))
     return (
         f"CFN-SR trained on {in_a_sentence(content['corpus'])}, {content['parameters']:,} parameters. "
-        f"Accuracy over all folds: {content['pooled']['accuracy']:.1%} (95 % interval {interval}); {content['protocol']} protocol, "
-        f"{content['claim']}. These weights are fold {best.fold}'s, the best on its {SELECTION[content['protocol']]}."
+        f"Accuracy over all folds: {content['pooled']['accuracy']:.1%} (95 % interval {interval}); "
+        f"{content['protocol']} protocol, {content['claim']}. "
+        f"These weights are fold {best.fold}'s, the best on its {SELECTION[content['protocol']]}."
     )
 
 
