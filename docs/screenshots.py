@@ -15,6 +15,10 @@ from pathlib import Path
 
 import requests
 from playwright.sync_api import Browser, sync_playwright
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
+from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.sorting import FlowRunSort
 
 IMAGES = Path(__file__).with_name("images")
 TIMEOUT = 120_000  # ms for a page to show what it should
@@ -47,12 +51,13 @@ def take_servers(browser: Browser, mlflow: str, prefect: str) -> None:
     """The newest runs and the registered model in MLflow, and the newest flow run in Prefect."""
     by_name = f"{mlflow}/api/2.0/mlflow/experiments/get-by-name"
     experiment = requests.get(by_name, params={"experiment_name": "cfn-sr"}, timeout=60).json()["experiment"]
-    newest = {"sort": "START_TIME_DESC", "flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}}, "limit": 1}
-    (flow_run,) = requests.post(f"{prefect}/api/flow_runs/filter", json=newest, timeout=60).json()
+    completed = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.COMPLETED])))
+    with SyncPrefectClient(f"{prefect}/api") as client:
+        (flow_run,) = client.read_flow_runs(flow_run_filter=completed, sort=FlowRunSort.START_TIME_DESC, limit=1)
     runs = f"{mlflow}/#/experiments/{experiment['experiment_id']}/runs"
     _take(browser, "mlflow-runs", runs, 560, "matching runs", [CLOSE_ASSISTANT, SHOW_CHILDREN])
     _take(browser, "mlflow-model", f"{mlflow}/#/models/cfn-sr", 640, "champion")
-    _take(browser, "prefect-flow-run", f"{prefect}/runs/flow-run/{flow_run['id']}", 860, "Task Runs")
+    _take(browser, "prefect-flow-run", f"{prefect}/runs/flow-run/{flow_run.id}", 860, "Task Runs")
 
 
 def _take(browser: Browser, name: str, url: str, height: int, text: str, clicks: Sequence[str] = ()) -> None:

@@ -163,7 +163,8 @@ class AttentionMap:
 
 
 def plot_attention(maps: Sequence[AttentionMap], path: Path, title: str) -> None:
-    """Plot faces, and below each the same face overlaid with its attention, relative to uniform attention."""
+    """Plot faces, and below each the same face overlaid with its attention, relative to uniform attention, one
+    cell for each position of the video map."""
     figure = _figure(max(7.0, 1.7 * len(maps) + 0.9), 4.4)
     panels = figure.subplots(2, len(maps), squeeze=False)
     relative = [shown.attention * shown.attention.size for shown in maps]
@@ -175,7 +176,7 @@ def plot_attention(maps: Sequence[AttentionMap], path: Path, title: str) -> None
             axes.set(xticks=[], yticks=[])
         overlay = panels[1, column].imshow(
             weights, cmap="inferno", alpha=0.55, vmin=0, vmax=highest, extent=(0, width, height, 0),
-            interpolation="bicubic",
+            interpolation="nearest",
         )  # fmt: skip
         panels[0, column].set_title(shown.caption, fontsize=9)
     figure.colorbar(overlay, ax=panels, shrink=0.8, label="attention, 1 = uniform")

@@ -45,7 +45,7 @@ def faces_with_attention(explanation: Explanation, count: int) -> Faces:
 
 def _overlay(face: Image, weights: NDArray[np.float32]) -> Image:
     grey = cv2.cvtColor(cv2.cvtColor(face, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-    heat = cv2.resize(weights, face.shape[1::-1], interpolation=cv2.INTER_CUBIC).clip(0, 1)  # (H, W)
+    heat = cv2.resize(weights, face.shape[1::-1], interpolation=cv2.INTER_NEAREST).clip(0, 1)  # (H, W)
     colours = cv2.applyColorMap((255 * heat).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
     opacity = _OPACITY * heat[..., None]
     return ((1 - opacity) * grey + opacity * colours).astype(np.uint8)
